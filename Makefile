@@ -1,0 +1,44 @@
+# Every target does all of its own set-up: Python 3.11+ and network access to the registries are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCKS := requirements/serve.txt requirements/dev.txt
+
+.PHONY: all install run test check bench lock clean
+all: check test
+
+install: .venv/serve.stamp
+
+run: install
+	$(BIN)/hitcounter serve
+
+test: .venv/dev.stamp
+	$(BIN)/pytest
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	sh deploy/check.sh
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m bench
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hitcounter needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+
+.venv/serve.stamp: requirements/serve.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --require-hashes -r requirements/build.txt -r requirements/serve.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/serve.stamp
+	$(BIN)/pip install -q --require-hashes -r requirements/dev.txt
+	touch $@
+
+# Resolve anew after pyproject.toml changed; hashes pin every file of every dependency.
+lock: .venv/dev.stamp
+	sh requirements/lock.sh
+
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
