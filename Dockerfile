@@ -1,0 +1,34 @@
+FROM python:3.13-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY requirements/build.txt requirements/serve.txt requirements/
+# The build backend stays outside /venv, so that the image serves with nothing but what serving needs.
+RUN python -m venv --without-pip /venv \
+    && pip install --require-hashes -r requirements/build.txt \
+    && pip --python /venv/bin/python install --require-hashes -r requirements/serve.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && pip --python /venv/bin/python install --no-deps dist/*.whl
+
+FROM python:3.13-slim-bookworm
+# The root file system may be read-only: the byte code was compiled in the build stage.
+ENV PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HITCOUNTER_HOST=0.0.0.0 \
+    HITCOUNTER_PORT=8080 \
+    HITCOUNTER_DATA_DIR=/data
+# A new volume takes the owner of the directory that it covers.
+RUN install -d -o 10001 -g 10001 -m 0750 /data
+COPY --from=build /venv /venv
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+# http.client, because urllib would ask a proxy named in the environment.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['HITCOUNTER_PORT']), timeout=2); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["hitcounter"]
+CMD ["serve"]

@@ -1,0 +1,111 @@
+"""Put the figures into words: aligned tables for the terminal, and the same as JSON."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results")
+DIGITS = {"hits/s": 0, "ms": 2, "s": 3}
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One quantity of one contender: the value of every run, and what is known beside it."""
+
+    measure: str
+    subject: str
+    unit: str
+    runs: list[float]
+    beside: str = ""
+
+    @property
+    def median(self) -> float:
+        """Return the run in the middle."""
+        return statistics.median(self.runs)
+
+    def row(self) -> Row:
+        """Return the line of the table."""
+        median, low, high = (
+            f"{value:,.{DIGITS[self.unit]}f}"
+            for value in (self.median, min(self.runs), max(self.runs))
+        )
+        return self.measure, self.subject, median, self.unit, f"{low} … {high}", self.beside
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the documentation says of one ratio or time."""
+
+    what: str
+    value: float
+    bound: float
+    at_least: bool
+    unit: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether the measured value keeps the claim."""
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+    def row(self) -> Row:
+        """Return the line of the table."""
+        sign = "≥" if self.at_least else "≤"
+        measured, claimed = (f"{value:.2f}{self.unit}" for value in (self.value, self.bound))
+        return self.what, measured, f"{sign} {claimed}", "ok" if self.holds else "below"
+
+
+@dataclass(slots=True)
+class Report:
+    """All figures and claims of one invocation."""
+
+    machine: dict[str, str]
+    figures: list[Figure] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+
+    def text(self) -> str:
+        """Return what people read."""
+        heading = ("measure", "contender", "median", "unit", "lowest … highest", "beside it")
+        figures = [heading, *(figure.row() for figure in self.figures)]
+        claims = [("claim", "measured", "claimed", ""), *(claim.row() for claim in self.claims)]
+        parts = [machine_line(self.machine), aligned(figures)]
+        return "\n\n".join([*parts, aligned(claims)] if self.claims else parts)
+
+    def save(self) -> Path:
+        """Write the same as JSON and return where."""
+        at = datetime.now(UTC)
+        figures = [asdict(figure) | {"median": figure.median} for figure in self.figures]
+        claims = [asdict(claim) | {"holds": claim.holds} for claim in self.claims]
+        content = {
+            "at": at.isoformat(),
+            "machine": self.machine,
+            "figures": figures,
+            "claims": claims,
+        }
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{at:%Y%m%dT%H%M%SZ}.json"
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        return path
+
+
+def machine_line(machine: dict[str, str]) -> str:
+    """Say on what the figures were measured."""
+    return " · ".join(f"{name} {value}" for name, value in machine.items())
+
+
+def aligned(rows: Sequence[Row]) -> str:
+    """Pad the columns; a column of numbers is set flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numeric = [column[1][:1].isdecimal() for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,68 @@
+#!/bin/sh
+# Checks all deployment files that can be checked without a container engine, one line for each check.
+# A tool that this machine lacks is skipped, except in CI, where it is a failure.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+PATH="$PWD/.venv/bin:$PATH"
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+failures=0
+
+fail() {
+    failures=$((failures + 1))
+    echo "failed: $1"
+}
+
+# have TOOL: whether this machine has it.
+have() {
+    if command -v "$1" >/dev/null; then return 0; fi
+    if [ "${CI:-}" = true ]; then
+        fail "$1 is not installed"
+    else
+        echo "skipped: $1 is not installed"
+    fi
+    return 1
+}
+
+# check NAME COMMAND...: what a passing tool prints is noise, what a failing tool prints is the answer.
+check() {
+    name=$1
+    shift
+    if "$@" >"$scratch/output" 2>&1; then
+        echo "ok: $name"
+    else
+        cat "$scratch/output"
+        fail "$name"
+    fi
+}
+
+# systemd-analyze passes a unit with unknown keys, and fails one whose program is not on this machine.
+unit_is_clean() {
+    sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' deploy/hitcounter.service >"$scratch/hitcounter.service"
+    systemd-analyze verify --man=no "$scratch/hitcounter.service" >"$scratch/verify" 2>&1 || {
+        cat "$scratch/verify"
+        return 1
+    }
+    ! grep -F hitcounter.service "$scratch/verify"
+}
+
+find deploy src -name '*.yaml' -o -name '*.yml' | sort >"$scratch/yaml"
+find .ci deploy requirements bench -name '*.sh' -o -path .ci/run | sort >"$scratch/shell"
+find src -name 'openapi.yaml' >"$scratch/openapi"
+
+# The lists hold paths of this project, which have no spaces: splitting them is meant.
+# shellcheck disable=SC2046
+{
+    have hadolint && check "hadolint" hadolint --no-color Dockerfile
+    have yamllint && check "yamllint" yamllint --strict -c deploy/yamllint.yaml $(cat "$scratch/yaml")
+    have check-jsonschema && check "compose schema" \
+        check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+    have promtool && check "promtool check config" promtool check config deploy/prometheus/prometheus.yml
+    have shellcheck && check "shellcheck" shellcheck $(cat "$scratch/shell")
+    have systemd-analyze && check "systemd-analyze verify" unit_is_clean
+    have hitcounter && check "settings" \
+        python -c 'from hitcounter import config; config.load({"config": "deploy/hitcounter.toml"}, {})'
+    have openapi-spec-validator && [ -s "$scratch/openapi" ] && check "openapi" \
+        openapi-spec-validator $(cat "$scratch/openapi")
+}
+[ "$failures" -eq 0 ]

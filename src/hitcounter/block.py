@@ -1,0 +1,52 @@
+"""The block that people see: its lines, their labels and how numbers are written.
+
+A translator adds one entry to `LANGUAGES`; nothing else names a language.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LINE_KEYS = ("today", "yesterday", "month", "year", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """The words of the block in one language, and its thousands separator."""
+
+    title: str
+    labels: Mapping[str, str]
+    page_label: str
+    separator: str
+
+
+LANGUAGES: Mapping[str, Language] = {
+    "vi": Language(
+        title="Số lượt truy cập",
+        labels={
+            "today": "Trong ngày",
+            "yesterday": "Hôm qua",
+            "month": "Trong tháng",
+            "year": "Trong năm",
+            "total": "Tổng truy cập",
+        },
+        page_label="Số lượt xem",
+        separator=".",
+    ),
+    "en": Language(
+        title="Visits",
+        labels={
+            "today": "Today",
+            "yesterday": "Yesterday",
+            "month": "This month",
+            "year": "This year",
+            "total": "Total",
+        },
+        page_label="Views",
+        separator=",",
+    ),
+}
+
+
+def grouped(number: int, lang: str) -> str:
+    """Write a number with the thousands separator of the language: 1.619.938."""
+    return f"{number:,}".replace(",", LANGUAGES[lang].separator)

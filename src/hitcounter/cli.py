@@ -1,0 +1,196 @@
+"""The command line: finds the settings, runs one command, and turns errors into one line.
+
+Exit codes: 0 done, 1 the command failed, 2 the command line or a setting is wrong.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hitcounter import __version__, config, logs
+from hitcounter.block import LANGUAGES, LINE_KEYS, grouped
+from hitcounter.config import Config
+from hitcounter.errors import BadRequest, CommandError, ConfigError, HitcounterError
+from hitcounter.site import page_path
+
+if TYPE_CHECKING:
+    from hitcounter.store import Store
+
+COMMAND_TIMEOUT_S = 10.0
+LOADING_TIMEOUT_S = 60.0
+
+Command = Callable[[Config, argparse.Namespace], Awaitable[None]]
+
+
+def main() -> None:
+    """Run the command line."""
+    args = _parser().parse_args()
+    try:
+        settings = config.load({name: getattr(args, name) for name in config.SETTINGS})
+        asyncio.run(args.command(settings, args))
+    except ConfigError as error:
+        sys.exit(_failed(error, 2))
+    except HitcounterError as error:
+        sys.exit(_failed(error, 1))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing must be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _failed(error: Exception, code: int) -> int:
+    print(f"hitcounter: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = argparse.ArgumentParser(add_help=False)
+    config.add_flags(settings.add_argument_group("settings"))
+    parser = argparse.ArgumentParser(
+        prog="hitcounter", description="A self-hosted web-visit counter."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, doc: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=doc, description=doc, parents=[settings])
+        sub.set_defaults(command=command)
+        return sub
+
+    add("serve", _serve, "Count hits and answer numbers.")
+    baseline = add("baseline", _baseline, "Set what the block shows now, and count on from there.")
+    baseline.add_argument("site", metavar="SITE")
+    for key in LINE_KEYS:
+        baseline.add_argument(f"--{key}", type=_count, metavar="N")
+    baseline.add_argument(
+        "--page", type=_page, action="append", default=[], metavar="PATH=N", dest="pages"
+    )
+    show = add("show", _show, "Show the block of a site.")
+    show.add_argument("site", metavar="SITE")
+    add("check", _check, "Check the settings, the store and what it promises.")
+    add("export", _export, "Write all counters to standard output, as NDJSON with a checksum.")
+    import_ = add("import", _import, "Raise counters to the numbers of an exported file.")
+    import_.add_argument("file", metavar="FILE", type=Path)
+    return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count")
+    return int(text)
+
+
+def _page(text: str) -> tuple[str, int]:
+    path, _, count = text.rpartition("=")
+    try:
+        return page_path(path), _count(count)
+    except BadRequest as error:
+        raise argparse.ArgumentTypeError(f"{path!r}: {error}") from None
+
+
+async def _serve(settings: Config, _args: argparse.Namespace) -> None:
+    from hitcounter import supervisor
+
+    logs.set_up("supervisor")
+    await supervisor.serve(settings)
+
+
+# The commands below import the store's client when they run: `serve` starts faster without it.
+
+
+@asynccontextmanager
+async def _opened(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
+    """Open the store: the configured one, a running service's own, or our own for as long."""
+    from hitcounter.embedded import borrowed
+    from hitcounter.store import Store
+
+    address = borrowed(settings.data_dir, settings.store_binary, create=create)
+    async with nullcontext(settings.redis_url) if settings.redis_url else address as url:
+        store = Store(url, COMMAND_TIMEOUT_S)
+        try:
+            await store.check(wait_s=0 if settings.redis_url else LOADING_TIMEOUT_S)
+            yield store
+        finally:
+            await store.close()
+
+
+async def _baseline(settings: Config, args: argparse.Namespace) -> None:
+    from hitcounter import transfer
+
+    site = transfer.known_site(settings, args.site)
+    numbers = {key: getattr(args, key) for key in LINE_KEYS if getattr(args, key) is not None}
+    if not numbers and not args.pages:
+        raise CommandError("nothing to set: give --today, --total, --page … ")
+    async with _opened(settings, create=True) as store:
+        before = await transfer.read_block(store, site, time.time())
+        after = await transfer.set_baseline(
+            store, settings, site, numbers, dict(args.pages), time.time()
+        )
+    for key in LINE_KEYS:
+        print(f"{LANGUAGES['en'].labels[key]}: {before[key]} -> {after[key]}")
+    for path, count in args.pages:
+        print(f"{path}: {count}")
+
+
+async def _show(settings: Config, args: argparse.Namespace) -> None:
+    from hitcounter import transfer
+
+    site = transfer.known_site(settings, args.site)
+    async with _opened(settings, create=False) as store:
+        numbers = await transfer.read_block(store, site, time.time())
+    words = LANGUAGES[site.lang]
+    print(words.title)
+    for key in LINE_KEYS:
+        print(f"{words.labels[key]}: {grouped(numbers[key], site.lang)}")
+
+
+async def _check(settings: Config, _args: argparse.Namespace) -> None:
+    from hitcounter.guard import level, promise
+
+    print(f"settings: {settings.config or 'environment and defaults'}")
+    if settings.is_open:
+        print(f"sites: open to any name, up to {settings.max_sites}")
+    else:
+        print(f"sites: {len(settings.sites)} declared")
+    async with _opened(settings, create=True) as store:
+        facts = await store.check()
+    print(f"store: {facts.name}")
+    print(f"promise: level {level(facts)}, {promise(facts)}")
+
+
+async def _export(settings: Config, _args: argparse.Namespace) -> None:
+    from hitcounter import transfer
+
+    async with _opened(settings, create=False) as store:
+        await transfer.export(store, sys.stdout, _progress)
+
+
+async def _import(settings: Config, args: argparse.Namespace) -> None:
+    from hitcounter import transfer
+
+    try:
+        text = args.file.read_text("utf-8")
+    except OSError as error:
+        raise CommandError(f"cannot read {args.file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{args.file} is not UTF-8 text") from None
+    sites = transfer.read_export(text)
+    async with _opened(settings, create=True) as store:
+        n_changed = await transfer.import_counts(store, settings, sites, _progress)
+    print(f"{len(sites)} sites read, {n_changed} numbers raised")
+
+
+def _progress(items: Sequence[str]) -> Iterable[str]:
+    """Show a bar on a terminal while items are worked through."""
+    if not sys.stderr.isatty():
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, unit=" sites")

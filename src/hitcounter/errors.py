@@ -1,0 +1,81 @@
+"""Every error that hitcounter raises on purpose.
+
+    HitcounterError
+    ├── ConfigError          a setting is wrong; the service does not start
+    ├── StartError           the surroundings are wrong: port, directory, server binary
+    ├── CommandError         a command was asked for something that cannot be done
+    ├── StoreError           the store gave no answer: what was asked may or may not be done
+    ├── StoreUnfitError      the store answers, but cannot keep our promise
+    └── Refusal              a request is refused, and counts nothing
+        ├── BadRequest       400, or another 4xx that carries its own status
+        ├── UnknownSite      404
+        ├── ForeignOrigin    403
+        └── Unavailable      503, come back after `retry_after_s`
+
+`web.answers` turns refusals into responses, `cli` turns the others into one line and an exit
+code; nobody else needs to catch them.
+"""
+
+
+class HitcounterError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class ConfigError(HitcounterError):
+    """A setting is wrong."""
+
+
+class StartError(HitcounterError):
+    """The surroundings do not let the service start."""
+
+
+class CommandError(HitcounterError):
+    """A command was asked for something that cannot be done."""
+
+
+class StoreError(HitcounterError):
+    """The store gave no answer: what it was asked to do may or may not be done."""
+
+
+class StoreUnfitError(HitcounterError):
+    """The store answers, but cannot keep the promise."""
+
+
+class Refusal(HitcounterError):
+    """A request is refused; it counted nothing."""
+
+    status = 400
+
+    def __init__(self, code: str, message: str) -> None:
+        """Carry a `code` for machines and a `message` for people."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class BadRequest(Refusal):
+    """The request itself is wrong."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        """Carry the 4xx `status` beside code and message."""
+        super().__init__(code, message)
+        self.status = status
+
+
+class UnknownSite(Refusal):
+    """The site is not one that is counted here."""
+
+    status = 404
+
+
+class ForeignOrigin(Refusal):
+    """A browser asks from a page that does not belong to the site."""
+
+    status = 403
+
+
+class Unavailable(Refusal):
+    """The service cannot count or read now; ask again after `retry_after_s`."""
+
+    status = 503
+    retry_after_s = 2

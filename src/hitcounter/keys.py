@@ -1,0 +1,86 @@
+"""The names of everything in the store.
+
+The hash tag `{lane}` puts all keys of a lane in one slot; it comes first, so nothing later in a
+key can be taken for a tag. A site name holds no colon, so every key reads back without doubt.
+
+    hc:{0}:site:demo:2019-04-19    pageviews of one bucket (also 2019-04, 2019, total)
+    hc:{0}:page:demo:/tin-tuc/1    pageviews of a page
+    hc:{0}:pages:demo              how many pages of the site are stored
+    hc:{0}:writer:9f…              the watermark of a writer
+    hc:{meta}:sites, :lanes        the sites seen here; the number of lanes, fixed at first start
+"""
+
+import re
+from dataclasses import dataclass
+from zlib import crc32
+
+from hitcounter.period import Day
+
+SITES = "hc:{meta}:sites"
+LANES = "hc:{meta}:lanes"
+
+_COUNTER = re.compile(r"hc:\{\d+\}:(site|page):([^:]+):(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteKeys:
+    """The keys of one site on one day, `date` in ISO form."""
+
+    date: str
+    today: str
+    yesterday: str
+    month: str
+    year: str
+    total: str
+
+    def numbers(self) -> tuple[str, str, str, str, str]:
+        """List the keys in the order of the block's lines."""
+        return self.today, self.yesterday, self.month, self.year, self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What a counter's key says: its site, and its bucket or the path of its page."""
+
+    site: str
+    is_page: bool
+    name: str
+
+
+def lane_of(site: str, lanes: int) -> int:
+    """Tell the lane of a site."""
+    return crc32(site.encode()) % lanes
+
+
+def site_keys(lane: int, site: str, day: Day) -> SiteKeys:
+    """Name the five counters that the block shows on a day."""
+    buckets = (day.day, day.yesterday, day.month, day.year, "total")
+    return SiteKeys(day.day, *(bucket_key(lane, site, bucket) for bucket in buckets))
+
+
+def bucket_key(lane: int, site: str, bucket: str) -> str:
+    """Name the counter of a site in a bucket."""
+    return f"hc:{{{lane}}}:site:{site}:{bucket}"
+
+
+def page_key(lane: int, site: str, path: str) -> str:
+    """Name the counter of a page."""
+    return f"hc:{{{lane}}}:page:{site}:{path}"
+
+
+def pages_key(lane: int, site: str) -> str:
+    """Name the number of stored pages of a site."""
+    return f"hc:{{{lane}}}:pages:{site}"
+
+
+def watermark_key(lane: int, writer: str) -> str:
+    """Name the watermark of a writer."""
+    return f"hc:{{{lane}}}:writer:{writer}"
+
+
+def counter_of(key: str) -> Counter:
+    """Read the key of a counter back."""
+    match = _COUNTER.fullmatch(key)
+    if match is None:
+        raise ValueError(f"{key!r} is not the key of a counter")
+    return Counter(match[2], match[1] == "page", match[3])

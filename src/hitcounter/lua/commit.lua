@@ -1,0 +1,73 @@
+-- Apply a chunk exactly once: compare the writer's watermark, then swap it together with the counters.
+--
+-- All reads come first, then one MSET: a server that loses the end of its log cannot be left with
+-- half a chunk. Every counter is a plain integer string.
+--
+-- KEYS  1                 the writer's watermark
+--       2 .. C+1          C counters
+--       then, per site with pages: the number of its stored pages, then each page
+-- ARGV  1 expect, 2 last: apply if the watermark is `expect`, and make it `last`
+--       3 C, then C increments (0 only reads)
+--       then, per site with pages: how many pages it may store, how many follow, their increments
+--
+-- Returns {watermark, value of KEYS[2], value of KEYS[3], …}, the values of now, also where the
+-- watermark was not `expect` and nothing was applied. A page that is not stored, because there
+-- are as many as there may be, has the value -1.
+
+local LIMIT = 9007199254740992 -- 2^53: up to here a Lua number is an exact integer
+local expect, last = tonumber(ARGV[1]), tonumber(ARGV[2])
+local stored = redis.call('MGET', unpack(KEYS))
+local watermark = tonumber(stored[1] or '0')
+local applies = watermark == expect
+local writes = {KEYS[1], string.format('%.0f', last)}
+local values = {applies and last or watermark}
+
+local function number(i)
+  local value = tonumber(stored[i] or '0')
+  if not value or value ~= math.floor(value) then
+    error({err = 'ERR ' .. KEYS[i] .. ' does not hold an integer'})
+  end
+  return value
+end
+
+local function add(i, increment)
+  if not applies then
+    increment = 0
+  end
+  local value = number(i) + increment
+  if value >= LIMIT or value <= -LIMIT then
+    error({err = 'ERR ' .. KEYS[i] .. ' is beyond 2^53'})
+  end
+  values[i] = value
+  if increment ~= 0 then
+    writes[#writes + 1] = KEYS[i]
+    writes[#writes + 1] = string.format('%.0f', value)
+  end
+end
+
+local counters = tonumber(ARGV[3])
+for i = 1, counters do
+  add(i + 1, tonumber(ARGV[i + 3]))
+end
+
+local key, arg = counters + 2, counters + 4
+while key <= #KEYS do
+  local limit, pages = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
+  local count_key, new, free = key, 0, limit - number(key)
+  for page = 1, pages do
+    local is_stored = stored[count_key + page]
+    if is_stored or (applies and new < free) then
+      new = new + (is_stored and 0 or 1)
+      add(count_key + page, tonumber(ARGV[arg + 1 + page]))
+    else
+      values[count_key + page] = -1
+    end
+  end
+  add(count_key, new)
+  key, arg = key + pages + 1, arg + pages + 2
+end
+
+if applies then
+  redis.call('MSET', unpack(writes))
+end
+return values

@@ -1,0 +1,115 @@
+"""Every metric, declared together.
+
+No label can be chosen by a visitor: `site` is a declared site or `(other)`, `result` is a code of
+ours. What a hit costs in metrics is paid once per flush.
+
+All workers write into one directory, each under an id that survives its restarts, so any worker
+can answer for all of them.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from hitcounter import __version__
+
+OTHER_SITES = "(other)"
+
+
+class Metrics:
+    """The metrics of one worker, and the answer for all workers."""
+
+    def __init__(self, directory: Path, worker_id: int, sites: Iterable[str]) -> None:
+        """Declare every metric; `sites` are the declared ones, the only ones to become labels."""
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: worker_id)  # type: ignore[no-untyped-call]
+        self._sites = frozenset(sites)
+        self._counted: dict[str, Callable[[float], None]] = {}
+
+        self._hits = Counter(
+            "hitcounter_hits",
+            "Requests to a counting endpoint, by what became of them",
+            ["site", "result"],
+            registry=None,
+        )
+        self._pages_refused = Counter(
+            "hitcounter_pages_refused",
+            "Pageviews counted for the site only, because it stores max_pages pages already",
+            ["site"],
+            registry=None,
+        )
+        self.lost_records = Counter(
+            "hitcounter_lost_records",
+            "Acknowledged records that the store lost and that could not be sent again",
+            registry=None,
+        )
+        self.commit_s = Histogram(
+            "hitcounter_commit_duration_seconds",
+            "Time from sending a chunk to the store's answer",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+            registry=None,
+        )
+        self.chunk_hits = Histogram(
+            "hitcounter_chunk_hits",
+            "Hits committed together in one chunk",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+            registry=None,
+        )
+        self.in_flight = self._gauge(
+            "hitcounter_hits_in_flight", "Hits in the chunk that is on its way to the store"
+        )
+        self.pending = self._gauge(
+            "hitcounter_hits_pending", "Hits that wait for the chunk before them"
+        )
+        self.store_up = Gauge(
+            "hitcounter_store_up",
+            "Whether the store answers (1) or not (0), as the worst-off worker sees it",
+            multiprocess_mode="livemin",
+            registry=None,
+        )
+        build = Gauge(
+            "hitcounter_build_info",
+            "The version that runs",
+            ["version", "python"],
+            multiprocess_mode="max",
+            registry=None,
+        )
+        build.labels(__version__, platform.python_version()).set(1)
+        # A gauge keeps what a dead predecessor left under this id, until it is set.
+        for gauge in (self.in_flight, self.pending, self.store_up):
+            gauge.set(0)
+
+    @staticmethod
+    def _gauge(name: str, doc: str) -> Gauge:
+        return Gauge(name, doc, multiprocess_mode="livesum", registry=None)
+
+    def counted(self, hits: Mapping[str, int]) -> None:
+        """Add pageviews by site."""
+        for site, n in hits.items():
+            inc = self._counted.get(site)
+            if inc is None:
+                inc = self._hits.labels(self._label(site), "counted").inc
+                self._counted[site] = inc
+            inc(n)
+
+    def not_counted(self, site: str, result: str) -> None:
+        """Add one hit that was refused or ignored, by the code of its answer."""
+        self._hits.labels(self._label(site), result).inc()
+
+    def page_refused(self, site: str) -> None:
+        """Add one pageview whose page is not stored."""
+        self._pages_refused.labels(self._label(site)).inc()
+
+    def _label(self, site: str) -> str:
+        return site if site in self._sites else OTHER_SITES
+
+    @staticmethod
+    def of_all_workers() -> CollectorRegistry:
+        """Collect what all workers have written."""
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry

@@ -1,0 +1,130 @@
+"""What a worker does with a hit or a question, whatever the protocol that brought it.
+
+The bucket of a hit is fixed when it arrives, by the server's clock in the site's zone; nothing
+that happens later moves it to another day.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hitcounter import keys
+from hitcounter.config import Config
+from hitcounter.errors import StoreError, StoreUnfitError, Unavailable, UnknownSite
+from hitcounter.guard import StoreFacts
+from hitcounter.keys import SiteKeys
+from hitcounter.metrics import Metrics
+from hitcounter.period import Day, day_of
+from hitcounter.site import Site
+from hitcounter.store import LANES, Store
+from hitcounter.writer import Hit, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers of a site in the order of `block.LINE_KEYS`, and of one page if asked for.
+
+    A page that is not stored, because the site stores as many as it may, has no total.
+    """
+
+    site: Site
+    date: str
+    values: Sequence[int]
+    path: str | None
+    page_total: int | None
+
+
+class CountedSite:
+    """A site with the keys of its current day."""
+
+    __slots__ = ("_day", "_keys", "_lane", "_page_prefix", "site")
+
+    def __init__(self, site: Site) -> None:
+        """Prepare the keys of a site."""
+        self.site = site
+        self._lane = keys.lane_of(site.name, LANES)
+        self._page_prefix = keys.page_key(self._lane, site.name, "")
+        self._day: Day | None = None
+        self._keys: SiteKeys | None = None
+
+    def keys_at(self, now_s: float) -> SiteKeys:
+        """Name the counters of the day that an instant falls on."""
+        day = self._day
+        if day is None or self._keys is None or not day.start_at <= now_s < day.end_at:
+            self._day = day = day_of(now_s, self.site.timezone)
+            self._keys = keys.site_keys(self._lane, self.site.name, day)
+        return self._keys
+
+    def page_key(self, path: str) -> str:
+        """Name the counter of a page."""
+        return self._page_prefix + path
+
+
+class Service:
+    """Counts and reads for all sites of one worker."""
+
+    def __init__(self, config: Config, store: Store, writer: Writer, metrics: Metrics) -> None:
+        """Know the declared sites; an open service learns others as they are first counted."""
+        self.config = config
+        self.metrics = metrics
+        self._store = store
+        self._writer = writer
+        self._sites = {name: CountedSite(site) for name, site in config.sites.items()}
+
+    async def counted_site(self, name: str) -> CountedSite:
+        """Find a site to count for; an open service registers a new one."""
+        return self._sites.get(name) or await self._admit(name)
+
+    async def _admit(self, name: str) -> CountedSite:
+        site = self._undeclared(name)
+        try:
+            admitted = await self._store.admit_site(name, self.config.max_sites)
+        except StoreError:
+            raise _away() from None
+        if not admitted:
+            raise UnknownSite("too_many_sites", "this service accepts no more sites")
+        return self._sites.setdefault(name, site)
+
+    def site(self, name: str) -> CountedSite:
+        """Find a site to read; a new one is not registered by that."""
+        return self._sites.get(name) or self._undeclared(name)
+
+    def _undeclared(self, name: str) -> CountedSite:
+        if not self.config.is_open:
+            raise UnknownSite("unknown_site", f"the site {name} is not counted here")
+        return CountedSite(self.config.site(name))
+
+    async def count(self, counted: CountedSite, path: str | None) -> Numbers:
+        """Count one hit; return the numbers with it once the store holds it."""
+        names = counted.keys_at(time.time())
+        page_key = None if path is None else counted.page_key(path)
+        values = await self._writer.count(Hit(counted.site.name, names, page_key))
+        page_total = None if page_key is None or values[page_key] < 0 else values[page_key]
+        numbers = [values[key] for key in names.numbers()]
+        return Numbers(counted.site, names.date, numbers, path, page_total)
+
+    async def read(self, counted: CountedSite, path: str | None) -> Numbers:
+        """Read the numbers of a site, and of one page."""
+        names = counted.keys_at(time.time())
+        wanted = list(names.numbers())
+        if path is not None:
+            wanted.append(counted.page_key(path))
+        try:
+            values = [value or 0 for value in await self._store.read(wanted)]
+        except StoreError:
+            raise _away() from None
+        page_total = None if path is None else values.pop()
+        return Numbers(counted.site, names.date, values, path, page_total)
+
+    async def store_facts(self) -> StoreFacts:
+        """Ask whether the store can keep the promise; raise `Unavailable` if not."""
+        try:
+            return await self._store.check()
+        except StoreError as error:
+            raise Unavailable("store_unavailable", str(error)) from None
+        except StoreUnfitError as error:
+            raise Unavailable("store_unfit", str(error)) from None
+
+
+def _away() -> Unavailable:
+    return Unavailable("store_unavailable", "the store does not answer")

@@ -1,0 +1,98 @@
+"""Sites and pages: what may be counted, and under which name.
+
+A name that passes here is safe everywhere: as a part of a key, in a log line and in a page.
+`page_path` is idempotent: the path that an answer shows, asked for again, is the same page.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from hitcounter.errors import BadRequest
+
+MAX_PATH_BYTES = 512
+
+_SITE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_INDEX_FILES = re.compile(r"(?:/index\.html?)+\Z")
+_SLASHES = re.compile(r"/{2,}")
+# Control, surrogate, private-use and unassigned characters; Cf holds the bidirectional controls.
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One counted web site."""
+
+    name: str
+    timezone: ZoneInfo
+    lang: str
+    origins: frozenset[str]
+    max_pages: int
+
+    def owns(self, host: str) -> bool:
+        """Tell whether a host is this site's own, with or without www."""
+        bare = host.removeprefix("www.")
+        return bare == self.name.removeprefix("www.") or any(
+            bare == origin_host(origin).removeprefix("www.") for origin in self.origins
+        )
+
+    def admits(self, origin: str) -> bool:
+        """Tell whether a page of this origin may count; a site without `origins` admits all."""
+        return not self.origins or origin in self.origins or origin_host(origin) in self.origins
+
+
+def origin_host(origin: str) -> str:
+    """Give the host of `https://host:port` or of a bare `host`."""
+    return origin.rpartition("//")[2].partition(":")[0]
+
+
+def site_name(text: str) -> str:
+    """Check the name of a site."""
+    if _SITE_NAME.fullmatch(text) is None:
+        raise BadRequest(
+            "bad_site",
+            "a site name is 1 to 63 of a-z, 0-9, dot and hyphen, and starts with a letter or digit",
+        )
+    return text
+
+
+@lru_cache(maxsize=4096)
+def page_path(text: str) -> str:
+    """Normalise the path of a page, so that one page has one counter.
+
+    Drops query and fragment, decodes percent-encoding, composes Unicode (NFC), folds repeated
+    slashes and drops a trailing slash or index.html. What would read differently if decoded
+    again (`%`, `?`, `#`) stays encoded.
+    """
+    if not text.startswith("/"):
+        raise BadRequest("bad_path", "the path of a page starts with /")
+    raw = text.partition("#")[0].partition("?")[0]
+    try:
+        path = unicodedata.normalize("NFC", unquote(raw, errors="strict"))
+    except UnicodeDecodeError:
+        raise BadRequest("bad_path", "the path of a page is UTF-8") from None
+    if any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in path):
+        raise BadRequest("bad_path", "the path of a page has no control or invisible characters")
+    path = _INDEX_FILES.sub("", _SLASHES.sub("/", path).rstrip("/")) or "/"
+    path = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    if len(path.encode()) > MAX_PATH_BYTES:
+        raise BadRequest("bad_path", f"the path of a page has at most {MAX_PATH_BYTES} bytes")
+    return path
+
+
+def referred_path(referer: str, site: Site) -> str | None:
+    """Give the page that a Referer names, if it is one of the site's own.
+
+    A bare `/` is what browsers send across origins when they hide the page, so it names none.
+    """
+    try:
+        parts = urlsplit(referer)
+        host = parts.hostname or ""
+    except ValueError:
+        return None
+    if parts.path in ("", "/") or not site.owns(host):
+        return None
+    return page_path(parts.path)

@@ -1,0 +1,223 @@
+"""The only module that speaks Redis.
+
+Every question ends in an answer, a `StoreError` (no answer: done or not done, nobody knows) or a
+`StoreUnfitError`. Nothing is ever sent twice behind our back: the write protocol resends by
+itself, and a client that repeats an increment would count it twice.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib import resources
+from typing import Any, Self, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, ResponseError
+
+from hitcounter import keys
+from hitcounter.errors import StoreError, StoreUnfitError
+from hitcounter.guard import StoreFacts, faults
+from hitcounter.stream import Chunk
+
+LANES = 1
+BATCH_KEYS = 1_000
+_CONNECTIONS = 8
+_POLL_S = 0.05
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    text: str
+    sha: str
+
+    @classmethod
+    def read(cls, name: str) -> Self:
+        text = resources.files("hitcounter").joinpath("lua", name).read_text("utf-8")
+        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+_COMMIT = _Script.read("commit.lua")
+_REPLACE = _Script.read("replace.lua")
+_ADMIT = _Script.read("admit.lua")
+
+
+class Store:
+    """One store, reached through one small pool of connections."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        """Prepare to talk to the store at `url`; nothing is sent yet."""
+        self._timeout_s = timeout_s
+        # Any: the client's own types know neither that replies are bytes nor execute_command.
+        self._redis: Any = self._client(url, timeout_s)
+
+    @staticmethod
+    def _client(url: str, timeout_s: float) -> Redis:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            legacy_responses=False,
+        )
+        return Redis(connection_pool=pool)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    async def commit(
+        self, lane: int, writer: str, chunk: Chunk, page_limit: Callable[[str], int]
+    ) -> tuple[int, dict[str, int]]:
+        """Apply a chunk if its time has come; return the watermark and the values by key.
+
+        The values are those of now, whether or not the chunk was applied by this; -1 stands for a
+        page that is not stored.
+        """
+        increments = chunk.increments
+        names = [keys.watermark_key(lane, writer), *increments.counters]
+        args: list[Any] = [chunk.expect, chunk.last, len(increments.counters)]
+        args.extend(increments.counters.values())
+        for site, pages in increments.pages.items():
+            names.append(keys.pages_key(lane, site))
+            names.extend(pages)
+            args += (page_limit(site), len(pages), *pages.values())
+        reply = await self._run(_COMMIT, names, args)
+        return reply[0], dict(zip(names[1:], reply[1:], strict=True))
+
+    async def watermark(self, lane: int, writer: str) -> int:
+        """Ask up to which record the store holds this writer."""
+        key = keys.watermark_key(lane, writer)
+        return int(await self._ask(lambda redis: redis.get(key)) or 0)
+
+    async def forget(self, lane: int, writer: str) -> None:
+        """Delete the watermark of a writer that will never send again."""
+        key = keys.watermark_key(lane, writer)
+        await self._ask(lambda redis: redis.delete(key))
+
+    async def read(self, names: Sequence[str]) -> list[int | None]:
+        """Read counters, all at one moment; None where nothing was counted yet."""
+        if not names:
+            return []
+        values = await self._ask(lambda redis: redis.mget(names))
+        return [None if value is None else int(value) for value in values]
+
+    async def replace(
+        self,
+        pages_key: str,
+        pages: Mapping[str, int],
+        counters: Mapping[str, int],
+        *,
+        only_raise: bool,
+    ) -> int:
+        """Set pages and counters of one site at once, or with `only_raise` those that grow.
+
+        Return how many changed.
+        """
+        names = [pages_key, *pages, *counters]
+        args = [len(pages), int(only_raise), *pages.values(), *counters.values()]
+        return int(await self._run(_REPLACE, names, args))
+
+    async def admit_site(self, site: str, limit: int) -> bool:
+        """Register a site unless it would be one more than `limit`; tell whether it is known."""
+        return bool(await self._run(_ADMIT, [keys.SITES], [site, limit]))
+
+    async def sites(self) -> set[str]:
+        """List the registered sites."""
+        members = await self._ask(lambda redis: redis.smembers(keys.SITES))
+        return {member.decode() for member in members}
+
+    async def counter_keys(self) -> AsyncIterator[str]:
+        """Walk through the keys of all counters; one that appears meanwhile may be missed."""
+        for kind in ("site", "page"):
+            cursor = 0
+            while True:
+                cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:*")
+                for key in found:
+                    yield key.decode()
+                if cursor == 0:
+                    break
+
+    async def _scan(self, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+        answer = await self._ask(lambda redis: redis.scan(cursor, match=pattern, count=BATCH_KEYS))
+        return int(answer[0]), answer[1]
+
+    async def size(self) -> int:
+        """Count all keys of the store, ours or not."""
+        return int(await self._ask(lambda redis: redis.dbsize()))
+
+    async def facts(self) -> StoreFacts:
+        """Ask the store about itself, and fix the number of lanes if it is new."""
+        await self._ask(lambda redis: redis.set(keys.LANES, LANES, nx=True))
+        lanes = await self._ask(lambda redis: redis.get(keys.LANES))
+        info = await self._ask(lambda redis: redis.info())
+        server = "valkey" if "valkey_version" in info else "redis"
+        return StoreFacts(
+            server=server,
+            version=tuple(int(part) for part in str(info[f"{server}_version"]).split(".")[:3]),
+            maxmemory_policy=str(info["maxmemory_policy"]),
+            appendonly=bool(info["aof_enabled"]),
+            appendfsync=await self._appendfsync(),
+            role=str(info["role"]),
+            lanes=int(lanes),
+        )
+
+    async def _appendfsync(self) -> str:
+        try:
+            answer = await self._redis.config_get("appendfsync")
+        except ResponseError:  # managed stores forbid CONFIG
+            return ""
+        except Exception as error:
+            raise _no_answer(error) from error
+        return str(answer.get("appendfsync", ""))
+
+    async def check(self, wait_s: float = 0.0) -> StoreFacts:
+        """Return the store's facts; raise `StoreUnfitError` if it cannot keep exact counts.
+
+        A store that does not answer yet, because it loads its data, has `wait_s` to do so.
+        """
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            try:
+                facts = await self.facts()
+                break
+            except StoreError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            await asyncio.sleep(_POLL_S)
+        found = faults(facts, LANES)
+        if found:
+            raise StoreUnfitError("; ".join(found))
+        return facts
+
+    async def _run(self, script: _Script, names: Iterable[str], args: Iterable[Any]) -> Any:
+        names = list(names)
+
+        async def run(redis: Any) -> Any:
+            try:
+                return await redis.execute_command("EVALSHA", script.sha, len(names), *names, *args)
+            except NoScriptError:
+                return await redis.execute_command("EVAL", script.text, len(names), *names, *args)
+
+        return await self._ask(run)
+
+    async def _ask(self, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await question(self._redis)
+        except Exception as error:  # clients also leak AttributeError and the like under churn
+            raise _no_answer(error) from error
+
+
+def _no_answer(error: Exception) -> StoreError:
+    if isinstance(error, TimeoutError):
+        return StoreError("the store does not answer in time")
+    return StoreError(f"the store does not answer: {error or type(error).__name__}")

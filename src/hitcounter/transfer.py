@@ -1,0 +1,212 @@
+"""Numbers in and out: baseline, export, import.
+
+An import is checked as a whole before anything is written, and never lowers a number: what was
+counted here stays counted, and importing the same file twice changes nothing the second time.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from hitcounter import keys
+from hitcounter.block import LINE_KEYS
+from hitcounter.config import Config
+from hitcounter.errors import BadRequest, CommandError
+from hitcounter.period import Day, day_of, is_bucket
+from hitcounter.site import Site, page_path, site_name
+from hitcounter.store import BATCH_KEYS, LANES, Store
+
+FORMAT = "hitcounter-export"
+VERSION = 1
+MAX_COUNT = 2**53 - 1
+
+Progress = Callable[[Sequence[str]], Iterable[str]]
+
+
+@dataclass(slots=True)
+class SiteCounts:
+    """The numbers of one site: by bucket, and by the path of a page."""
+
+    buckets: dict[str, int] = field(default_factory=dict)
+    pages: dict[str, int] = field(default_factory=dict)
+
+
+def known_site(config: Config, name: str) -> Site:
+    """Find a declared site, or any in an open service; raise `CommandError` for another."""
+    try:
+        site_name(name)
+    except BadRequest as error:
+        raise CommandError(f"{name!r}: {error}") from None
+    if config.is_open:
+        return config.site(name)
+    if name not in config.sites:
+        raise CommandError(f"the site {name} is not declared in {config.config}")
+    return config.sites[name]
+
+
+async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
+    """Read the numbers that the block shows, by line."""
+    lane = keys.lane_of(site.name, LANES)
+    names = keys.site_keys(lane, site.name, day_of(now_s, site.timezone))
+    values = await store.read(names.numbers())
+    return dict(zip(LINE_KEYS, (value or 0 for value in values), strict=True))
+
+
+async def set_baseline(
+    store: Store,
+    config: Config,
+    site: Site,
+    given: Mapping[str, int],
+    pages: Mapping[str, int],
+    now_s: float,
+) -> dict[str, int]:
+    """Make the block show the given lines and pages from now on; return all that it shows."""
+    day = day_of(now_s, site.timezone)
+    numbers = await read_block(store, site, now_s) | dict(given)
+    contradiction = find_contradiction(numbers, pages, day)
+    if contradiction:
+        raise CommandError(f"nothing was changed: {contradiction}")
+    lane = keys.lane_of(site.name, LANES)
+    names = keys.site_keys(lane, site.name, day)
+    await _admit(store, config, site.name)
+    await store.replace(
+        keys.pages_key(lane, site.name),
+        {keys.page_key(lane, site.name, path): n for path, n in pages.items()},
+        {getattr(names, key): n for key, n in given.items()},
+        only_raise=False,
+    )
+    return numbers
+
+
+def find_contradiction(
+    numbers: Mapping[str, int], pages: Mapping[str, int], day: Day
+) -> str | None:
+    """Say which two numbers cannot both be true on a day, if there are any."""
+    today, yesterday, month, year, total = (numbers[key] for key in LINE_KEYS)
+    since_month, since_year = today, today
+    if day.yesterday.startswith(day.month):
+        since_month += yesterday
+    if day.yesterday.startswith(day.year):
+        since_year += yesterday
+    checks = [
+        (since_month, "the days of this month", month, "month"),
+        (since_year, "the days of this year", year, "year"),
+        (today + yesterday, "today and yesterday", total, "total"),
+        (month, "month", year, "year"),
+        (year, "year", total, "total"),
+        *((n, f"page {path}", total, "total") for path, n in pages.items()),
+    ]
+    for part, part_name, whole, whole_name in checks:
+        if part > whole:
+            return f"{part_name} ({part}) cannot be more than {whole_name} ({whole})"
+    return None
+
+
+async def export(store: Store, out: TextIO, progress: Progress) -> int:
+    """Write all counters as NDJSON, sealed by a checksum; return how many there are."""
+    names_by_site: dict[str, list[str]] = {}
+    async for name in store.counter_keys():
+        names_by_site.setdefault(keys.counter_of(name).site, []).append(name)
+    writer = _SealedWriter(out)
+    writer.write({"format": FORMAT, "version": VERSION})
+    for site in progress(sorted(names_by_site)):
+        # Buckets come before pages: they are read in one batch, at one moment, and fit together.
+        for batch in _batches(sorted(set(names_by_site[site]), key=_buckets_first)):
+            for name, value in zip(batch, await store.read(batch), strict=True):
+                counter = keys.counter_of(name)
+                kind = "page" if counter.is_page else "bucket"
+                writer.write({"site": site, kind: counter.name, "count": value})
+    return writer.seal()
+
+
+def _buckets_first(name: str) -> tuple[bool, str]:
+    return keys.counter_of(name).is_page, name
+
+
+class _SealedWriter:
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._sha256 = hashlib.sha256()
+        self._n_lines = 0
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        line = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
+        self._out.write(line)
+        self._sha256.update(line.encode())
+        self._n_lines += 1
+
+    def seal(self) -> int:
+        """Write the checksum over all lines before it; return the number of counters."""
+        seal = {"counters": self._n_lines - 1, "sha256": self._sha256.hexdigest()}
+        self._out.write(json.dumps(seal) + "\n")
+        return self._n_lines - 1
+
+
+def read_export(text: str) -> dict[str, SiteCounts]:
+    """Read an export, all of it checked; raise `CommandError` naming the line at fault."""
+    *lines, last = text.splitlines(keepends=True) or [""]
+    seal = {
+        "counters": len(lines) - 1,
+        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+    }
+    if _parsed(last, len(lines) + 1) != seal:
+        raise CommandError("the file is cut or changed: its last line is not its checksum")
+    if _parsed(lines[0], 1) != {"format": FORMAT, "version": VERSION}:
+        raise CommandError(f"line 1: not the {FORMAT} format, version {VERSION}")
+    sites: dict[str, SiteCounts] = {}
+    for number, line in enumerate(lines[1:], 2):
+        _take(sites, _parsed(line, number), number)
+    return sites
+
+
+def _parsed(line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise CommandError(f"line {number} is not JSON") from None
+
+
+def _take(sites: dict[str, SiteCounts], content: Any, number: int) -> None:
+    try:
+        site, count = site_name(content["site"]), content["count"]
+        is_page = "page" in content
+        name = content["page"] if is_page else content["bucket"]
+        is_known = page_path(name) == name if is_page else is_bucket(name)
+    except (KeyError, TypeError, BadRequest):
+        is_known = False
+    if not is_known or type(count) is not int or not 0 <= count <= MAX_COUNT:
+        raise CommandError(f"line {number} is not a counter of a site")
+    counts = sites.setdefault(site, SiteCounts())
+    (counts.pages if is_page else counts.buckets)[name] = count
+
+
+async def import_counts(
+    store: Store, config: Config, sites: Mapping[str, SiteCounts], progress: Progress
+) -> int:
+    """Raise counters to the imported numbers; return how many changed."""
+    n_changed = 0
+    for site in progress(sorted(sites)):
+        lane = keys.lane_of(site, LANES)
+        pages_key = keys.pages_key(lane, site)
+        buckets = {keys.bucket_key(lane, site, k): n for k, n in sites[site].buckets.items()}
+        pages = {keys.page_key(lane, site, k): n for k, n in sites[site].pages.items()}
+        await _admit(store, config, site)
+        for names in _batches(sorted(buckets)):
+            part = {name: buckets[name] for name in names}
+            n_changed += await store.replace(pages_key, {}, part, only_raise=True)
+        for names in _batches(sorted(pages)):
+            part = {name: pages[name] for name in names}
+            n_changed += await store.replace(pages_key, part, {}, only_raise=True)
+    return n_changed
+
+
+async def _admit(store: Store, config: Config, site: str) -> None:
+    if config.is_open and not await store.admit_site(site, config.max_sites):
+        raise CommandError(f"{site} would be one more than max_sites ({config.max_sites})")
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), BATCH_KEYS):
+        yield names[start : start + BATCH_KEYS]

@@ -1,0 +1,214 @@
+"""Group commit: many waiting hits, one chunk on its way to the store.
+
+While a chunk travels, hits gather in the open record; when the answer is there, they leave
+together. A hit is acknowledged when its record is at or below the store's watermark. Every error
+of the store means "outcome unknown", and the protocol of `stream` decides what to send again.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from hitcounter.errors import StoreError, Unavailable
+from hitcounter.keys import SiteKeys
+from hitcounter.metrics import Metrics
+from hitcounter.store import Store
+from hitcounter.stream import MAX_RECORD_KEYS, Record, Stream
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_HITS = 20_000
+PROBE_EVERY_S = 0.5
+RETRY_AFTER_S = 0.05
+RETRY_WHILE_AWAY_S = 0.25
+
+Values = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One hit of a site: the keys to count it under, and its page if it names one."""
+
+    site: str
+    keys: SiteKeys
+    page_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    hit: Hit
+    future: "asyncio.Future[Values]"
+
+
+class Writer:
+    """The one writer of a worker in a lane."""
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        page_limit: Callable[[str], int],
+        *,
+        lane: int,
+        kept_window_s: float,
+        patience_s: float,
+    ) -> None:
+        """Start a writer under a new id; hits wait `patience_s` for a store that is away."""
+        self.id = secrets.token_hex(8)
+        self._store = store
+        self._metrics = metrics
+        self._page_limit = page_limit
+        self._lane = lane
+        self._patience_s = patience_s
+        self._stream = Stream(kept_window_s)
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._n_waiting = 0
+        self._failing_since_s: float | None = None
+        self._is_away = False
+        self._ever_failed = False
+        self._is_closing = False
+        self.flushing = asyncio.create_task(self._flush())
+        self._probing = asyncio.create_task(self._probe())
+
+    def count(self, hit: Hit) -> "asyncio.Future[Values]":
+        """Take one hit; the future gives the new values by key once the store holds it.
+
+        A page that the store refused has the value -1.
+        """
+        if self._is_away:
+            raise _away()
+        if self._n_waiting >= MAX_WAITING_HITS:
+            raise Unavailable("overloaded", "too many hits are waiting; this one was not counted")
+        future: asyncio.Future[Values] = self._loop.create_future()
+        record = self._stream.open
+        record.waiters.append(_Waiter(hit, future))
+        record.increments.add_pageview(hit.site, hit.keys, hit.page_key)
+        if record.increments.n_keys >= MAX_RECORD_KEYS:
+            self._stream.close_record()
+        self._n_waiting += 1
+        self._wake.set()
+        return future
+
+    async def close(self, grace_s: float) -> None:
+        """Commit what waits, for at most `grace_s` seconds, then stop."""
+        self._is_closing = True
+        self._wake.set()
+        done, _ = await asyncio.wait([self.flushing], timeout=grace_s)
+        for task in (self.flushing, self._probing):
+            task.cancel()
+        await asyncio.gather(self.flushing, self._probing, return_exceptions=True)
+        if done and not self._ever_failed:
+            await self._forget()
+
+    async def _forget(self) -> None:
+        # Only where every question was answered: a packet that got lost on the way may still
+        # arrive, and without the watermark it would count a second time.
+        try:
+            await self._store.forget(self._lane, self.id)
+        except StoreError as error:
+            log.warning("the watermark of writer %s stays in the store: %s", self.id, error)
+
+    async def _probe(self) -> None:
+        """Ask for the watermark now and then, as long as the store could still need records."""
+        while True:
+            await asyncio.sleep(PROBE_EVERY_S)
+            if self._stream.kept:
+                self._wake.set()
+
+    async def _flush(self) -> None:
+        while not (self._is_closing and self._is_idle()):
+            await self._wake.wait()
+            self._wake.clear()
+            if not await self._exchange():
+                await asyncio.sleep(RETRY_WHILE_AWAY_S if self._is_away else RETRY_AFTER_S)
+                self._wake.set()
+            elif not self._is_idle():
+                self._wake.set()
+
+    def _is_idle(self) -> bool:
+        return not self._stream.pending and not self._stream.open.waiters
+
+    async def _exchange(self) -> bool:
+        """Send the next chunk, or ask for the watermark; tell whether the store answered."""
+        chunk = self._stream.next_chunk()
+        asked_at_s = self._loop.time()
+        values: Values = {}
+        try:
+            if chunk is None:
+                watermark = await self._store.watermark(self._lane, self.id)
+            else:
+                self._metrics.in_flight.set(self._n_waiting)
+                watermark, values = await self._store.commit(
+                    self._lane, self.id, chunk, self._page_limit
+                )
+        except StoreError as error:
+            self._missed(error, asked_at_s)
+            return False
+        self._answered()
+        confirmed, lost = self._stream.confirm(watermark, asked_at_s, self._loop.time())
+        if lost:
+            self._metrics.lost_records.inc(lost)
+            log.error("the store forgot %d records beyond the kept window: hits are lost", lost)
+        if confirmed:
+            self._acknowledge(confirmed, values)
+            self._metrics.commit_s.observe(self._loop.time() - asked_at_s)
+        return True
+
+    def _acknowledge(self, records: Iterable[Record], values: Values) -> None:
+        sites: Counter[str] = Counter()
+        for record in records:
+            for waiter in record.waiters:
+                hit = waiter.hit
+                sites[hit.site] += 1
+                if hit.page_key is not None and values.get(hit.page_key) == -1:
+                    self._metrics.page_refused(hit.site)
+                if not waiter.future.done():
+                    waiter.future.set_result(values)
+            record.waiters = []
+        n_hits = sites.total()
+        self._n_waiting -= n_hits
+        self._metrics.counted(sites)
+        self._metrics.chunk_hits.observe(n_hits)
+        self._metrics.in_flight.set(0)
+        self._metrics.pending.set(self._n_waiting)
+
+    def _answered(self) -> None:
+        if self._failing_since_s is not None:
+            log.warning("the store answers again")
+            self._failing_since_s = None
+        self._is_away = False
+        self._metrics.store_up.set(1)
+
+    def _missed(self, error: StoreError, asked_at_s: float) -> None:
+        self._ever_failed = True
+        self._metrics.store_up.set(0)
+        if self._failing_since_s is None:
+            self._failing_since_s = asked_at_s
+            log.warning("%s", error)
+        if self._loop.time() - self._failing_since_s >= self._patience_s and not self._is_away:
+            self._is_away = True
+            log.error("the store is away; hits are refused until it answers: %s", error)
+            self._refuse(self._stream.discard_unsent(), _away)
+            for record in self._stream.pending:
+                self._refuse(record.waiters, _unknown)
+                record.waiters = []
+
+    def _refuse(self, waiters: Iterable[_Waiter], refusal: Callable[[], Unavailable]) -> None:
+        for waiter in waiters:
+            self._n_waiting -= 1
+            if not waiter.future.done():
+                waiter.future.set_exception(refusal())
+
+
+def _away() -> Unavailable:
+    return Unavailable("store_unavailable", "the store does not answer; the hit was not counted")
+
+
+def _unknown() -> Unavailable:
+    return Unavailable(
+        "outcome_unknown", "the store did not answer in time; the hit may still be counted, once"
+    )

@@ -1,0 +1,30 @@
+"""Debian's Chromium, driven headless, looking like a visitor's browser."""
+
+import shutil
+
+from playwright.async_api import Browser, Playwright
+
+# Headless Chromium names itself, and robots are not counted.
+USER_AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/140.0.0.0 Safari/537.36"
+)
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def find() -> str | None:
+    """Give the path of the installed Chromium."""
+    return shutil.which("chromium")
+
+
+async def launch(playwright: Playwright, path: str) -> Browser:
+    """Start a headless Chromium."""
+    return await playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))

@@ -1,0 +1,47 @@
+"""One browser for all tests; a fresh profile and a fresh web site for each."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright
+
+from . import chromium
+from .pages import Pages, serving
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Find Chromium; where there is none, skip, except that CI must not pass without it."""
+    path = chromium.find()
+    if path is not None:
+        return path
+    reason = "no chromium on the PATH"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium_path: str) -> AsyncIterator[Browser]:
+    """Run the one browser of the test session."""
+    async with async_playwright() as playwright:
+        running = await chromium.launch(playwright, chromium_path)
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """Open an empty page with a fresh profile."""
+    context = await browser.new_context(user_agent=chromium.USER_AGENT, locale="vi-VN")
+    yield await context.new_page()
+    await context.close()
+
+
+@pytest.fixture
+def pages() -> Iterator[Pages]:
+    """Serve a web site on another origin than the counter's."""
+    with serving() as site:
+        yield site

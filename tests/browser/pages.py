@@ -1,0 +1,68 @@
+"""A web site on an origin of its own, which embeds the counter as real sites do."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(slots=True)
+class Pages:
+    """The pages of a running web site, by path."""
+
+    url: str
+    bodies: dict[str, tuple[str, str]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    post_answer: str = ""
+
+    def put(self, path: str, body: str, content_type: str = "text/html") -> str:
+        """Publish a page and return its URL."""
+        self.bodies[path] = (body, content_type)
+        return self.url + path
+
+
+class _Site(ThreadingHTTPServer):
+    daemon_threads = True
+    pages: Pages
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Site
+
+    def do_GET(self) -> None:
+        pages = self.server.pages
+        if self.path not in pages.bodies:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        self._answer(*pages.bodies[self.path])
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(self.server.pages.post_answer, "application/json")
+
+    def _answer(self, body: str, content_type: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", f"{content_type}; charset=utf-8")
+        for name, value in self.server.pages.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Keep quiet."""
+
+
+@contextmanager
+def serving() -> Iterator[Pages]:
+    """Serve a web site on a loopback port that the system picks."""
+    with _Site(("127.0.0.1", 0), _Handler) as site:
+        site.pages = Pages(f"http://127.0.0.1:{site.server_port}")
+        thread = threading.Thread(target=site.serve_forever)
+        thread.start()
+        try:
+            yield site.pages
+        finally:
+            site.shutdown()
+            thread.join()

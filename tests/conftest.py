@@ -1,0 +1,134 @@
+"""The real service, started for a test and ended after it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(sys.executable).with_name("hitcounter")
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 20
+
+
+@dataclass
+class RunningService:
+    """A real `hitcounter serve`, and the commands that go with it."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    data_dir: Path
+    settings: dict[str, str]
+    log_path: Path
+
+    @property
+    def port(self) -> int:
+        """Give the port that the system picked."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        """Read what the service has logged."""
+        return self.log_path.read_text()
+
+    def run(self, *args: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run a hitcounter command with the settings of this service."""
+        result = run_command(*args, **self.settings)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{args}: {result.stderr}")
+        return result
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the service by a signal; return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def worker_pids(self) -> list[int]:
+        """List the processes that serve."""
+        return [pid for pid, line in _children(self.process.pid) if "hitcounter.worker" in line]
+
+    def store_pids(self) -> list[int]:
+        """List the processes of the embedded store."""
+        return [pid for pid, line in _children(self.process.pid) if "store.sock" in line]
+
+
+def _children(parent: int) -> Iterator[tuple[int, str]]:
+    pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    for pid in map(int, pids):
+        try:
+            yield pid, Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        except FileNotFoundError:
+            continue
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("HITCOUNTER_")}
+
+
+def _flags(settings: dict[str, str]) -> list[str]:
+    return [part for k, v in settings.items() for part in (f"--{k.replace('_', '-')}", v)]
+
+
+def run_command(*args: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run a hitcounter command to its end."""
+    command = [str(PROGRAM), *args, *_flags(settings)]
+    return subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def start(tmp_path: Path, settings: dict[str, Any]) -> RunningService:
+    """Start `hitcounter serve` and wait until it says that it serves."""
+    given = {"data_dir": str(tmp_path / "data"), "port": "0"}
+    given |= {name: str(value) for name, value in settings.items()}
+    log_path = tmp_path / "service.log"
+    with log_path.open("a") as log:
+        process = subprocess.Popen(
+            [str(PROGRAM), "serve", *_flags(given)],
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise AssertionError(f"the service did not start: {log_path.read_text()}")
+    return RunningService(process, line.split()[-1], Path(given["data_dir"]), given, log_path)
+
+
+StartService = Callable[..., RunningService]
+
+
+@pytest.fixture
+def start_service(tmp_path: Path) -> Iterator[StartService]:
+    """Start services in this test's own directory; all of them end with the test."""
+    started: list[RunningService] = []
+
+    def _start(**settings: Any) -> RunningService:
+        service = start(tmp_path, settings)
+        started.append(service)
+        return service
+
+    yield _start
+    for service in started:
+        service.stop()
+        assert service.process.stdout is not None
+        service.process.stdout.close()
+
+
+@pytest.fixture
+def service(start_service: StartService) -> RunningService:
+    """Start an open service with one worker and its own store."""
+    return start_service()

@@ -1,0 +1,134 @@
+"""What operations see: a real Prometheus scrapes a real service, and promtool reads its metrics.
+
+Prometheus answers with exactly as many pageviews as were acknowledged, whichever worker it asked.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Service, StartService
+
+HITS = {"north.example.vn": 36, "south.example.vn": 21}
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"}
+DEADLINE_S = 30
+LISTENING = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:[0-9]+)')
+
+
+def test_prometheus_reads_every_pageview_once_whichever_worker_it_scrapes(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    prometheus = program("prometheus")
+    service = start_service(workers=2, config=declare_sites(tmp_path))
+    send_hits(service)
+    counted = 'hitcounter_hits_total{result="counted"}'
+    with scraping(prometheus, service, tmp_path) as url:
+        expect(url, f"sum({counted})", {"": 57})
+        expect(url, f"sum by (site) ({counted})", HITS)
+        expect(url, "hitcounter_store_up", {"": 1})
+
+
+def test_promtool_finds_nothing_to_improve_in_the_metrics(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    promtool = program("promtool")
+    service = start_service(workers=2, config=declare_sites(tmp_path))
+    send_hits(service)
+    metrics = fetch(f"{service.url}/metrics")
+    linted = subprocess.run([promtool, "check", "metrics"], input=metrics, capture_output=True)
+    assert (linted.returncode, linted.stdout + linted.stderr) == (0, b"")
+
+
+def program(name: str) -> str:
+    """Find a program that the machine may lack; CI has to have it."""
+    path = shutil.which(name)
+    if path is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is not installed")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def declare_sites(directory: Path) -> Path:
+    """Write a configuration that declares the sites: only declared ones become labels."""
+    path = directory / "hitcounter.toml"
+    path.write_text("".join(f'[sites."{site}"]\n' for site in HITS))
+    return path
+
+
+def send_hits(service: Service) -> None:
+    """Count the hits one by one, each on a connection of its own, so that both workers get some."""
+    for site, count in HITS.items():
+        for _ in range(count):
+            said = json.loads(fetch(f"{service.url}/v1/sites/{site}/hits", method="POST"))
+            assert said["state"] == "counted"
+
+
+def fetch(url: str, method: str = "GET") -> bytes:
+    """Get the body of a successful answer."""
+    request = urllib.request.Request(url, headers=BROWSER, method=method)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        body: bytes = response.read()
+        return body
+
+
+@contextmanager
+def scraping(prometheus: str, service: Service, directory: Path) -> Iterator[str]:
+    """Run a Prometheus that scrapes the service; give its URL."""
+    config, log = directory / "prometheus.yml", directory / "prometheus.log"
+    config.write_text(
+        "scrape_configs:\n"
+        "  - job_name: hitcounter\n"
+        "    scrape_interval: 500ms\n"
+        "    scrape_timeout: 500ms\n"
+        f'    static_configs: [{{targets: ["127.0.0.1:{service.port}"]}}]\n'
+    )
+    command = [prometheus, f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--web.listen-address=127.0.0.1:0"], stdout=output, stderr=output
+        )
+    try:
+        yield f"http://{listening_address(process, log)}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listening_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until Prometheus says which port the system picked."""
+    give_up_at = time.monotonic() + DEADLINE_S
+    while time.monotonic() < give_up_at and process.poll() is None:
+        if found := LISTENING.search(log.read_text()):
+            return found[1]
+        time.sleep(0.05)
+    pytest.fail(f"Prometheus does not listen:\n{log.read_text()}")
+
+
+def expect(url: str, question: str, expected: Mapping[str, float]) -> None:
+    """Ask until the answer, by the label `site`, is the expected one."""
+    give_up_at = time.monotonic() + DEADLINE_S
+    while (found := ask(url, question)) != expected and time.monotonic() < give_up_at:
+        time.sleep(0.1)
+    assert found == expected
+
+
+def ask(url: str, question: str) -> dict[str, float]:
+    """Ask once; a Prometheus that is not ready yet knows nothing."""
+    query = urllib.parse.urlencode({"query": question})
+    try:
+        body = json.loads(fetch(f"{url}/api/v1/query?{query}"))
+    except urllib.error.HTTPError as error:
+        error.close()
+        return {}
+    return {r["metric"].get("site", ""): float(r["value"][1]) for r in body["data"]["result"]}
