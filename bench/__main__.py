@@ -32,7 +32,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> Report:
     """Measure what was asked for."""
     cores = share_cores(os.sched_getaffinity(0))
     report = Report(machine.describe(cores, scratch))
-    print(machine_line(report.machine), file=sys.stderr)
+    print(machine_line(report.machine), flush=True)
     bench = Bench(options.runs, options.seconds, cores, scratch, report)
     for name in [options.only] if options.only else MEASURES:
         MEASURES[name](bench)
@@ -55,7 +55,7 @@ def main() -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
-    print(report.text())
+    print(f"\n{report.text()}")
     print(f"\nsaved as {report.save()}")
     return KEPT if all(claim.holds for claim in report.claims) else BELOW
 

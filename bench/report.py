@@ -72,8 +72,7 @@ class Report:
         heading = ("measure", "contender", "median", "unit", "lowest … highest", "beside it")
         figures = [heading, *(figure.row() for figure in self.figures)]
         claims = [("claim", "measured", "claimed", ""), *(claim.row() for claim in self.claims)]
-        parts = [machine_line(self.machine), aligned(figures)]
-        return "\n\n".join([*parts, aligned(claims)] if self.claims else parts)
+        return f"{aligned(figures)}\n\n{aligned(claims)}"
 
     def save(self) -> Path:
         """Write the same as JSON and return where."""

@@ -88,23 +88,23 @@ class Metrics:
         return Gauge(name, doc, multiprocess_mode="livesum", registry=None)
 
     def counted(self, hits: Mapping[str, int]) -> None:
-        """Add pageviews by site."""
-        for site, n in hits.items():
-            inc = self._counted.get(site)
+        """Add pageviews by label."""
+        for label, n in hits.items():
+            inc = self._counted.get(label)
             if inc is None:
-                inc = self._hits.labels(self._label(site), "counted").inc
-                self._counted[site] = inc
+                inc = self._counted[label] = self._hits.labels(label, "counted").inc
             inc(n)
 
     def not_counted(self, site: str, result: str) -> None:
         """Add one hit that was refused or ignored, by the code of its answer."""
-        self._hits.labels(self._label(site), result).inc()
+        self._hits.labels(self.label(site), result).inc()
 
-    def page_refused(self, site: str) -> None:
+    def page_refused(self, label: str) -> None:
         """Add one pageview whose page is not stored."""
-        self._pages_refused.labels(self._label(site)).inc()
+        self._pages_refused.labels(label).inc()
 
-    def _label(self, site: str) -> str:
+    def label(self, site: str) -> str:
+        """Name a site in metrics."""
         return site if site in self._sites else OTHER_SITES
 
     @staticmethod

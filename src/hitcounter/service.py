@@ -37,11 +37,12 @@ class Numbers:
 class CountedSite:
     """A site with the keys of its current day."""
 
-    __slots__ = ("_day", "_keys", "_lane", "_page_prefix", "site")
+    __slots__ = ("_day", "_keys", "_lane", "_page_prefix", "label", "site")
 
-    def __init__(self, site: Site) -> None:
-        """Prepare the keys of a site."""
+    def __init__(self, site: Site, label: str) -> None:
+        """Prepare the keys of a site; `label` names it in metrics."""
         self.site = site
+        self.label = label
         self._lane = keys.lane_of(site.name, LANES)
         self._page_prefix = keys.page_key(self._lane, site.name, "")
         self._day: Day | None = None
@@ -69,13 +70,14 @@ class Service:
         self.metrics = metrics
         self._store = store
         self._writer = writer
-        self._sites = {name: CountedSite(site) for name, site in config.sites.items()}
+        self._sites = {name: self._counted(site) for name, site in config.sites.items()}
 
-    async def counted_site(self, name: str) -> CountedSite:
-        """Find a site to count for; an open service registers a new one."""
-        return self._sites.get(name) or await self._admit(name)
+    def known(self, name: str) -> CountedSite | None:
+        """Find a site that was counted before."""
+        return self._sites.get(name)
 
-    async def _admit(self, name: str) -> CountedSite:
+    async def admit(self, name: str) -> CountedSite:
+        """Register a new site in an open service."""
         site = self._undeclared(name)
         try:
             admitted = await self._store.admit_site(name, self.config.max_sites)
@@ -92,13 +94,16 @@ class Service:
     def _undeclared(self, name: str) -> CountedSite:
         if not self.config.is_open:
             raise UnknownSite("unknown_site", f"the site {name} is not counted here")
-        return CountedSite(self.config.site(name))
+        return self._counted(self.config.site(name))
+
+    def _counted(self, site: Site) -> CountedSite:
+        return CountedSite(site, self.metrics.label(site.name))
 
     async def count(self, counted: CountedSite, path: str | None) -> Numbers:
         """Count one hit; return the numbers with it once the store holds it."""
         names = counted.keys_at(time.time())
         page_key = None if path is None else counted.page_key(path)
-        values = await self._writer.count(Hit(counted.site.name, names, page_key))
+        values = await self._writer.count(Hit(counted.site.name, counted.label, names, page_key))
         page_total = None if page_key is None or values[page_key] < 0 else values[page_key]
         numbers = [values[key] for key in names.numbers()]
         return Numbers(counted.site, names.date, numbers, path, page_total)

@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hitcounter.errors import StoreError, Unavailable
 from hitcounter.keys import SiteKeys
@@ -28,17 +28,16 @@ RETRY_WHILE_AWAY_S = 0.25
 Values = Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One hit of a site: the keys to count it under, and its page if it names one."""
+class Hit(NamedTuple):
+    """One hit: its site, the site's label in metrics, the keys to count it under."""
 
     site: str
+    label: str
     keys: SiteKeys
     page_key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiter:
+class _Waiter(NamedTuple):
     hit: Hit
     future: "asyncio.Future[Values]"
 
@@ -58,10 +57,8 @@ class Writer:
     ) -> None:
         """Start a writer under a new id; hits wait `patience_s` for a store that is away."""
         self.id = secrets.token_hex(8)
-        self._store = store
+        self._line = store.line(lane, self.id, page_limit)
         self._metrics = metrics
-        self._page_limit = page_limit
-        self._lane = lane
         self._patience_s = patience_s
         self._stream = Stream(kept_window_s)
         self._loop = asyncio.get_running_loop()
@@ -103,12 +100,13 @@ class Writer:
         await asyncio.gather(self.flushing, self._probing, return_exceptions=True)
         if done and not self._ever_failed:
             await self._forget()
+        await self._line.close()
 
     async def _forget(self) -> None:
         # Only where every question was answered: a packet that got lost on the way may still
         # arrive, and without the watermark it would count a second time.
         try:
-            await self._store.forget(self._lane, self.id)
+            await self._line.forget()
         except StoreError as error:
             log.warning("the watermark of writer %s stays in the store: %s", self.id, error)
 
@@ -139,12 +137,10 @@ class Writer:
         values: Values = {}
         try:
             if chunk is None:
-                watermark = await self._store.watermark(self._lane, self.id)
+                watermark = await self._line.watermark()
             else:
                 self._metrics.in_flight.set(self._n_waiting)
-                watermark, values = await self._store.commit(
-                    self._lane, self.id, chunk, self._page_limit
-                )
+                watermark, values = await self._line.commit(chunk)
         except StoreError as error:
             self._missed(error, asked_at_s)
             return False
@@ -159,20 +155,18 @@ class Writer:
         return True
 
     def _acknowledge(self, records: Iterable[Record], values: Values) -> None:
-        sites: Counter[str] = Counter()
+        n_hits: Counter[str] = Counter()
         for record in records:
-            for waiter in record.waiters:
-                hit = waiter.hit
-                sites[hit.site] += 1
-                if hit.page_key is not None and values.get(hit.page_key) == -1:
-                    self._metrics.page_refused(hit.site)
-                if not waiter.future.done():
-                    waiter.future.set_result(values)
+            n_hits.update([waiter.hit.label for waiter in record.waiters])
+            for hit, future in record.waiters:
+                if hit.page_key is not None and values[hit.page_key] == -1:
+                    self._metrics.page_refused(hit.label)
+                if not future.done():
+                    future.set_result(values)
             record.waiters = []
-        n_hits = sites.total()
-        self._n_waiting -= n_hits
-        self._metrics.counted(sites)
-        self._metrics.chunk_hits.observe(n_hits)
+        self._n_waiting -= n_hits.total()
+        self._metrics.counted(n_hits)
+        self._metrics.chunk_hits.observe(n_hits.total())
         self._metrics.in_flight.set(0)
         self._metrics.pending.set(self._n_waiting)
 

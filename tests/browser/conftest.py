@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
-from . import chromium
-from .pages import Pages, serving
+from tests.browser import chromium
+from tests.browser.pages import Pages, serving
 
 
 @pytest.fixture(scope="session")

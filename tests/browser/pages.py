@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+POLL_S = 0.01  # how soon the site notices that it has to end
+
 
 @dataclass(slots=True)
 class Pages:
@@ -59,7 +61,7 @@ def serving() -> Iterator[Pages]:
     """Serve a web site on a loopback port that the system picks."""
     with _Site(("127.0.0.1", 0), _Handler) as site:
         site.pages = Pages(f"http://127.0.0.1:{site.server_port}")
-        thread = threading.Thread(target=site.serve_forever)
+        thread = threading.Thread(target=site.serve_forever, args=(POLL_S,))
         thread.start()
         try:
             yield site.pages

@@ -4,18 +4,15 @@ It shows the numbers of a real page of 19 April 2019, by a real service in a rea
 """
 
 import asyncio
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.async_api import async_playwright
 
-from . import chromium
+from tests.browser import chromium
+from tests.conftest import start
 
-HITCOUNTER = str(Path(sys.executable).with_name("hitcounter"))
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "block.png"
 # One less than the page showed, as taking the picture is a hit.
 BASELINE = (
@@ -24,22 +21,6 @@ BASELINE = (
 )
 # The width of a sidebar; no background, so that the corners stay round on any page.
 SIDEBAR = "body { background: none; } hit-counter { width: 17rem; }"
-
-
-@contextmanager
-def serving() -> Iterator[str]:
-    """Run a service with the baseline on a data directory of its own; give its URL."""
-    with tempfile.TemporaryDirectory(prefix="hitcounter-") as directory:
-        settings = ("--data-dir", directory)
-        command = [HITCOUNTER, "serve", "--port", "0", *settings]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                url = process.stdout.readline().split()[-1]
-                subprocess.run([HITCOUNTER, *BASELINE, *settings], check=True)
-                yield url
-            finally:
-                process.terminate()
 
 
 async def draw(url: str, path: str) -> None:
@@ -61,8 +42,13 @@ def main() -> None:
     if path is None:
         sys.exit("no chromium on the PATH")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    with serving() as url:
-        asyncio.run(draw(url, path))
+    with tempfile.TemporaryDirectory(prefix="hitcounter-") as directory:
+        service = start(Path(directory), {})
+        try:
+            service.run(*BASELINE)
+            asyncio.run(draw(service.url, path))
+        finally:
+            service.stop()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Service, StartService
+
+from tests.conftest import RunningService, StartService
 
 HITS = {"north.example.vn": 36, "south.example.vn": 21}
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"}
@@ -66,7 +67,7 @@ def declare_sites(directory: Path) -> Path:
     return path
 
 
-def send_hits(service: Service) -> None:
+def send_hits(service: RunningService) -> None:
     """Count the hits one by one, each on a connection of its own, so that both workers get some."""
     for site, count in HITS.items():
         for _ in range(count):
@@ -83,7 +84,7 @@ def fetch(url: str, method: str = "GET") -> bytes:
 
 
 @contextmanager
-def scraping(prometheus: str, service: Service, directory: Path) -> Iterator[str]:
+def scraping(prometheus: str, service: RunningService, directory: Path) -> Iterator[str]:
     """Run a Prometheus that scrapes the service; give its URL."""
     config, log = directory / "prometheus.yml", directory / "prometheus.log"
     config.write_text(
