@@ -8,6 +8,7 @@
     ├── StoreUnfitError      the store answers, but cannot keep our promise
     └── Refusal              a request is refused, and counts nothing
         ├── BadRequest       400, or another 4xx that carries its own status
+        ├── MethodNotAllowed 405
         ├── UnknownSite      404
         ├── ForeignOrigin    403
         └── Unavailable      503, come back after `retry_after_s`
@@ -60,6 +61,17 @@ class BadRequest(Refusal):
         """Carry the 4xx `status` beside code and message."""
         super().__init__(code, message)
         self.status = status
+
+
+class MethodNotAllowed(Refusal):
+    """The address is right, the method is not."""
+
+    status = 405
+
+    def __init__(self, allowed: str) -> None:
+        """Carry the methods that are `allowed`, as a header lists them."""
+        super().__init__("method_not_allowed", f"use one of {allowed}")
+        self.allowed = allowed
 
 
 class UnknownSite(Refusal):

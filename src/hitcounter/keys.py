@@ -24,18 +24,15 @@ _COUNTER = re.compile(r"hc:\{\d+\}:(site|page):([^:]+):(.+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class SiteKeys:
-    """The keys of one site on one day, `date` in ISO form."""
+    """The keys of one site on one day.
+
+    `counted` are the buckets that a pageview adds to; `shown` are those of the block's lines.
+    """
 
     date: str
-    today: str
     yesterday: str
-    month: str
-    year: str
-    total: str
-
-    def numbers(self) -> tuple[str, str, str, str, str]:
-        """List the keys in the order of the block's lines."""
-        return self.today, self.yesterday, self.month, self.year, self.total
+    counted: tuple[str, ...]
+    shown: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,9 @@ def lane_of(site: str, lanes: int) -> int:
 def site_keys(lane: int, site: str, day: Day) -> SiteKeys:
     """Name the five counters that the block shows on a day."""
     buckets = (day.day, day.yesterday, day.month, day.year, "total")
-    return SiteKeys(day.day, *(bucket_key(lane, site, bucket) for bucket in buckets))
+    names = [bucket_key(lane, site, bucket) for bucket in buckets]
+    today, yesterday, month, year, total = names
+    return SiteKeys(day.day, yesterday, (today, month, year, total), tuple(names))
 
 
 def bucket_key(lane: int, site: str, bucket: str) -> str:

@@ -6,7 +6,7 @@ that happens later moves it to another day.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hitcounter import keys
 from hitcounter.config import Config
@@ -20,8 +20,7 @@ from hitcounter.store import LANES, Store
 from hitcounter.writer import Hit, Writer
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(NamedTuple):
     """The numbers of a site in the order of `block.LINE_KEYS`, and of one page if asked for.
 
     A page that is not stored, because the site stores as many as it may, has no total.
@@ -105,13 +104,13 @@ class Service:
         page_key = None if path is None else counted.page_key(path)
         values = await self._writer.count(Hit(counted.site.name, counted.label, names, page_key))
         page_total = None if page_key is None or values[page_key] < 0 else values[page_key]
-        numbers = [values[key] for key in names.numbers()]
+        numbers = [values[key] for key in names.shown]
         return Numbers(counted.site, names.date, numbers, path, page_total)
 
     async def read(self, counted: CountedSite, path: str | None) -> Numbers:
         """Read the numbers of a site, and of one page."""
         names = counted.keys_at(time.time())
-        wanted = list(names.numbers())
+        wanted = list(names.shown)
         if path is not None:
             wanted.append(counted.page_key(path))
         try:

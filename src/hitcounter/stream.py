@@ -37,7 +37,7 @@ class Increments:
         """Add one pageview, and read the day before it."""
         counters = self.counters
         counters.setdefault(keys.yesterday, 0)
-        for key in (keys.today, keys.month, keys.year, keys.total):
+        for key in keys.counted:
             counters[key] = counters.get(key, 0) + 1
         if page_key is not None:
             self.add_page(site, page_key, 1)

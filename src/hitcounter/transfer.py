@@ -50,7 +50,7 @@ async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
     """Read the numbers that the block shows, by line."""
     lane = keys.lane_of(site.name, LANES)
     names = keys.site_keys(lane, site.name, day_of(now_s, site.timezone))
-    values = await store.read(names.numbers())
+    values = await store.read(names.shown)
     return dict(zip(LINE_KEYS, (value or 0 for value in values), strict=True))
 
 
@@ -69,12 +69,16 @@ async def set_baseline(
     if contradiction:
         raise CommandError(f"nothing was changed: {contradiction}")
     lane = keys.lane_of(site.name, LANES)
-    names = keys.site_keys(lane, site.name, day)
+    names = dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
     await _admit(store, config, site.name)
     await store.replace(
         keys.pages_key(lane, site.name),
         {keys.page_key(lane, site.name, path): n for path, n in pages.items()},
-        {getattr(names, key): n for key, n in given.items()},
+        {
+            name: given[key]
+            for key, name in zip(LINE_KEYS, names.shown, strict=True)
+            if key in given
+        },
         only_raise=False,
     )
     return numbers

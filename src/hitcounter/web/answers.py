@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, grouped
-from hitcounter.errors import Refusal, Unavailable
+from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.service import Numbers
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.
@@ -19,73 +19,65 @@ COMMON_HEADERS = {
 JSON_HEADERS = COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": "application/json"}
 
 
-class Line(msgspec.Struct):
-    """One line of the block."""
-
-    key: str
-    label: str
-    value: int
-    text: str
-
-
-class Widget(msgspec.Struct):
-    """The block in one language."""
-
-    lang: str
-    title: str
-    lines: list[Line]
-
-
-class Page(msgspec.Struct):
-    """The pageviews of a page; null where the site stores no more pages."""
-
-    path: str
-    total: int | None
-
-
-class Answer(msgspec.Struct, omit_defaults=True):
-    """The answer of hits and counts."""
-
-    site: str
-    timezone: str
-    date: str
-    today: int
-    yesterday: int
-    month: int
-    year: int
-    total: int
-    page: Page | msgspec.UnsetType
-    state: str
-    widget: Widget
-
-
 _encode = msgspec.json.Encoder().encode
+
+
+def _template(lang: str) -> str:
+    """Lay out the answer of hits and counts in one language, with what varies left open.
+
+    Filling in a template takes half the time of encoding the answer, which every hit pays for.
+    """
+    words = LANGUAGES[lang]
+    lines = [
+        f'{{"key":"{key}","label":{_json(words.labels[key])},"value":%d,"text":"%s"}}'
+        for key in LINE_KEYS
+    ]
+    return (
+        '{"site":"%s","timezone":"%s","date":"%s",'
+        '"today":%d,"yesterday":%d,"month":%d,"year":%d,"total":%d%s,"state":"%s",'
+        f'"widget":{{"lang":"{lang}","title":{_json(words.title)},"lines":[{",".join(lines)}]}}}}'
+    )
+
+
+def _json(text: str) -> str:
+    return _encode(text).decode().replace("%", "%%")
+
+
+_TEMPLATES = {lang: _template(lang) for lang in LANGUAGES}
 
 
 def numbers_answer(numbers: Numbers, state: str, lang: str | None) -> web.Response:
     """Answer the numbers of a site, with the block in `lang` or else in the site's language."""
-    site, lang = numbers.site, lang or numbers.site.lang
-    words = LANGUAGES[lang]
-    lines = [
-        Line(key, words.labels[key], value, grouped(value, lang))
-        for key, value in zip(LINE_KEYS, numbers.values, strict=True)
-    ]
+    site = numbers.site
+    lang = lang or site.lang
     today, yesterday, month, year, total = numbers.values
-    page = msgspec.UNSET if numbers.path is None else Page(numbers.path, numbers.page_total)
-    answer = Answer(
+    # Names of sites, zones, dates and states hold nothing that JSON would escape; paths may.
+    answer = _TEMPLATES[lang] % (
         site.name,
         site.timezone.key,
         numbers.date,
-        today,
-        yesterday,
-        month,
-        year,
-        total,
-        page,
+        *numbers.values,
+        "" if numbers.path is None else _page(numbers.path, numbers.page_total),
         state,
-        Widget(lang, words.title, lines),
+        today,
+        grouped(today, lang),
+        yesterday,
+        grouped(yesterday, lang),
+        month,
+        grouped(month, lang),
+        year,
+        grouped(year, lang),
+        total,
+        grouped(total, lang),
     )
-    return web.Response(body=_encode(answer), headers=JSON_HEADERS)
+    return web.Response(body=answer.encode(), headers=JSON_HEADERS)
+
+
+def _page(path: str, total: int | None) -> str:
+    return ',"page":{"path":%s,"total":%s}' % (  # noqa: UP031 -- as the template
+        _encode(path).decode(),
+        "null" if total is None else total,
+    )
 
 
 def json_answer(content: Any, status: int = 200) -> web.Response:
@@ -94,11 +86,24 @@ def json_answer(content: Any, status: int = 200) -> web.Response:
 
 
 def refusal_answer(refusal: Refusal) -> web.Response:
-    """Answer a refusal with its status, and when to come back if that helps."""
+    """Answer a refusal with its status, and with what helps to do better."""
     response = error_answer(refusal.status, refusal.code, refusal.message)
     if isinstance(refusal, Unavailable):
         response.headers["Retry-After"] = str(refusal.retry_after_s)
+    elif isinstance(refusal, MethodNotAllowed):
+        response.headers["Allow"] = refusal.allowed
     return response
+
+
+async def preflight_answer(allowed: str) -> web.Response:
+    """Answer OPTIONS: what a browser may send from another origin."""
+    preflight = {
+        "Allow": allowed,
+        "Access-Control-Allow-Methods": allowed,
+        "Access-Control-Allow-Headers": "Content-Type",
+        "Access-Control-Max-Age": "86400",
+    }
+    return web.Response(status=204, headers=COMMON_HEADERS | preflight)
 
 
 def error_answer(status: int, code: str, message: str) -> web.Response:

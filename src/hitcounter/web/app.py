@@ -1,113 +1,99 @@
 """The routes, and the server that answers every request, also the broken ones, in one form.
 
-This sits on aiohttp's low-level server: with one dynamic route and one error format its
+This sits on aiohttp's low-level server: with a handful of routes and one form of errors, its
 application layer would only cost time (docs/design.md has the figures).
 """
 
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from aiohttp import web
 
-from hitcounter.errors import BadRequest, Refusal
+from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal
 from hitcounter.service import Service
-from hitcounter.web.answers import COMMON_HEADERS, error_answer, refusal_answer
-from hitcounter.web.hits import counts, hits, pixel
-from hitcounter.web.operations import Operations
+from hitcounter.web import hits, operations
+from hitcounter.web.answers import error_answer, preflight_answer, refusal_answer
+from hitcounter.web.requests import Target
 
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 75.0  # above the 60 s of common proxies, so that the proxy closes first
 LINGERING_S = 1.0
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-SiteHandler = Callable[[Service, web.BaseRequest, str], Awaitable[web.StreamResponse]]
 
-_SITE_TARGET = re.compile(r"/v1/sites/([^/?]*)/([a-z.]+)(?:\?.*)?", re.DOTALL)
+class Route(NamedTuple):
+    """Who answers, to which method, and whether that counts a hit."""
 
-# What stands behind /v1/sites/{site}/: the method that does it, and whether that counts a hit.
-SITE_ROUTES: Mapping[str, tuple[str, SiteHandler, bool]] = {
-    "hits": ("POST", hits, True),
-    "counts": ("GET", counts, False),
-    "pixel.gif": ("GET", pixel, True),
+    method: str
+    handler: Callable[[Service, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
+    is_counting: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """List the methods for the headers that tell them."""
+        return "GET, HEAD, OPTIONS" if self.method == "GET" else f"{self.method}, OPTIONS"
+
+
+# Below /v1/sites/{site}/
+SITE_ROUTES: Mapping[str, Route] = {
+    "hits": Route("POST", hits.hits, is_counting=True),
+    "counts": Route("GET", hits.counts),
+    "pixel.gif": Route("GET", hits.pixel, is_counting=True),
 }
+ROUTES: Mapping[str, Route] = {
+    "/": Route("GET", operations.index),
+    "/widget.js": Route("GET", operations.widget),
+    "/openapi.yaml": Route("GET", operations.openapi),
+    "/metrics": Route("GET", operations.metrics),
+    "/healthz": Route("GET", operations.healthz),
+    "/readyz": Route("GET", operations.readyz),
+}
+
+_SITE_PATH = re.compile(r"/v1/sites/([^/?]*)/([^/?]*)(?:\?(.*))?", re.DOTALL)
+
+
+def _resolve(raw_path: str) -> tuple[Route | None, Target]:
+    match = _SITE_PATH.fullmatch(raw_path)
+    if match:
+        return SITE_ROUTES.get(match[2]), Target(match[1], match[3] or "")
+    path, _, query = raw_path.partition("?")
+    return ROUTES.get(path), Target("", query)
 
 
 class App:
     """Finds who answers a request, and turns refusals into answers."""
 
     def __init__(self, service: Service) -> None:
-        """Lay out the fixed routes."""
-        pages = Operations(service)
+        """Answer for a service; once `is_draining`, every answer is the last of its connection."""
         self._service = service
-        self._pages: Mapping[str, Handler] = {
-            "/": pages.index,
-            "/widget.js": pages.widget,
-            "/openapi.yaml": pages.openapi,
-            "/metrics": pages.metrics,
-            "/healthz": pages.healthz,
-            "/readyz": pages.readyz,
-        }
         self.is_draining = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        match = _SITE_TARGET.fullmatch(request.raw_path)
+        route, target = _resolve(request.raw_path)
         try:
-            response = await (
-                self._site_answer(request, match[1], match[2])
-                if match
-                else self._page_answer(request)
-            )
+            response = await self._answer(route, request, target)
         except Refusal as refusal:
+            if route is not None and route.is_counting:
+                self._service.metrics.not_counted(target.site, refusal.code)
             response = refusal_answer(refusal)
         if self.is_draining:
             response.force_close()
         return response
 
-    async def _site_answer(
-        self, request: web.BaseRequest, name: str, what: str
-    ) -> web.StreamResponse:
-        route = SITE_ROUTES.get(what)
+    def _answer(
+        self, route: Route | None, request: web.BaseRequest, target: Target
+    ) -> Awaitable[web.StreamResponse]:
         if route is None:
-            raise _not_found()
-        method, handler, is_counting = route
-        if request.method != method and not (method == "GET" and request.method == "HEAD"):
-            return _other_method(request, method)
-        try:
-            return await handler(self._service, request, name)
-        except Refusal as refusal:
-            if is_counting:
-                self._service.metrics.not_counted(name, refusal.code)
-            raise
-
-    async def _page_answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        handler = self._pages.get(request.raw_path.partition("?")[0])
-        if handler is None:
-            raise _not_found()
-        if request.method not in ("GET", "HEAD"):
-            return _other_method(request, "GET")
-        return await handler(request)
-
-
-def _not_found() -> BadRequest:
-    return BadRequest("not_found", "there is nothing here; see /openapi.yaml", status=404)
-
-
-def _other_method(request: web.BaseRequest, method: str) -> web.Response:
-    allowed = f"{method}, OPTIONS" if method == "POST" else f"{method}, HEAD, OPTIONS"
-    if request.method == "OPTIONS":
-        preflight = {
-            "Allow": allowed,
-            "Access-Control-Allow-Methods": allowed,
-            "Access-Control-Allow-Headers": "Content-Type",
-            "Access-Control-Max-Age": "86400",
-        }
-        return web.Response(status=204, headers=COMMON_HEADERS | preflight)
-    response = error_answer(405, "method_not_allowed", f"use {allowed}")
-    response.headers["Allow"] = allowed
-    return response
+            raise BadRequest("not_found", "there is nothing here; see /openapi.yaml", status=404)
+        method = request.method
+        if method == route.method or (method == "HEAD" and route.method == "GET"):
+            return route.handler(self._service, request, target)
+        if method == "OPTIONS":
+            return preflight_answer(route.allowed)
+        raise MethodNotAllowed(route.allowed)
 
 
 class _Protocol(web.RequestHandler):
@@ -124,17 +110,10 @@ class _Protocol(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer an error that no handler turned into an answer, and close the connection."""
         if status < 500:
-            response = error_answer(
-                status, "bad_request", "this is not a request that we understand"
-            )
+            response = error_answer(status, "bad_request", "this is not a request we understand")
         else:
-            log.error(
-                "cannot answer %s %.200r: %s",
-                request.method,
-                request.raw_path,
-                message,
-                exc_info=exc,
-            )
+            method, path = request.method, request.raw_path
+            log.error("cannot answer %s %.200r: %s", method, path, message, exc_info=exc)
             response = error_answer(status, "internal", "this is our fault; the log says more")
         response.force_close()
         return response

@@ -1,8 +1,6 @@
 """The pages for people who run or embed the service."""
 
 import re
-from collections.abc import Mapping
-from html import escape
 from importlib import resources
 from ipaddress import ip_address
 from typing import cast
@@ -14,6 +12,7 @@ from hitcounter.config import Network
 from hitcounter.guard import level, promise
 from hitcounter.service import Service
 from hitcounter.web.answers import COMMON_HEADERS, json_answer
+from hitcounter.web.requests import Target
 
 # The page runs only our own script, and shows nothing from elsewhere.
 INDEX_CSP = (
@@ -27,66 +26,63 @@ def _static(name: str) -> str:
     return resources.files("hitcounter.web").joinpath("static", name).read_text("utf-8")
 
 
-def _headers(content_type: str, cache: str = "no-store", **more: str) -> Mapping[str, str]:
-    return COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": cache} | more
+def _headers(content_type: str, cache: str = "no-store") -> dict[str, str]:
+    return COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": cache}
 
 
-class Operations:
-    """The fixed pages, read once."""
+_INDEX = _static("index.html")
+_WIDGET = _static("widget.js").encode()
+_OPENAPI = _static("openapi.yaml").encode()
 
-    def __init__(self, service: Service) -> None:
-        """Read the static files."""
-        self._service = service
-        self._index = _static("index.html")
-        self._widget = _static("widget.js").encode()
-        self._openapi = _static("openapi.yaml").encode()
-        self._metrics = make_aiohttp_handler(service.metrics.of_all_workers())
 
-    async def index(self, request: web.BaseRequest) -> web.Response:
-        """Show the live block and the tag to copy."""
-        text = self._index.replace("{{origin}}", escape(self._origin(request)))
-        headers = _headers("text/html; charset=utf-8", **{"Content-Security-Policy": INDEX_CSP})
-        return web.Response(body=text.encode(), headers=headers)
+async def index(service: Service, request: web.BaseRequest, _target: Target) -> web.Response:
+    """Show the live block and the tag to copy."""
+    origin = _origin(request, service.config.trusted_proxies)
+    headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": INDEX_CSP}
+    return web.Response(body=_INDEX.replace("{{origin}}", origin).encode(), headers=headers)
 
-    def _origin(self, request: web.BaseRequest) -> str:
-        scheme = "http"
-        if _is_trusted(request.remote, self._service.config.trusted_proxies):
-            forwarded = request.headers.get("X-Forwarded-Proto", "").lower()
-            scheme = forwarded if forwarded in ("http", "https") else scheme
-        host = request.headers.get("Host", "")
-        return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
 
-    async def widget(self, _request: web.BaseRequest) -> web.Response:
-        """Serve the script to embed."""
-        headers = _headers("text/javascript; charset=utf-8", cache="public, max-age=3600")
-        return web.Response(body=self._widget, headers=headers)
+def _origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
+    """Give our own address as the visitor sees it; safe to put into HTML."""
+    forwarded = request.headers.get("X-Forwarded-Proto", "").lower()
+    is_forwarded = forwarded in ("http", "https") and _is_trusted(request.remote, proxies)
+    host = request.headers.get("Host", "")
+    return f"{forwarded if is_forwarded else 'http'}://{host if _HOST.fullmatch(host) else '?'}"
 
-    async def openapi(self, _request: web.BaseRequest) -> web.Response:
-        """Serve the description of the HTTP contract."""
-        return web.Response(body=self._openapi, headers=_headers("application/yaml"))
 
-    async def metrics(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer the metrics of all workers."""
-        # The handler reads the headers and the query, which every request has.
-        response = await self._metrics(cast(web.Request, request))
-        response.headers.update(COMMON_HEADERS)
-        return response
+async def widget(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+    """Serve the script to embed."""
+    headers = _headers("text/javascript; charset=utf-8", cache="public, max-age=3600")
+    return web.Response(body=_WIDGET, headers=headers)
 
-    async def healthz(self, _request: web.BaseRequest) -> web.Response:
-        """Tell that this process serves."""
-        return json_answer({"status": "ok"})
 
-    async def readyz(self, _request: web.BaseRequest) -> web.Response:
-        """Tell whether hits can be counted, and which promise the store keeps."""
-        facts = await self._service.store_facts()
-        return json_answer(
-            {
-                "status": "ready",
-                "store": facts.name,
-                "level": level(facts),
-                "promise": promise(facts),
-            }
-        )
+async def openapi(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+    """Serve the description of the HTTP contract."""
+    return web.Response(body=_OPENAPI, headers=_headers("application/yaml"))
+
+
+async def metrics(
+    service: Service, request: web.BaseRequest, _target: Target
+) -> web.StreamResponse:
+    """Answer the metrics of all workers."""
+    # The handler reads the headers and the query, which every request has.
+    handler = make_aiohttp_handler(service.metrics.of_all_workers())
+    response = await handler(cast(web.Request, request))
+    response.headers.update(COMMON_HEADERS)
+    return response
+
+
+async def healthz(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+    """Tell that this process serves."""
+    return json_answer({"status": "ok"})
+
+
+async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+    """Tell whether hits can be counted, and which promise the store keeps."""
+    facts = await service.store_facts()
+    return json_answer(
+        {"status": "ready", "store": facts.name, "level": level(facts), "promise": promise(facts)}
+    )
 
 
 def _is_trusted(remote: str | None, proxies: tuple[Network, ...]) -> bool:

@@ -1,6 +1,8 @@
 """What comes in: every input is hostile until it has passed here."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -17,6 +19,13 @@ BODY_TIMEOUT_S = 5.0
 Headers = CIMultiDictProxy[str]
 
 
+class Target(NamedTuple):
+    """What a path and its query ask for, as they came: nothing is checked yet."""
+
+    site: str
+    query: str
+
+
 class HitBody(msgspec.Struct, forbid_unknown_fields=True):
     """The JSON that a hit may bring."""
 
@@ -26,39 +35,36 @@ class HitBody(msgspec.Struct, forbid_unknown_fields=True):
 _decode = msgspec.json.Decoder(HitBody).decode
 
 
-async def hit_body(request: web.BaseRequest) -> HitBody:
-    """Read the body of a hit: empty, or JSON (also as text/plain, which needs no preflight)."""
-    raw = await _body(request)
+async def hit_path(request: web.BaseRequest) -> str | None:
+    """Read the body of a hit: nothing, or JSON (also as text/plain, which needs no preflight)."""
+    content = request.content
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    # It nearly always came with the headers: then no timer is needed.
+    raw = content.read_nowait(-1) if content.is_eof() else await _slow_body(content)
     if not raw:
-        return HitBody()
-    kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
-    if kind not in ("application/json", "text/plain") or "Content-Encoding" in request.headers:
-        raise BadRequest("bad_content_type", "the body is plain JSON, or nothing", status=415)
+        return None
+    _check_kind(request.headers)
     try:
-        return _decode(raw)
+        return _decode(raw).path
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("bad_json", f"the body is not as documented: {error}") from None
 
 
-async def _body(request: web.BaseRequest) -> bytes:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large()
-    content = request.content
-    if content.is_eof():  # it came with the headers, as nearly always: no timer needed
-        raw = content.read_nowait(-1)
-    else:
-        raw = await _slow_body(content)
-    if len(raw) > MAX_BODY_BYTES:
-        raise _too_large()
-    return raw
+def _check_kind(headers: Headers) -> None:
+    kind = headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "text/plain") or "Content-Encoding" in headers:
+        raise BadRequest("bad_content_type", "the body is plain JSON, or nothing", status=415)
 
 
 async def _slow_body(content: StreamReader) -> bytes:
     raw = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while len(raw) <= MAX_BODY_BYTES and (part := await content.readany()):
+            while part := await content.readany():
                 raw += part
+                if len(raw) > MAX_BODY_BYTES:
+                    raise _too_large()
     except TimeoutError:
         raise BadRequest("slow_body", "the body did not arrive in time", status=408) from None
     return raw
@@ -68,26 +74,23 @@ def _too_large() -> BadRequest:
     return BadRequest("too_large", f"the body has at most {MAX_BODY_BYTES} bytes", status=413)
 
 
-def query(target: str, allowed: tuple[str, ...]) -> dict[str, str]:
-    """Read the query of a request target; only `allowed` names, each once."""
-    text = target.partition("?")[2]
-    if not text:
+def fields(target: Target, *allowed: str) -> dict[str, str]:
+    """Read the query of a target; only `allowed` fields, each once."""
+    if not target.query:
         return {}
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=8)
+        pairs = parse_qsl(target.query, keep_blank_values=True, errors="strict", max_num_fields=8)
     except ValueError:
         raise BadRequest("bad_query", "the query is UTF-8, and has few fields") from None
     found = dict(pairs)
     if len(found) < len(pairs) or not found.keys() <= set(allowed):
-        raise BadRequest(
-            "bad_query", f"the query may hold, once: {', '.join(allowed) or 'nothing'}"
-        )
+        raise BadRequest("bad_query", f"the query may hold, once: {', '.join(allowed)}")
     return found
 
 
-def language(query: dict[str, str]) -> str | None:
+def language(fields: Mapping[str, str]) -> str | None:
     """Give the language that a query asks for."""
-    lang = query.get("lang")
+    lang = fields.get("lang")
     if lang is not None and lang not in LANGUAGES:
         raise BadRequest("bad_lang", f"lang is one of {', '.join(LANGUAGES)}")
     return lang
