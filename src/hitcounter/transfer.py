@@ -48,10 +48,14 @@ def known_site(config: Config, name: str) -> Site:
 
 async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
     """Read the numbers that the block shows, by line."""
+    names = _shown(site, day_of(now_s, site.timezone))
+    values = await store.read(list(names.values()))
+    return {key: value or 0 for key, value in zip(names, values, strict=True)}
+
+
+def _shown(site: Site, day: Day) -> dict[str, str]:
     lane = keys.lane_of(site.name, LANES)
-    names = keys.site_keys(lane, site.name, day_of(now_s, site.timezone))
-    values = await store.read(names.shown)
-    return dict(zip(LINE_KEYS, (value or 0 for value in values), strict=True))
+    return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
 
 
 async def set_baseline(
@@ -68,17 +72,12 @@ async def set_baseline(
     contradiction = find_contradiction(numbers, pages, day)
     if contradiction:
         raise CommandError(f"nothing was changed: {contradiction}")
-    lane = keys.lane_of(site.name, LANES)
-    names = dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
     await _admit(store, config, site.name)
+    lane, names = keys.lane_of(site.name, LANES), _shown(site, day)
     await store.replace(
         keys.pages_key(lane, site.name),
         {keys.page_key(lane, site.name, path): n for path, n in pages.items()},
-        {
-            name: given[key]
-            for key, name in zip(LINE_KEYS, names.shown, strict=True)
-            if key in given
-        },
+        {names[key]: n for key, n in given.items()},
         only_raise=False,
     )
     return numbers
