@@ -3,7 +3,7 @@
 A translator adds one entry to `LANGUAGES`; nothing else names a language.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LINE_KEYS = ("today", "yesterday", "month", "year", "total")
@@ -47,6 +47,9 @@ LANGUAGES: Mapping[str, Language] = {
 }
 
 
-def grouped(number: int, lang: str) -> str:
-    """Write a number with the thousands separator of the language: 1.619.938."""
-    return f"{number:,}".replace(",", LANGUAGES[lang].separator)
+_LINES = " ".join(["{:,}"] * len(LINE_KEYS))
+
+
+def line_texts(numbers: Sequence[int], lang: str) -> list[str]:
+    """Write the numbers of the lines with the thousands separator of a language: 1.619.938."""
+    return _LINES.format(*numbers).replace(",", LANGUAGES[lang].separator).split(" ")

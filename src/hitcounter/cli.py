@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hitcounter import __version__, config, logs
-from hitcounter.block import LANGUAGES, LINE_KEYS, grouped
+from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.config import Config
 from hitcounter.errors import BadRequest, CommandError, ConfigError, HitcounterError
 from hitcounter.site import page_path
@@ -147,8 +147,9 @@ async def _show(settings: Config, args: argparse.Namespace) -> None:
         numbers = await transfer.read_block(store, site, time.time())
     words = LANGUAGES[site.lang]
     print(words.title)
-    for key in LINE_KEYS:
-        print(f"{words.labels[key]}: {grouped(numbers[key], site.lang)}")
+    texts = line_texts([numbers[key] for key in LINE_KEYS], site.lang)
+    for key, text in zip(LINE_KEYS, texts, strict=True):
+        print(f"{words.labels[key]}: {text}")
 
 
 async def _check(settings: Config, _args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ over the file, that over the default; an unknown name is an error.
 import argparse
 import dataclasses
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from hitcounter.site import Site, site_name
 ENV_PREFIX = "HITCOUNTER_"
 URL_SCHEMES = ("redis", "rediss", "unix")
 
+# As a browser writes it, and so in lower case; a host alone stands for every scheme and port.
+_ORIGIN = re.compile(r"(https?://)?[a-z0-9._-]+|https?://[a-z0-9._-]+:\d{1,5}")
+
 Network = IPv4Network | IPv6Network
 Parser = Callable[[str, Any], Any]
 
@@ -35,7 +39,23 @@ def _text(name: str, value: Any) -> str:
 
 
 def _path(name: str, value: Any) -> Path:
-    return Path(_text(name, value)).expanduser()
+    text = _text(name, value)
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{name}: {text!r}: {error}") from None
+    if "\0" in text:
+        raise ConfigError(f"{name}: {text!r} is not a path")
+    return path
+
+
+def _host(name: str, value: Any) -> str:
+    host = _text(name, value)
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ConfigError(f"{name}: {host!r} is not a host name or an address") from None
+    return host
 
 
 def _whole(least: int, most: int = 10**9) -> Parser:
@@ -53,8 +73,8 @@ def _whole(least: int, most: int = 10**9) -> Parser:
 
 def _seconds(name: str, value: Any) -> float:
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = float(value) if type(value) in (int, float) else float(_text(name, value))
+    except (ValueError, OverflowError):
         raise ConfigError(f"{name}: {value!r} is not a number of seconds") from None
     if not 0 < seconds <= 3600:
         raise ConfigError(f"{name}: {value!r} is not between 0 and 3600 seconds")
@@ -69,9 +89,10 @@ def _zone(name: str, value: Any) -> ZoneInfo:
 
 
 def _lang(name: str, value: Any) -> str:
-    if value not in LANGUAGES:
-        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(LANGUAGES)}")
-    return _text(name, value)
+    lang = _text(name, value)
+    if lang not in LANGUAGES:
+        raise ConfigError(f"{name}: {lang!r} is not one of {', '.join(LANGUAGES)}")
+    return lang
 
 
 def _list(name: str, value: Any) -> list[str]:
@@ -89,29 +110,29 @@ def _networks(name: str, value: Any) -> tuple[Network, ...]:
 
 
 def _origins(name: str, value: Any) -> frozenset[str]:
-    for origin in _list(name, value):
-        scheme, _, host = origin.rpartition("//")
-        if scheme not in ("", "http:", "https:") or not host or "/" in host or host != host.lower():
+    origins = _list(name, value)
+    for origin in origins:
+        if _ORIGIN.fullmatch(origin) is None:
             raise ConfigError(f"{name}: {origin!r} is not like https://www.example.vn or a host")
-    return frozenset(_list(name, value))
+    return frozenset(origins)
 
 
 def _redis_url(name: str, value: Any) -> str:
-    url = _text(name, value)
-    if not url:
-        return url
-    try:
-        parts = urlsplit(url)
-        fits = parts.scheme in URL_SCHEMES and bool(
-            parts.path if parts.scheme == "unix" else parts.hostname
-        )
-        _ = parts.port
-    except ValueError:
-        fits = False
-    if not fits:
+    if value != "" and not (isinstance(value, str) and _is_store_url(value)):
         # The URL may carry a password, so it is not repeated.
         raise ConfigError(f"{name}: not a URL like redis://host:6379/0, rediss://… or unix:///path")
-    return url
+    return str(value)
+
+
+def _is_store_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in URL_SCHEMES and bool(
+        parts.path if parts.scheme == "unix" else parts.hostname
+    )
 
 
 def _setting(default: Any, parse: Parser, doc: str) -> Any:
@@ -122,7 +143,7 @@ def _setting(default: Any, parse: Parser, doc: str) -> Any:
 class Config:
     """All settings of a service."""
 
-    host: str = _setting("127.0.0.1", _text, "address to listen on")
+    host: str = _setting("127.0.0.1", _host, "address to listen on")
     port: int = _setting(8080, _whole(0, 65535), "port to listen on; 0 lets the system choose")
     workers: int = _setting(1, _whole(1, 256), "processes that serve requests")
     data_dir: Path = _setting(Path("data"), _path, "directory of everything that is kept on disk")
@@ -170,11 +191,11 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 def load(flags: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Config:
     """Read the settings from flags, environment and file, and check them."""
     given = _environment(environ) | {k: v for k, v in flags.items() if v is not None}
-    path = Path(given["config"]) if given.get("config") else None
+    path = _path("config", given["config"]) if given.get("config") else None
     tables = _read_toml(path) if path else {}
     sites = tables.pop("sites", {})
     values = {name: _parse(name, value) for name, value in (tables | given).items()}
-    return _with_sites(Config(**values), sites)
+    return _with_sites(Config(**values | {"config": path}), sites)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -86,20 +86,24 @@ class EmbeddedStore:
 
     async def start(self) -> None:
         """Start the server, and wait until it takes connections."""
-        files = self._data_dir / "store"
+        # Absolute: the server changes into the directory before it opens its log there.
+        files = self._data_dir.resolve() / "store"
         files.mkdir(mode=0o700, exist_ok=True)
         socket = socket_path(self._data_dir)
         socket.unlink(missing_ok=True)
-        self._process = await asyncio.create_subprocess_exec(
-            self._program,
-            *_options(socket, files),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # ^C is for us; the server goes last
-            pass_fds=[self._lock_fd],
-            preexec_fn=_dies_with(os.getpid()),
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                self._program,
+                *_options(socket, files),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # ^C is for us; the server goes last
+                pass_fds=[self._lock_fd],
+                preexec_fn=_dies_with(os.getpid()),
+            )
+        except OSError as error:
+            raise StartError(f"cannot run {self._program}: {error.strerror}") from None
         await self._connected(socket)
 
     async def _connected(self, socket: Path) -> None:

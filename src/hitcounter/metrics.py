@@ -9,8 +9,9 @@ can answer for all of them.
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -18,6 +19,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from hitcounter import __version__
 
 OTHER_SITES = "(other)"
+
+# How the workers' gauges become one: their sum, their least, or one for all.
+Mode = Literal["livesum", "livemin", "max"]
 
 
 class Metrics:
@@ -30,62 +34,49 @@ class Metrics:
         self._sites = frozenset(sites)
         self._counted: dict[str, Callable[[float], None]] = {}
 
-        self._hits = Counter(
+        self._hits = _counter(
             "hitcounter_hits",
             "Requests to a counting endpoint, by what became of them",
             ["site", "result"],
-            registry=None,
         )
-        self._pages_refused = Counter(
+        self._pages_refused = _counter(
             "hitcounter_pages_refused",
             "Pageviews counted for the site only, because it stores max_pages pages already",
             ["site"],
-            registry=None,
         )
-        self.lost_records = Counter(
+        self.lost_records = _counter(
             "hitcounter_lost_records",
             "Acknowledged records that the store lost and that could not be sent again",
-            registry=None,
         )
-        self.commit_s = Histogram(
+        self.commit_s = _histogram(
             "hitcounter_commit_duration_seconds",
             "Time from sending a chunk to the store's answer",
-            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-            registry=None,
+            (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
         )
-        self.chunk_hits = Histogram(
+        self.chunk_hits = _histogram(
             "hitcounter_chunk_hits",
             "Hits committed together in one chunk",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
-            registry=None,
+            (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
         )
-        self.in_flight = self._gauge(
+        self._declare_gauges()
+
+    def _declare_gauges(self) -> None:
+        self.in_flight = _gauge(
             "hitcounter_hits_in_flight", "Hits in the chunk that is on its way to the store"
         )
-        self.pending = self._gauge(
-            "hitcounter_hits_pending", "Hits that wait for the chunk before them"
-        )
-        self.store_up = Gauge(
+        self.pending = _gauge("hitcounter_hits_pending", "Hits that wait for the chunk before them")
+        self.store_up = _gauge(
             "hitcounter_store_up",
             "Whether the store answers (1) or not (0), as the worst-off worker sees it",
-            multiprocess_mode="livemin",
-            registry=None,
+            mode="livemin",
         )
-        build = Gauge(
-            "hitcounter_build_info",
-            "The version that runs",
-            ["version", "python"],
-            multiprocess_mode="max",
-            registry=None,
+        build = _gauge(
+            "hitcounter_build_info", "The version that runs", ["version", "python"], mode="max"
         )
         build.labels(__version__, platform.python_version()).set(1)
         # A gauge keeps what a dead predecessor left under this id, until it is set.
         for gauge in (self.in_flight, self.pending, self.store_up):
             gauge.set(0)
-
-    @staticmethod
-    def _gauge(name: str, doc: str) -> Gauge:
-        return Gauge(name, doc, multiprocess_mode="livesum", registry=None)
 
     def counted(self, hits: Mapping[str, int]) -> None:
         """Add pageviews by label."""
@@ -113,3 +104,15 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
+
+
+def _counter(name: str, doc: str, labels: Sequence[str] = ()) -> Counter:
+    return Counter(name, doc, labels, registry=None)
+
+
+def _histogram(name: str, doc: str, buckets: Sequence[float]) -> Histogram:
+    return Histogram(name, doc, buckets=buckets, registry=None)
+
+
+def _gauge(name: str, doc: str, labels: Sequence[str] = (), mode: Mode = "livesum") -> Gauge:
+    return Gauge(name, doc, labels, multiprocess_mode=mode, registry=None)

@@ -46,7 +46,7 @@ class Site:
 
 def origin_host(origin: str) -> str:
     """Give the host of `https://host:port` or of a bare `host`."""
-    return origin.rpartition("//")[2].partition(":")[0]
+    return origin.rpartition("//")[2].rpartition("@")[2].partition(":")[0]
 
 
 def site_name(text: str) -> str:
@@ -86,13 +86,13 @@ def page_path(text: str) -> str:
 def referred_path(referer: str, site: Site) -> str | None:
     """Give the page that a Referer names, if it is one of the site's own.
 
-    A bare `/` is what browsers send across origins when they hide the page, so it names none.
+    A bare `/` is what browsers send across origins when they hide the page, so it names none. Nor
+    does a path that no page can have: the browser chose it, and the hit is still the site's.
     """
     try:
         parts = urlsplit(referer)
-        host = parts.hostname or ""
-    except ValueError:
+        if parts.path in ("", "/") or not site.owns(parts.hostname or ""):
+            return None
+        return page_path(parts.path)
+    except (ValueError, BadRequest):
         return None
-    if parts.path in ("", "/") or not site.owns(host):
-        return None
-    return page_path(parts.path)

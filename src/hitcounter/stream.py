@@ -98,6 +98,7 @@ class Stream:
         self._numbered = 0
         self._sent = 0
         self._dropped = 0
+        self._lost: list[range] = []
 
     def close_record(self) -> None:
         """Number the open record, if it holds anything, and open the next."""
@@ -148,10 +149,16 @@ class Stream:
             self.pending.appendleft(self.kept.pop())
         while self.kept and self.kept[0].confirmed_at_s + self._kept_window_s <= asked_at_s:
             self._dropped = self.kept.popleft().number
-        lost = max(0, self._dropped - watermark)
-        self._dropped -= lost
         self.watermark = watermark
-        return confirmed, lost
+        return confirmed, self._newly_lost() if watermark < self._dropped else 0
+
+    def _newly_lost(self) -> int:
+        """Count the dropped records beyond the watermark, but not those that were lost before."""
+        lost = range(self.watermark + 1, self._dropped + 1)
+        known = sum(len(range(max(gap.start, lost.start), gap.stop)) for gap in self._lost)
+        below = [range(gap.start, min(gap.stop, lost.start)) for gap in self._lost]
+        self._lost = [*filter(len, below), lost]
+        return len(lost) - known
 
     def discard_unsent(self) -> list[Any]:
         """Forget what no chunk ever carried, and return who waited: nobody saw those numbers."""

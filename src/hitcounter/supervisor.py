@@ -1,15 +1,17 @@
 """The parent: binds the socket once, keeps the store and the workers running, and ends them.
 
 A worker that dies is replaced. One that fails before it serves would fail again, so it stops the
-service with its reason.
+service with its reason; one that somebody ended then did not fail.
 """
 
 import asyncio
+import errno
 import logging
 import pickle
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +26,10 @@ from hitcounter.job import READY, Job
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 10.0
+LISTEN_TIMEOUT_S = 1.0
 RESTART_AFTER_S = 0.1
+_POLL_S = 0.005
+_ENDED_BY_SOMEBODY = (-signal.SIGTERM, -signal.SIGKILL)
 
 
 async def serve(config: Config) -> None:
@@ -33,7 +38,7 @@ async def serve(config: Config) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     with (
-        _listener(config.host, config.port) as listener,
+        await _listener(config.host, config.port) as listener,
         TemporaryDirectory(prefix="hitcounter-", ignore_cleanup_errors=True) as metrics_dir,
     ):
         async with _store(config) as store_url:
@@ -41,19 +46,32 @@ async def serve(config: Config) -> None:
                 Job(i, config, store_url, listener.fileno(), Path(metrics_dir))
                 for i in range(config.workers)
             ]
-            await _supervise([_Worker(job) for job in jobs], stop, _address(listener))
+            await _supervise([_Worker(job) for job in jobs], stop, listener)
 
 
-def _listener(host: str, port: int) -> socket.socket:
+async def _listener(host: str, port: int) -> socket.socket:
+    """Bind; a predecessor that was killed leaves workers that take a moment to follow it."""
+    give_up_at_s = time.monotonic() + LISTEN_TIMEOUT_S
+    while True:
+        try:
+            return _bound(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up_at_s:
+                raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+        await asyncio.sleep(_POLL_S)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
-        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    except OSError:
+        listener.close()
+        raise
     # Bound, but not listening: until a worker serves, a client is refused and can try elsewhere.
     return listener
 
@@ -77,16 +95,19 @@ async def _store(config: Config) -> AsyncIterator[str]:
             yield url(config.data_dir)
         finally:
             running.cancel()
+            await asyncio.wait([running])
     finally:
         await store.stop()
         store.unlock()
 
 
-async def _supervise(workers: list["_Worker"], stop: asyncio.Event, address: str) -> None:
+async def _supervise(
+    workers: list["_Worker"], stop: asyncio.Event, listener: socket.socket
+) -> None:
     """Keep the workers running until told to stop, or until one cannot even start."""
     running = [asyncio.create_task(worker.run()) for worker in workers]
     stopping = asyncio.create_task(stop.wait())
-    announcing = asyncio.create_task(_announce(workers, address))
+    announcing = asyncio.create_task(_announce(workers, _address(listener)))
     try:
         done, _ = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -94,6 +115,8 @@ async def _supervise(workers: list["_Worker"], stop: asyncio.Event, address: str
     finally:
         for task in (*running, stopping, announcing):
             task.cancel()
+        # Workers stop to listen first of all: a new client is refused and can try elsewhere.
+        listener.close()
         await asyncio.gather(*(worker.stop() for worker in workers))
 
 
@@ -135,9 +158,10 @@ class _Worker:
         # The pipe stays open: its end tells the worker that we are gone.
         process.stdin.write(pickle.dumps(self._job))
         report = (await process.stdout.readline()).decode().strip()
-        if report != READY:
+        if report == READY:
+            self.is_serving.set()
+        elif report or await process.wait() not in _ENDED_BY_SOMEBODY:
             raise StartError(report or f"worker {self._job.worker_id} failed before it served")
-        self.is_serving.set()
         return process
 
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import pickle
+import shutil
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from hitcounter import logs
-from hitcounter.errors import HitcounterError, StoreError
+from hitcounter.errors import HitcounterError, StartError, StoreError
 from hitcounter.guard import level, promise
 from hitcounter.job import FAILED_TO_START, READY, Job
 from hitcounter.metrics import Metrics
@@ -33,6 +34,7 @@ BACKLOG = 1024
 DRAIN_S = 0.5
 FLUSH_S = 1.0
 REQUESTS_END_S = 3.0
+_POLL_S = 0.01
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(job: Job) -> None:
-    stop = _stop_event()
+    stop = _stop_event(job)
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     store = Store(job.store_url, config.store_timeout_s)
@@ -74,12 +76,18 @@ async def _serve(job: Job) -> None:
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     listener = web.SockSite(runner, socket.socket(fileno=job.listener_fd), backlog=BACKLOG)
-    await listener.start()
+    try:
+        await listener.start()
+    except OSError as error:  # another service bound the port at the same moment
+        where = f"{config.host} port {config.port}"
+        raise StartError(f"cannot listen on {where}: {error.strerror}") from None
     gc.freeze()  # what is loaded now stays: the collector need not look at it again
     print(READY, flush=True)  # noqa: T201 -- the supervisor waits for it
 
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, writer.flushing], return_when=asyncio.FIRST_COMPLETED)
+    if writer.flushing.done():
+        log.critical("the writer failed; this worker ends", exc_info=writer.flushing.exception())
     await listener.stop()
     app.is_draining = True
     await _drained(server)
@@ -88,12 +96,18 @@ async def _serve(job: Job) -> None:
     await store.close()
 
 
-def _stop_event() -> asyncio.Event:
+def _stop_event(job: Job) -> asyncio.Event:
     """Make an event that SIGTERM sets, and the end of the supervisor."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def orphaned() -> None:
+        loop.remove_reader(sys.stdin.fileno())  # the end of a pipe can be read again and again
+        shutil.rmtree(job.metrics_dir, ignore_errors=True)  # nobody else is left to do it
+        stop.set()
+
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_reader(sys.stdin.fileno(), stop.set)
+    loop.add_reader(sys.stdin.fileno(), orphaned)
     return stop
 
 
@@ -110,8 +124,9 @@ async def _check(store: Store) -> None:
 async def _drained(server: Server) -> None:
     """Let open connections have their last answer, which closes them."""
     deadline_s = asyncio.get_running_loop().time() + DRAIN_S
+    await asyncio.sleep(_POLL_S)  # a connection that is accepted shows up a moment later
     while server.connections and asyncio.get_running_loop().time() < deadline_s:
-        await asyncio.sleep(DRAIN_S / 50)
+        await asyncio.sleep(_POLL_S)
 
 
 if __name__ == "__main__":

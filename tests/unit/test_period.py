@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hitcounter.period import Day, day_of
+from hitcounter.period import Day, day_of, is_bucket
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -257,3 +257,41 @@ def test_a_date_that_comes_twice_is_told_apart_minute_by_minute() -> None:
         ("2010-11-06", 59),
         ("2010-11-07", 24 * 60),
     ]
+
+
+@pytest.mark.parametrize("name", ["total", "2019", "2019-04", "2019-04-19", "2020-02-29", "0001"])
+def test_the_names_of_days_months_and_years_are_buckets(name: str) -> None:
+    assert is_bucket(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Total",
+        "totals",
+        "0000",
+        "19",
+        "20190419",
+        "2019-13",
+        "2019-00",
+        "2019-02-29",
+        "2019-04-31",
+        "2019-4-19",
+        "2019-04-19T00",
+        "2019-04-19-01",
+        "2019-W16",
+        "2019\n",
+        " 2019",
+        "-2019",
+        "２０１９",
+    ],
+)
+def test_other_names_are_no_buckets(name: str) -> None:
+    assert not is_bucket(name)
+
+
+@given(st.dates())
+def test_every_bucket_of_a_hit_has_the_name_of_a_bucket(date: dt.date) -> None:
+    day = Day(date, 0, DAY_S)
+    assert all(map(is_bucket, (day.day, day.month, day.year)))

@@ -1,11 +1,12 @@
 """What goes out: the JSON of the contract, and one place that turns refusals into responses."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, grouped
+from hitcounter.block import LANGUAGES, LINE_KEYS, Language, line_texts
 from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.service import Numbers
 
@@ -19,65 +20,73 @@ COMMON_HEADERS = {
 JSON_HEADERS = COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": "application/json"}
 
 
+class Line(msgspec.Struct, gc=False):
+    """One line of the block."""
+
+    key: str
+    label: str
+    value: int
+    text: str
+
+
+class Widget(msgspec.Struct, gc=False):
+    """The block in one language."""
+
+    lang: str
+    title: str
+    lines: list[Line]
+
+
+class Page(msgspec.Struct, gc=False):
+    """The pageviews of a page; null where the site stores no more pages."""
+
+    path: str
+    total: int | None
+
+
+class Answer(msgspec.Struct, gc=False):
+    """The answer of hits and counts."""
+
+    site: str
+    timezone: str
+    date: str
+    today: int
+    yesterday: int
+    month: int
+    year: int
+    total: int
+    page: Page | msgspec.UnsetType
+    state: str
+    widget: Widget
+
+
 _encode = msgspec.json.Encoder().encode
-
-
-def _template(lang: str) -> str:
-    """Lay out the answer of hits and counts in one language, with what varies left open.
-
-    Filling in a template takes half the time of encoding the answer, which every hit pays for.
-    """
-    words = LANGUAGES[lang]
-    lines = [
-        f'{{"key":"{key}","label":{_json(words.labels[key])},"value":%d,"text":"%s"}}'
-        for key in LINE_KEYS
-    ]
-    return (
-        '{"site":"%s","timezone":"%s","date":"%s",'
-        '"today":%d,"yesterday":%d,"month":%d,"year":%d,"total":%d%s,"state":"%s",'
-        f'"widget":{{"lang":"{lang}","title":{_json(words.title)},"lines":[{",".join(lines)}]}}}}'
-    )
-
-
-def _json(text: str) -> str:
-    return _encode(text).decode().replace("%", "%%")
-
-
-_TEMPLATES = {lang: _template(lang) for lang in LANGUAGES}
 
 
 def numbers_answer(numbers: Numbers, state: str, lang: str | None) -> web.Response:
     """Answer the numbers of a site, with the block in `lang` or else in the site's language."""
-    site = numbers.site
+    site, date, values, path, page_total = numbers
     lang = lang or site.lang
-    today, yesterday, month, year, total = numbers.values
-    # Names of sites, zones, dates and states hold nothing that JSON would escape; paths may.
-    answer = _TEMPLATES[lang] % (
+    words = LANGUAGES[lang]
+    today, yesterday, month, year, total = values
+    answer = Answer(
         site.name,
         site.timezone.key,
-        numbers.date,
-        *numbers.values,
-        "" if numbers.path is None else _page(numbers.path, numbers.page_total),
-        state,
+        date,
         today,
-        grouped(today, lang),
         yesterday,
-        grouped(yesterday, lang),
         month,
-        grouped(month, lang),
         year,
-        grouped(year, lang),
         total,
-        grouped(total, lang),
+        msgspec.UNSET if path is None else Page(path, page_total),
+        state,
+        Widget(lang, words.title, _lines(words, values, line_texts(values, lang))),
     )
-    return web.Response(body=answer.encode(), headers=JSON_HEADERS)
+    return web.Response(body=_encode(answer), headers=JSON_HEADERS)
 
 
-def _page(path: str, total: int | None) -> str:
-    return ',"page":{"path":%s,"total":%s}' % (  # noqa: UP031 -- as the template
-        _encode(path).decode(),
-        "null" if total is None else total,
-    )
+def _lines(words: Language, values: Sequence[int], texts: Sequence[str]) -> list[Line]:
+    return list(map(Line, LINE_KEYS, words.labels.values(), values, texts))
 
 
 def json_answer(content: Any, status: int = 200) -> web.Response:

@@ -8,7 +8,7 @@ from base64 import b64decode
 from aiohttp import web
 
 from hitcounter.service import CountedSite, Service
-from hitcounter.site import page_path, site_name
+from hitcounter.site import site_name
 from hitcounter.web import requests
 from hitcounter.web.answers import COMMON_HEADERS, numbers_answer
 from hitcounter.web.requests import Target
@@ -21,9 +21,10 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> we
     """Count one hit; answer the numbers with it."""
     lang = requests.language(requests.fields(target, "lang"))
     path = await requests.hit_path(request)
-    counted = await _counting_site(service, request, target)
+    is_prefetch = requests.is_prefetch(request.headers)
+    counted = await _site(service, request, target, counts=not is_prefetch)
     path = requests.page(path, request.headers, counted.site)
-    if requests.is_prefetch(request.headers):
+    if is_prefetch:
         service.metrics.not_counted(target.site, "prefetch")
         return numbers_answer(await service.read(counted, path), "fresh", lang)
     return numbers_answer(await service.count(counted, path), "counted", lang)
@@ -31,13 +32,14 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> we
 
 async def pixel(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
-    path = requests.fields(target, "path").get("path")
-    counted = await _counting_site(service, request, target)
-    path = requests.page(path, request.headers, counted.site)
-    if requests.is_prefetch(request.headers):
+    path = requests.page_field(requests.fields(target, "path"))
+    is_prefetch = requests.is_prefetch(request.headers)
+    counts = request.method == "GET" and not is_prefetch  # HEAD asks only what GET would answer
+    counted = await _site(service, request, target, counts=counts)
+    if is_prefetch:
         service.metrics.not_counted(target.site, "prefetch")
-    elif request.method == "GET":  # HEAD asks what GET would answer, and never counts
-        await service.count(counted, path)
+    if counts:
+        await service.count(counted, requests.page(path, request.headers, counted.site))
     return web.Response(body=PIXEL, headers=PIXEL_HEADERS)
 
 
@@ -45,12 +47,18 @@ async def counts(service: Service, _request: web.BaseRequest, target: Target) ->
     """Answer the numbers; count nothing."""
     fields = requests.fields(target, "path", "lang")
     lang = requests.language(fields)
-    path = page_path(fields["path"]) if "path" in fields else None
+    path = requests.page_field(fields)
     numbers = await service.read(service.site(site_name(target.site)), path)
     return numbers_answer(numbers, "fresh", lang)
 
 
-async def _counting_site(service: Service, request: web.BaseRequest, target: Target) -> CountedSite:
-    counted = service.known(target.site) or await service.admit(site_name(target.site))
+async def _site(
+    service: Service, request: web.BaseRequest, target: Target, *, counts: bool
+) -> CountedSite:
+    """Find the site of a hit; only one that `counts`, and whose input is checked, registers it."""
+    counted = service.known(target.site)
+    if counted is None:
+        name = site_name(target.site)
+        counted = await service.admit(name) if counts else service.site(name)
     requests.check_origin(request.headers, counted.site)
     return counted

@@ -3,10 +3,9 @@
 import re
 from importlib import resources
 from ipaddress import ip_address
-from typing import cast
 
 from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from hitcounter.config import Network
 from hitcounter.guard import level, promise
@@ -61,14 +60,12 @@ async def openapi(_service: Service, _request: web.BaseRequest, _target: Target)
     return web.Response(body=_OPENAPI, headers=_headers("application/yaml"))
 
 
-async def metrics(
-    service: Service, request: web.BaseRequest, _target: Target
-) -> web.StreamResponse:
-    """Answer the metrics of all workers."""
-    # The handler reads the headers and the query, which every request has.
-    handler = make_aiohttp_handler(service.metrics.of_all_workers())
-    response = await handler(cast(web.Request, request))
-    response.headers.update(COMMON_HEADERS)
+async def metrics(service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+    """Answer the metrics of all workers, in the one format that every Prometheus reads."""
+    # The client library's own handler negotiates, and fails on what a visitor writes as a version.
+    body = generate_latest(service.metrics.of_all_workers())
+    response = web.Response(body=body, headers=_headers(CONTENT_TYPE_PLAIN_0_0_4))
+    response.enable_compression()
     return response
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-from aiohttp import StreamReader, web
+from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from hitcounter.block import LANGUAGES
@@ -36,36 +37,45 @@ _decode = msgspec.json.Decoder(HitBody).decode
 
 
 async def hit_path(request: web.BaseRequest) -> str | None:
-    """Read the body of a hit: nothing, or JSON (also as text/plain, which needs no preflight)."""
+    """Read the page that a hit names in its body.
+
+    The body is empty or JSON, also as text/plain, which needs no preflight.
+    """
     content = request.content
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large()
     # It nearly always came with the headers: then no timer is needed.
-    raw = content.read_nowait(-1) if content.is_eof() else await _slow_body(content)
+    raw = content.read_nowait(-1) if content.is_eof() else await _slow_body(request)
+    if len(raw) > MAX_BODY_BYTES:
+        raise _too_large()
     if not raw:
         return None
-    _check_kind(request.headers)
+    headers = request.headers
+    if not _is_json(headers.get("Content-Type", "")) or "Content-Encoding" in headers:
+        raise BadRequest("bad_content_type", "the body is plain JSON, or nothing", status=415)
     try:
-        return _decode(raw).path
+        path = _decode(raw).path
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("bad_json", f"the body is not as documented: {error}") from None
+    return None if path is None else page_path(path)
 
 
-def _check_kind(headers: Headers) -> None:
-    kind = headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
-    if kind not in ("application/json", "text/plain") or "Content-Encoding" in headers:
-        raise BadRequest("bad_content_type", "the body is plain JSON, or nothing", status=415)
+@lru_cache(maxsize=64)
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("", "application/json", "text/plain")
 
 
-async def _slow_body(content: StreamReader) -> bytes:
+async def _slow_body(request: web.BaseRequest) -> bytes:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= (1, 1):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer is still to come
     raw = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while part := await content.readany():
+            while len(raw) <= MAX_BODY_BYTES and (part := await request.content.readany()):
                 raw += part
-                if len(raw) > MAX_BODY_BYTES:
-                    raise _too_large()
-    except TimeoutError:
+    except (TimeoutError, ConnectionError):  # whoever went away sees no answer, and we log none
         raise BadRequest("slow_body", "the body did not arrive in time", status=408) from None
     return raw
 
@@ -96,10 +106,16 @@ def language(fields: Mapping[str, str]) -> str | None:
     return lang
 
 
+def page_field(fields: Mapping[str, str]) -> str | None:
+    """Give the page that a query names."""
+    path = fields.get("path")
+    return None if path is None else page_path(path)
+
+
 def page(path: str | None, headers: Headers, site: Site) -> str | None:
-    """Give the page of a hit: the path it names, else the site's own page that it comes from."""
+    """Give the page of a hit: the one it names, else the site's own page that it comes from."""
     if path is not None:
-        return page_path(path)
+        return path
     referer = headers.get("Referer")
     return None if referer is None else referred_path(referer, site)
 

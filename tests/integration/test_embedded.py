@@ -1,0 +1,240 @@
+"""Our own store, and those of others: what was acknowledged is there again, whatever ended."""
+
+import asyncio
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunningService, StartService, run_command
+from tests.integration.load import (
+    Connection,
+    Tally,
+    Target,
+    ask,
+    counted,
+    eventually,
+    expect_between,
+    send,
+    signal_all,
+    zone_at_noon,
+)
+from tests.integration.servers import (
+    StoreServer,
+    config_of,
+    debian_program,
+    packaged_program,
+    store_server,
+)
+
+DEMO = Target("demo")
+HITS = [Target(f"site{n % 7}.example.vn", f"/{n % 20}") for n in range(12_000)]
+N_CONNECTIONS = 16
+
+
+@pytest.fixture(params=["packaged", "debian"])
+def program(request: pytest.FixtureRequest) -> str:
+    """Name each kind of server program that we run."""
+    return packaged_program() if request.param == "packaged" else debian_program()
+
+
+async def count_some(service: RunningService, n: int) -> None:
+    """Count hits on one site, all acknowledged."""
+    tally = Tally()
+    await send(service.port, tally, [DEMO] * n, 4)
+    assert tally.n_acked == n
+
+
+async def test_counts_are_there_after_a_restart(start_service: StartService, program: str) -> None:
+    zone = zone_at_noon()
+    service = start_service(store_binary=program, timezone=zone)
+    await count_some(service, 50)
+    assert await asyncio.to_thread(service.stop) == 0
+    service = start_service(store_binary=program, timezone=zone)
+    await count_some(service, 1)
+    assert await counted(service.port, [DEMO]) == {DEMO: 51}
+
+
+async def test_no_acknowledged_hit_is_lost_when_the_store_is_killed(
+    start_service: StartService, program: str
+) -> None:
+    service = start_service(store_binary=program, workers=2, timezone=zone_at_noon())
+    await count_some(service, 100)
+    tally = Tally()
+    sending = asyncio.create_task(send(service.port, tally, HITS, N_CONNECTIONS))
+    reading = asyncio.create_task(read_while(service, sending))
+    for n_acked in (1_000, 4_000):
+        await acknowledged(tally, n_acked)
+        signal_all(service.store_pids(), signal.SIGKILL)
+        await acknowledged(tally, n_acked + 1_000)
+    await sending
+    assert await reading <= {200, 503}
+    assert tally.unanswered == {}
+    assert set(tally.refused) <= {"store_unavailable", "outcome_unknown"}
+    assert service.log.count("our own store ended with -9; starting it again") == 2
+    await expect_between(service.port, tally)
+
+
+async def acknowledged(tally: Tally, n: int) -> None:
+    """Wait until so many hits are acknowledged."""
+
+    async def reached() -> bool:
+        return tally.n_acked >= n
+
+    await eventually(reached, f"{n} hits are acknowledged")
+
+
+async def read_while(service: RunningService, sending: "asyncio.Task[None]") -> set[int]:
+    """Read a site of 100 pageviews over and over: never another number, but perhaps none."""
+    connection, seen = Connection(service.port), set()
+    while not sending.done():
+        answer = await connection.ask("GET", "/v1/sites/demo/counts")
+        assert answer.status == 503 or answer.body["total"] == 100
+        seen.add(answer.status)
+    connection.close()
+    return seen
+
+
+async def test_a_service_starts_at_once_where_another_was_killed(
+    start_service: StartService,
+) -> None:
+    zone = zone_at_noon()
+    service = start_service(workers=2, timezone=zone)
+    tally = Tally()
+    sending = asyncio.create_task(send(service.port, tally, HITS, N_CONNECTIONS))
+    await acknowledged(tally, 1_000)
+    service.process.send_signal(signal.SIGKILL)
+    again = await asyncio.to_thread(
+        start_service, workers=2, timezone=zone, port=service.port, data_dir=service.data_dir
+    )
+    await asyncio.gather(sending, return_exceptions=True)
+    await count_some(again, 100)
+    await expect_between(again.port, tally)
+
+
+def test_a_second_service_on_the_same_directory_is_refused(service: RunningService) -> None:
+    result = run_command("serve", port="0", data_dir=str(service.data_dir))
+    owner = f"data_dir: {service.data_dir} is in use by process {service.process.pid}"
+    assert (result.returncode, result.stderr) == (1, f"hitcounter: {owner}\n")
+    assert asyncio.run(ask(service.port, "POST", "/v1/sites/demo/hits")).status == 200
+
+
+def test_the_store_writes_every_commit_to_disk_and_is_for_us_alone(
+    start_service: StartService, program: str
+) -> None:
+    service = start_service(store_binary=program)
+    socket = service.data_dir / "store.sock"
+    expected = {
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+        "port": "0",
+    }
+    assert {name: config_of(socket, name) for name in expected} == expected
+    paths = (service.data_dir, service.data_dir / "store", socket)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700] * 3
+    ready = asyncio.run(ask(service.port, "GET", "/readyz")).body
+    assert (ready["status"], ready["level"]) == ("ready", "A")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "store_binary: {path} is not a program"),
+        (b"\x7fELF, but not really", "cannot run {path}: Exec format error"),
+        (b"#!/bin/sh\nexit 1\n", "our own store ({path}) does not start: it left no log"),
+    ],
+)
+def test_a_program_that_is_no_server_is_one_clear_line(
+    tmp_path: Path, content: bytes | None, fault: str
+) -> None:
+    path = tmp_path / "program"
+    if content is not None:
+        path.write_bytes(content)
+        path.chmod(0o700)
+    settings = {"data_dir": str(tmp_path / "data"), "store_binary": str(path)}
+    result = run_command("serve", port="0", **settings)
+    assert (result.returncode, result.stderr) == (1, f"hitcounter: {fault.format(path=path)}\n")
+
+
+def test_a_directory_that_cannot_hold_data_is_one_clear_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    result = run_command("serve", port="0", data_dir=str(file))
+    fault = f"data_dir: cannot write to {file}: File exists"
+    assert (result.returncode, result.stderr) == (1, f"hitcounter: {fault}\n")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "unix", "password"])
+async def test_the_store_of_an_operator_counts_as_ours_does(
+    start_service: StartService, tmp_path: Path, scheme: str
+) -> None:
+    options = ["--requirepass", "s3cret/#"] if scheme == "password" else []
+    with store_server(tmp_path / "store", *options) as store:
+        urls = {
+            "redis": store.tcp_url,
+            "unix": store.unix_url,
+            "password": store.tcp_url.replace("//", "//:s3cret%2F%23@"),
+        }
+        await counts_and_keeps(start_service, urls[scheme])
+    assert not (tmp_path / "data" / "store.sock").exists()
+
+
+async def counts_and_keeps(start_service: StartService, url: str) -> None:
+    """Count into a store with two workers, one service after the other."""
+    zone = zone_at_noon()
+    for expected in (50, 100):
+        service = start_service(redis_url=url, timezone=zone, workers=2)
+        await count_some(service, 50)
+        assert await counted(service.port, [DEMO]) == {DEMO: expected}
+        assert (await ask(service.port, "GET", "/readyz")).body["level"] == "A"
+        assert await asyncio.to_thread(service.stop) == 0
+
+
+@pytest.fixture
+def tls_store(tmp_path: Path) -> Iterator[StoreServer]:
+    """Run a server that speaks TLS only, if one on this machine can."""
+    certificate, key = certify(tmp_path)
+    options = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    authority = ["--tls-auth-clients", "no", "--tls-ca-cert-file", str(certificate)]
+    with store_server(
+        tmp_path / "store", *options, *authority, program=debian_program(), is_tls=True
+    ) as store:
+        yield store
+
+
+def certify(directory: Path) -> tuple[Path, Path]:
+    """Make a certificate for the loopback that nobody else vouches for."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    name = ["-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, "req", *kind, *name, *files], check=True, capture_output=True)
+    return certificate, key
+
+
+async def test_a_store_behind_tls_counts_if_its_certificate_is_vouched_for(
+    start_service: StartService, tls_store: StoreServer, tmp_path: Path
+) -> None:
+    url = tls_store.tcp_url.replace("redis://", "rediss://")
+    await counts_and_keeps(start_service, f"{url}?ssl_ca_certs={tmp_path / 'certificate.pem'}")
+    await counts_and_more(start_service, f"{url}?ssl_cert_reqs=none")
+    stranger = start_service(redis_url=url)
+    refused = await ask(stranger.port, "POST", "/v1/sites/demo/hits")
+    assert (refused.status, refused.code) == (503, "store_unavailable")
+    assert "certificate verify failed" in stranger.log
+
+
+async def counts_and_more(start_service: StartService, url: str) -> None:
+    """Count one hit on top of a hundred."""
+    service = start_service(redis_url=url, timezone=zone_at_noon())
+    await count_some(service, 1)
+    assert await counted(service.port, [DEMO]) == {DEMO: 101}

@@ -1,0 +1,63 @@
+"""The errors: the tree that people read is the tree that the code raises."""
+
+import re
+
+import pytest
+
+from hitcounter import errors
+from hitcounter.errors import (
+    BadRequest,
+    ForeignOrigin,
+    HitcounterError,
+    MethodNotAllowed,
+    Refusal,
+    Unavailable,
+    UnknownSite,
+)
+
+BRANCH = re.compile(r"^    ([│├└─ ]*)(\w+) +(?:\S.*)?$", re.MULTILINE)
+
+
+def drawn_parents() -> dict[str, str]:
+    """Read the tree in the docstring: each error and its parent."""
+    parents, path = {}, [HitcounterError.__name__]
+    for indent, name in BRANCH.findall(errors.__doc__ or ""):
+        depth = len(indent) // 4
+        path[depth:] = [name]
+        parents[name] = path[depth - 1]
+    return parents
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    classes = [c for c in vars(errors).values() if isinstance(c, type)]
+    actual = {c.__name__: c.__base__.__name__ for c in classes if c.__base__ is not None}
+    assert actual.pop("HitcounterError") == "Exception"
+    assert drawn_parents() == actual
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (Refusal("bad_site", "no such name"), 400),
+        (BadRequest("bad_site", "no such name"), 400),
+        (BadRequest("too_large", "too many bytes", status=413), 413),
+        (UnknownSite("unknown_site", "not counted here"), 404),
+        (ForeignOrigin("foreign_origin", "not your page"), 403),
+        (MethodNotAllowed("GET, HEAD"), 405),
+        (Unavailable("overloaded", "too many hits"), 503),
+    ],
+)
+def test_a_refusal_carries_status_code_and_message(refusal: Refusal, status: int) -> None:
+    assert refusal.status == status
+    assert re.fullmatch("[a-z_]+", refusal.code)
+    assert str(refusal) == refusal.message
+
+
+def test_a_refused_method_tells_which_are_allowed() -> None:
+    refusal = MethodNotAllowed("POST, OPTIONS")
+    assert refusal.allowed == "POST, OPTIONS"
+    assert "POST, OPTIONS" in refusal.message
+
+
+def test_who_is_sent_away_knows_when_to_come_back() -> None:
+    assert Unavailable("overloaded", "too many hits").retry_after_s > 0

@@ -1,0 +1,83 @@
+"""The guard: which store may count, and what it promises."""
+
+from dataclasses import replace
+
+import pytest
+
+from hitcounter.guard import StoreFacts, faults, level, promise
+
+FIT = StoreFacts(
+    server="redis",
+    version=(7, 0, 0),
+    maxmemory_policy="noeviction",
+    appendonly=True,
+    appendfsync="always",
+    role="master",
+    lanes=1,
+)
+
+
+def test_a_fit_store_has_no_fault() -> None:
+    assert faults(FIT, lanes=1) == []
+    assert FIT.name == "redis 7.0.0"
+
+
+@pytest.mark.parametrize("version", [(6, 2, 14), (6, 9, 9), (5, 0), (2, 8, 24)])
+def test_a_redis_before_7_is_too_old(version: tuple[int, ...]) -> None:
+    (fault,) = faults(replace(FIT, version=version), lanes=1)
+    assert "too old" in fault
+    assert ".".join(map(str, version)) in fault
+
+
+@pytest.mark.parametrize("version", [(7, 0, 0), (7, 4, 1), (8, 0, 0), (10, 0, 0)])
+def test_a_redis_from_7_on_is_new_enough(version: tuple[int, ...]) -> None:
+    assert faults(replace(FIT, version=version), lanes=1) == []
+
+
+def test_every_valkey_is_new_enough() -> None:
+    assert faults(replace(FIT, server="valkey", version=(7, 2, 5)), lanes=1) == []
+
+
+@pytest.mark.parametrize(
+    "policy", ["allkeys-lru", "volatile-lru", "allkeys-random", "volatile-ttl", "allkeys-lfu"]
+)
+def test_a_store_that_may_delete_counters_is_unfit(policy: str) -> None:
+    (fault,) = faults(replace(FIT, maxmemory_policy=policy), lanes=1)
+    assert policy in fault
+    assert "noeviction" in fault
+
+
+@pytest.mark.parametrize("role", ["slave", "sentinel"])
+def test_only_a_master_takes_writes(role: str) -> None:
+    (fault,) = faults(replace(FIT, role=role), lanes=1)
+    assert role in fault
+
+
+def test_a_store_with_another_number_of_lanes_is_refused() -> None:
+    (fault,) = faults(replace(FIT, lanes=64), lanes=1)
+    assert "64 lanes" in fault
+
+
+def test_all_faults_are_named_at_once() -> None:
+    facts = replace(FIT, version=(6, 2, 0), maxmemory_policy="allkeys-lru", role="slave", lanes=2)
+    assert len(faults(facts, lanes=1)) == 4
+
+
+@pytest.mark.parametrize(
+    ("appendonly", "appendfsync", "expected", "words"),
+    [
+        (True, "always", "A", "on the store's disk (appendfsync always)"),
+        (True, "everysec", "B", "within a second"),
+        (True, "no", "none", "can lose hits"),
+        (True, "", "none", "not known"),
+        (False, "always", "none", "can lose hits"),
+        (False, "everysec", "none", "can lose hits"),
+        (False, "", "none", "can lose hits"),
+    ],
+)
+def test_the_promise_follows_from_what_the_store_keeps_on_disk(
+    appendonly: bool, appendfsync: str, expected: str, words: str
+) -> None:
+    facts = replace(FIT, appendonly=appendonly, appendfsync=appendfsync)
+    assert level(facts) == expected
+    assert words in promise(facts)

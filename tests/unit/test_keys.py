@@ -1,0 +1,108 @@
+"""The names of everything in the store: one slot per lane, and no two things under one name."""
+
+import datetime as dt
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitcounter import keys
+from hitcounter.keys import Counter
+from hitcounter.period import Day
+
+DAY_S = 24 * 3600
+
+lanes = st.integers(min_value=0, max_value=255)
+sites = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,62}", fullmatch=True)
+buckets = st.sampled_from(["2019-04-19", "2019-04", "2019", "total"])
+paths = st.text(min_size=1).map(lambda text: "/" + text)
+dates = st.dates(min_value=dt.date(1970, 1, 2), max_value=dt.date(2200, 1, 1))
+
+
+def day(date: dt.date) -> Day:
+    return Day(date, 0, DAY_S)
+
+
+def test_the_keys_are_named_as_documented() -> None:
+    names = keys.site_keys(0, "demo", day(dt.date(2019, 4, 19)))
+    assert names.date == "2019-04-19"
+    assert names.shown == (
+        "hc:{0}:site:demo:2019-04-19",
+        "hc:{0}:site:demo:2019-04-18",
+        "hc:{0}:site:demo:2019-04",
+        "hc:{0}:site:demo:2019",
+        "hc:{0}:site:demo:total",
+    )
+    assert keys.page_key(0, "demo", "/tin-tuc/1") == "hc:{0}:page:demo:/tin-tuc/1"
+    assert keys.pages_key(0, "demo") == "hc:{0}:pages:demo"
+    assert keys.watermark_key(0, "9f") == "hc:{0}:writer:9f"
+
+
+@given(lanes, sites, dates)
+def test_a_hit_counts_for_all_lines_of_the_block_but_yesterday(
+    lane: int, site: str, date: dt.date
+) -> None:
+    names = keys.site_keys(lane, site, day(date))
+    assert set(names.shown) - set(names.counted) == {names.yesterday}
+    assert len(set(names.shown)) == 5
+    eve = keys.site_keys(lane, site, day(date - dt.timedelta(days=1)))
+    assert names.yesterday == eve.counted[0]
+
+
+@given(lanes, sites, buckets)
+def test_the_key_of_a_bucket_reads_back(lane: int, site: str, bucket: str) -> None:
+    assert keys.counter_of(keys.bucket_key(lane, site, bucket)) == Counter(site, False, bucket)
+
+
+@given(lanes, sites, paths)
+def test_the_key_of_a_page_reads_back(lane: int, site: str, path: str) -> None:
+    assert keys.counter_of(keys.page_key(lane, site, path)) == Counter(site, True, path)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        keys.SITES,
+        keys.LANES,
+        keys.pages_key(0, "demo"),
+        keys.watermark_key(0, "9f"),
+        "hc:{0}:site:demo",
+        "hc:{0}:site:demo:",
+        "hc:{x}:site:demo:total",
+        "xhc:{0}:site:demo:total",
+        "",
+    ],
+)
+def test_what_is_no_counter_does_not_read_as_one(key: str) -> None:
+    with pytest.raises(ValueError, match="is not the key of a counter"):
+        keys.counter_of(key)
+
+
+@given(lanes, sites, paths, st.text())
+def test_all_keys_of_a_lane_hash_to_one_slot(lane: int, site: str, path: str, writer: str) -> None:
+    names = [
+        keys.bucket_key(lane, site, "total"),
+        keys.page_key(lane, site, path),
+        keys.pages_key(lane, site),
+        keys.watermark_key(lane, writer),
+    ]
+    assert {hash_tag(name) for name in names} == {str(lane)}
+    assert len(set(names)) == len(names)
+
+
+def hash_tag(key: str) -> str:
+    """Find what a cluster hashes of a key: what stands in the first braces."""
+    match = re.search(r"\{([^}]+)\}", key)
+    return match[1] if match else key
+
+
+@given(sites, st.integers(min_value=1, max_value=256))
+def test_a_site_has_one_of_the_lanes(site: str, n_lanes: int) -> None:
+    assert 0 <= keys.lane_of(site, n_lanes) < n_lanes
+    assert keys.lane_of(site, 1) == 0
+
+
+def test_the_lane_of_a_site_never_changes() -> None:
+    # Numbers are stored under it: another hash would lose them.
+    assert [keys.lane_of(site, 64) for site in ("demo", "lhhkhkt.example.vn")] == [32, 42]

@@ -1,0 +1,250 @@
+"""Sites and pages: one page has one name, and no name can do harm."""
+
+import json
+import unicodedata
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from hitcounter.errors import BadRequest
+from hitcounter.site import (
+    MAX_PATH_BYTES,
+    Site,
+    origin_host,
+    page_path,
+    referred_path,
+    site_name,
+)
+
+# Arbitrary text hardly ever looks like an address; what has a meaning in one comes often.
+MEANINGFUL = ["/", "//", "%", "%2", "%25", "%2F", "%3F", "?", "#", "%C3%AA", "%CC%87", "+", "\\"]
+MEANINGFUL += ["index.html", "/index.htm", "e\u0302\u0323", "\u1ec7", "\u0307", "..", "a", "3F"]
+paths = st.lists(st.sampled_from(MEANINGFUL) | st.text(max_size=3)).map(
+    lambda parts: "/" + "".join(parts)
+)
+
+
+def page_path_or_none(text: str) -> str | None:
+    try:
+        return page_path(text)
+    except BadRequest:
+        return None
+
+
+def site(name: str = "www.example.vn", origins: tuple[str, ...] = ()) -> Site:
+    return Site(name, ZoneInfo("Asia/Ho_Chi_Minh"), "vi", frozenset(origins), 100)
+
+
+@given(st.text() | paths)
+@example("/%3F\u0307")
+@example("/index.html/index.htm/")
+def test_the_path_of_an_answer_asked_for_again_is_the_same_page(text: str) -> None:
+    path = page_path_or_none(text)
+    assume(path is not None)
+    assert path is not None
+    assert page_path(path) == path
+    assert page_path(quote(path, safe="/%")) == path
+
+
+@given(st.text() | paths)
+def test_a_path_that_passes_is_safe_everywhere(text: str) -> None:
+    path = page_path_or_none(text)
+    assume(path is not None)
+    assert path is not None
+    assert path.startswith("/")
+    assert len(path.encode()) <= MAX_PATH_BYTES
+    assert not any(unicodedata.category(c)[0] == "C" for c in path)
+    assert not {"\u2028", "\u2029", "?", "#"} & set(path)
+    assert "//" not in path
+    assert path == "/" or not path.endswith(("/", "/index.html", "/index.htm"))
+    assert unicodedata.is_normalized("NFC", unquote(path))
+    assert json.loads(json.dumps(path)) == path
+
+
+@pytest.mark.parametrize(
+    ("spellings", "path"),
+    [
+        (["/", "//", "/index.html", "/index.htm", "/?a=1", "/#top", "/index.html/"], "/"),
+        (["/a", "/a/", "/a//", "//a", "/a?b", "/a#b", "/a/index.html", "/%61"], "/a"),
+        (["/a/index.html/index.htm", "/a/index.html//?x#y", "/a/%69ndex.htm"], "/a"),
+        (["/tin-tuc/1", "/tin%2Dtuc/1", "/tin-tuc%2F1", "//tin-tuc///1/"], "/tin-tuc/1"),
+        (["/vi\u1ec7t", "/vie\u0323\u0302t", "/vie\u0302\u0323t", "/vi%E1%BB%87t"], "/vi\u1ec7t"),
+        (["/a b", "/a%20b"], "/a b"),
+        (["/100%", "/100%25"], "/100%25"),
+        (["/what%3F", "/what%3f"], "/what%3F"),
+        (["/c%23"], "/c%23"),
+        (["/%2541"], "/%2541"),
+    ],
+)  # fmt: skip
+def test_spellings_of_one_page_are_one_page(spellings: list[str], path: str) -> None:
+    assert {page_path(spelling) for spelling in spellings} == {path}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/a", "/A"),
+        ("/a", "/b"),
+        ("/a+b", "/a b"),
+        ("/index.html", "/index.php"),
+        ("/myindex.html", "/"),
+        ("/index.html.vn", "/"),
+        ("/%41", "/%2541"),
+        ("/a", "/a/."),
+        ("/việt", "/viet"),
+    ],
+)
+def test_other_pages_stay_apart(one: str, other: str) -> None:
+    assert page_path(one) != page_path(other)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "starts with /"),
+        ("a", "starts with /"),
+        ("?/a", "starts with /"),
+        ("https://www.example.vn/a", "starts with /"),
+        ("/%ff", "UTF-8"),
+        ("/%C3", "UTF-8"),
+        ("/%ED%A0%80", "UTF-8"),
+        ("/a\0b", "control or invisible"),
+        ("/a%00b", "control or invisible"),
+        ("/a%0d%0ab", "control or invisible"),
+        ("/a\x85b", "control or invisible"),
+        ("/a\u202eb", "control or invisible"),
+        ("/a%E2%80%AEb", "control or invisible"),
+        ("/a\u2066b", "control or invisible"),
+        ("/a\u2028b", "control or invisible"),
+        ("/a\u2029b", "control or invisible"),
+        ("/a\ufeffb", "control or invisible"),
+        ("/a\ud800b", "control or invisible"),
+        ("/a\ue000b", "control or invisible"),
+        ("/a\u0378b", "control or invisible"),
+    ],
+)
+def test_a_path_that_could_do_harm_is_refused(path: str, reason: str) -> None:
+    with pytest.raises(BadRequest, match=reason) as refused:
+        page_path(path)
+    assert refused.value.code == "bad_path"
+
+
+@pytest.mark.parametrize(("character", "n_bytes"), [("a", 1), ("ê", 2), ("ệ", 3), ("%3F", 3)])
+def test_a_path_has_at_most_512_bytes(character: str, n_bytes: int) -> None:
+    fits = (
+        "/" + "a" * ((MAX_PATH_BYTES - 1) % n_bytes) + character * ((MAX_PATH_BYTES - 1) // n_bytes)
+    )
+    assert len(page_path(fits).encode()) == MAX_PATH_BYTES
+    with pytest.raises(BadRequest, match="at most 512 bytes"):
+        page_path(fits + "a")
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "a", "0", "lhhkhkt.example.vn", "xn--vit-8ma.vn", "a" * 63]
+)
+def test_a_host_name_is_the_name_of_a_site(name: str) -> None:
+    assert site_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "A", "Demo", ".demo", "-demo", "a" * 64, "a_b", "a:b", "a/b", "a b", "demo\n", "việt"],
+)
+def test_other_names_of_sites_are_refused(name: str) -> None:
+    with pytest.raises(BadRequest, match="a site name is") as refused:
+        site_name(name)
+    assert refused.value.code == "bad_site"
+
+
+@given(st.text())
+def test_a_name_that_passes_can_be_a_part_of_a_key(text: str) -> None:
+    try:
+        name = site_name(text)
+    except BadRequest:
+        return
+    assert not set(name) & set(':{}/ \n"')
+    assert name == name.lower()
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://www.example.vn", "www.example.vn"),
+        ("http://www.example.vn:8080", "www.example.vn"),
+        ("www.example.vn", "www.example.vn"),
+        ("null", "null"),
+        ("", ""),
+    ],
+)
+def test_the_host_of_an_origin_is_found(origin: str, host: str) -> None:
+    assert origin_host(origin) == host
+
+
+@pytest.mark.parametrize(
+    ("name", "origins", "host", "expected"),
+    [
+        ("example.vn", (), "example.vn", True),
+        ("example.vn", (), "www.example.vn", True),
+        ("www.example.vn", (), "example.vn", True),
+        ("example.vn", (), "en.example.vn", False),
+        ("example.vn", (), "notexample.vn", False),
+        ("example.vn", (), "example.vn.evil.com", False),
+        ("example.vn", (), "", False),
+        ("demo", ("https://www.example.vn",), "example.vn", True),
+        ("demo", ("example.vn", "http://en.example.vn:8080"), "en.example.vn", True),
+        ("demo", ("https://www.example.vn",), "evil.com", False),
+    ],
+)
+def test_a_site_owns_its_name_and_the_hosts_of_its_origins(
+    name: str, origins: tuple[str, ...], host: str, expected: bool
+) -> None:
+    assert site(name, origins).owns(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "expected"),
+    [
+        ((), "https://anybody.example", True),
+        (("https://www.example.vn",), "https://www.example.vn", True),
+        (("https://www.example.vn",), "http://www.example.vn", False),
+        (("https://www.example.vn",), "https://www.example.vn:8443", False),
+        (("www.example.vn",), "http://www.example.vn:8080", True),
+        (("www.example.vn",), "https://evil.com", False),
+        (("www.example.vn",), "https://www.example.vn.evil.com", False),
+        (("www.example.vn",), "null", False),
+    ],
+)
+def test_a_site_with_origins_admits_no_other(
+    origins: tuple[str, ...], origin: str, expected: bool
+) -> None:
+    assert site(origins=origins).admits(origin) is expected
+
+
+@pytest.mark.parametrize(
+    ("referer", "path"),
+    [
+        ("https://www.example.vn/tin-tuc/1?id=2#top", "/tin-tuc/1"),
+        ("https://example.vn/tin-tuc/1", "/tin-tuc/1"),
+        ("http://EXAMPLE.vn:8080/a/index.html", "/a"),
+        ("https://www.example.vn/", None),
+        ("https://www.example.vn", None),
+        ("https://evil.com/tin-tuc/1", None),
+        ("https://www.example.vn@evil.com/a", None),
+        ("/tin-tuc/1", None),
+        ("", None),
+        ("http://[/a", None),
+        ("https://www.example.vn/%ff", None),
+        ("https://www.example.vn/" + "a" * MAX_PATH_BYTES, None),
+    ],
+)
+def test_a_referer_names_a_page_only_of_the_site_itself(referer: str, path: str | None) -> None:
+    assert referred_path(referer, site()) == path
+
+
+@given(st.text() | paths.map(lambda path: "https://www.example.vn" + path))
+def test_no_referer_is_an_error(referer: str) -> None:
+    path = referred_path(referer, site())
+    assert path is None or page_path(path) == path
