@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from hitcounter import __version__, config, logs
 from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
@@ -50,12 +50,17 @@ def _failed(error: Exception, code: int) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line; `--help` shows the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"hitcounter: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    settings = argparse.ArgumentParser(add_help=False)
+    settings = _Parser(add_help=False)
     config.add_flags(settings.add_argument_group("settings"))
-    parser = argparse.ArgumentParser(
-        prog="hitcounter", description="A self-hosted web-visit counter."
-    )
+    parser = _Parser(prog="hitcounter", description="A self-hosted web-visit counter.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -88,7 +93,9 @@ def _count(text: str) -> int:
 
 
 def _page(text: str) -> tuple[str, int]:
-    path, _, count = text.rpartition("=")
+    path, is_pair, count = text.rpartition("=")
+    if not is_pair:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like /path=210")
     try:
         return page_path(path), _count(count)
     except BadRequest as error:

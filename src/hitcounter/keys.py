@@ -12,6 +12,7 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from zlib import crc32
 
 from hitcounter.period import Day
@@ -22,7 +23,7 @@ LANES = "hc:{meta}:lanes"
 _COUNTER = re.compile(r"hc:\{\d+\}:(site|page):([^:]+):(.+)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity: they are made once a day
 class SiteKeys:
     """The keys of one site on one day.
 
@@ -33,6 +34,15 @@ class SiteKeys:
     yesterday: str
     counted: tuple[str, ...]
     shown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageKeys:
+    """The key of a page, and of the number of its site's stored pages, of which `limit` fit."""
+
+    key: str
+    count_key: str
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,12 @@ def bucket_key(lane: int, site: str, bucket: str) -> str:
 def page_key(lane: int, site: str, path: str) -> str:
     """Name the counter of a page."""
     return f"hc:{{{lane}}}:page:{site}:{path}"
+
+
+@lru_cache(maxsize=16_384)
+def page_keys(lane: int, site: str, path: str, limit: int) -> PageKeys:
+    """Name the counters that a pageview of a page touches."""
+    return PageKeys(page_key(lane, site, path), pages_key(lane, site), limit)
 
 
 def pages_key(lane: int, site: str) -> str:

@@ -5,19 +5,19 @@ that happens later moves it to another day.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hitcounter import keys
 from hitcounter.config import Config
 from hitcounter.errors import StoreError, StoreUnfitError, Unavailable, UnknownSite
 from hitcounter.guard import StoreFacts
-from hitcounter.keys import SiteKeys
+from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.metrics import Metrics
 from hitcounter.period import Day, day_of
 from hitcounter.site import Site
 from hitcounter.store import LANES, Store
-from hitcounter.writer import Hit, Writer
+from hitcounter.writer import Writer
 
 
 class Numbers(NamedTuple):
@@ -36,14 +36,13 @@ class Numbers(NamedTuple):
 class CountedSite:
     """A site with the keys of its current day."""
 
-    __slots__ = ("_day", "_keys", "_lane", "_page_prefix", "label", "site")
+    __slots__ = ("_day", "_keys", "_lane", "label", "site")
 
     def __init__(self, site: Site, label: str) -> None:
         """Prepare the keys of a site; `label` names it in metrics."""
         self.site = site
         self.label = label
         self._lane = keys.lane_of(site.name, LANES)
-        self._page_prefix = keys.page_key(self._lane, site.name, "")
         self._day: Day | None = None
         self._keys: SiteKeys | None = None
 
@@ -55,20 +54,31 @@ class CountedSite:
             self._keys = keys.site_keys(self._lane, self.site.name, day)
         return self._keys
 
-    def page_key(self, path: str) -> str:
-        """Name the counter of a page."""
-        return self._page_prefix + path
+    def page_keys(self, path: str) -> PageKeys:
+        """Name the counters of a page."""
+        return keys.page_keys(self._lane, self.site.name, path, self.site.max_pages)
 
 
 class Service:
     """Counts and reads for all sites of one worker."""
 
-    def __init__(self, config: Config, store: Store, writer: Writer, metrics: Metrics) -> None:
-        """Know the declared sites; an open service learns others as they are first counted."""
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        writer: Writer,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Know the declared sites; an open service learns others as they are first counted.
+
+        `clock` gives the seconds since the epoch.
+        """
         self.config = config
         self.metrics = metrics
         self._store = store
         self._writer = writer
+        self._clock = clock
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
 
     def known(self, name: str) -> CountedSite | None:
@@ -100,19 +110,19 @@ class Service:
 
     async def count(self, counted: CountedSite, path: str | None) -> Numbers:
         """Count one hit; return the numbers with it once the store holds it."""
-        names = counted.keys_at(time.time())
-        page_key = None if path is None else counted.page_key(path)
-        values = await self._writer.count(Hit(counted.site.name, counted.label, names, page_key))
-        page_total = None if page_key is None or values[page_key] < 0 else values[page_key]
+        names = counted.keys_at(self._clock())
+        page = None if path is None else counted.page_keys(path)
+        values = await self._writer.count(counted.label, names, page)
+        page_total = None if page is None or values[page.key] < 0 else values[page.key]
         numbers = [values[key] for key in names.shown]
         return Numbers(counted.site, names.date, numbers, path, page_total)
 
     async def read(self, counted: CountedSite, path: str | None) -> Numbers:
         """Read the numbers of a site, and of one page."""
-        names = counted.keys_at(time.time())
+        names = counted.keys_at(self._clock())
         wanted = list(names.shown)
         if path is not None:
-            wanted.append(counted.page_key(path))
+            wanted.append(counted.page_keys(path).key)
         try:
             values = [value or 0 for value in await self._store.read(wanted)]
         except StoreError:

@@ -75,10 +75,10 @@ class Store:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    def line(self, lane: int, writer: str, page_limit: Callable[[str], int]) -> "Line":
-        """Open a line for one writer; `page_limit` tells how many pages a site may store."""
-        pool = self._redis.connection_pool
-        return Line(pool.make_connection(), self._timeout_s, lane, writer, page_limit)
+    def line(self, lane: int, writer: str) -> "Line":
+        """Open a line for one writer."""
+        connection = self._redis.connection_pool.make_connection()
+        return Line(connection, self._timeout_s, keys.watermark_key(lane, writer))
 
     async def read(self, names: Sequence[str]) -> list[int | None]:
         """Read counters, all at one moment; None where nothing was counted yet."""
@@ -201,20 +201,11 @@ class Line:
     hands the connection one packed command.
     """
 
-    def __init__(
-        self,
-        connection: Any,
-        timeout_s: float,
-        lane: int,
-        writer: str,
-        page_limit: Callable[[str], int],
-    ) -> None:
+    def __init__(self, connection: Any, timeout_s: float, watermark_key: str) -> None:
         """Wrap a connection, which connects when it is first needed."""
         self._connection = connection
         self._timeout_s = timeout_s
-        self._lane = lane
-        self._watermark_key = keys.watermark_key(lane, writer)
-        self._page_limit = page_limit
+        self._watermark_key = watermark_key
 
     async def commit(self, chunk: Chunk) -> tuple[int, dict[str, int]]:
         """Apply a chunk if its time has come; return the watermark and the values by key.
@@ -222,13 +213,12 @@ class Line:
         The values are those of now, whether or not the chunk was applied by this; -1 stands for a
         page that is not stored.
         """
-        increments = chunk.increments
-        names = [self._watermark_key, *increments.counters]
-        args = [chunk.expect, chunk.last, len(increments.counters), *increments.counters.values()]
-        for site, pages in increments.pages.items():
-            names.append(keys.pages_key(self._lane, site))
-            names.extend(pages)
-            args += (self._page_limit(site), len(pages), *pages.values())
+        counters = chunk.pageviews.counters()
+        names = [self._watermark_key, *counters]
+        args = [chunk.expect, chunk.last, len(counters), *counters.values()]
+        for (count_key, limit), pages in chunk.pageviews.page_counters().items():
+            names += (count_key, *pages)
+            args += (limit, len(pages), *pages.values())
         reply = await self._run(_COMMIT, names, args)
         return reply[0], dict(zip(names[1:], reply[1:], strict=True))
 

@@ -14,75 +14,77 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from hitcounter.keys import SiteKeys
+from hitcounter.keys import PageKeys, SiteKeys
 
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000
-MAX_RECORD_KEYS = 1_000
+MAX_RECORD_HITS = 256  # of at most 7 keys each: one record always fits into a chunk
 
 
 @dataclass(slots=True)
-class Increments:
-    """What to add to which counter; an increment of 0 only reads.
+class Pageviews:
+    """How many pageviews of which sites and pages: what a record adds to the counters.
 
-    `counters` maps a key to its increment. `pages` maps a site to the increments of its pages:
-    they stand apart because the store refuses new pages beyond the site's limit.
+    A site's day, month, year and total grow by one number, so they cannot drift apart, and a
+    record that is kept takes little memory.
     """
 
-    counters: dict[str, int] = field(default_factory=dict)
-    pages: dict[str, dict[str, int]] = field(default_factory=dict)
-    n_pages: int = 0
+    sites: dict[SiteKeys, int] = field(default_factory=dict)
+    pages: dict[PageKeys, int] = field(default_factory=dict)
 
-    def add_pageview(self, site: str, keys: SiteKeys, page_key: str | None) -> None:
-        """Add one pageview, and read the day before it."""
-        counters = self.counters
-        counters.setdefault(keys.yesterday, 0)
-        for key in keys.counted:
-            counters[key] = counters.get(key, 0) + 1
-        if page_key is not None:
-            self.add_page(site, page_key, 1)
+    def add(self, site: SiteKeys, page: PageKeys | None) -> None:
+        """Add one pageview."""
+        self.sites[site] = self.sites.get(site, 0) + 1
+        if page is not None:
+            self.pages[page] = self.pages.get(page, 0) + 1
 
-    def add(self, key: str, n: int) -> None:
-        """Add `n` to a counter."""
-        self.counters[key] = self.counters.get(key, 0) + n
-
-    def add_page(self, site: str, key: str, n: int) -> None:
-        """Add `n` to a page of a site."""
-        pages = self.pages.setdefault(site, {})
-        self.n_pages += key not in pages
-        pages[key] = pages.get(key, 0) + n
-
-    def merge(self, other: "Increments") -> None:
+    def merge(self, other: "Pageviews") -> None:
         """Add all that another one holds."""
-        for key, n in other.counters.items():
-            self.add(key, n)
-        for site, pages in other.pages.items():
-            for key, n in pages.items():
-                self.add_page(site, key, n)
+        for site, n in other.sites.items():
+            self.sites[site] = self.sites.get(site, 0) + n
+        for page, n in other.pages.items():
+            self.pages[page] = self.pages.get(page, 0) + n
 
     @property
     def n_keys(self) -> int:
-        """Count the keys that a commit of these touches."""
-        return len(self.counters) + self.n_pages + len(self.pages)
+        """Count the keys that a commit of these touches at most."""
+        return 5 * len(self.sites) + 2 * len(self.pages)
+
+    def counters(self) -> dict[str, int]:
+        """Tell what to add to which counter of a site; 0 only reads."""
+        counters: dict[str, int] = {}
+        for site, n in self.sites.items():
+            counters.setdefault(site.yesterday, 0)
+            for key in site.counted:
+                counters[key] = counters.get(key, 0) + n
+        return counters
+
+    def page_counters(self) -> dict[tuple[str, int], dict[str, int]]:
+        """Tell what to add to which page, by the site's number of stored pages and its limit."""
+        by_site: dict[tuple[str, int], dict[str, int]] = {}
+        for page, n in self.pages.items():
+            counters = by_site.setdefault((page.count_key, page.limit), {})
+            counters[page.key] = counters.get(page.key, 0) + n
+        return by_site
 
 
 @dataclass(slots=True)
 class Record:
-    """Increments, and the hits that wait for them to be applied; number 0 is not numbered yet."""
+    """Pageviews, and the hits that wait for them to be applied; number 0 is not numbered yet."""
 
     number: int = 0
-    increments: Increments = field(default_factory=Increments)
+    pageviews: Pageviews = field(default_factory=Pageviews)
     waiters: list[Any] = field(default_factory=list)
     confirmed_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Merged records: if the watermark is `expect`, add the increments and make it `last`."""
+    """Merged records: if the watermark is `expect`, add the pageviews and make it `last`."""
 
     expect: int
     last: int
-    increments: Increments
+    pageviews: Pageviews
 
 
 class Stream:
@@ -102,7 +104,7 @@ class Stream:
 
     def close_record(self) -> None:
         """Number the open record, if it holds anything, and open the next."""
-        if self.open.increments.counters:
+        if self.open.pageviews.sites:
             self._numbered += 1
             self.open.number = self._numbered
             self.pending.append(self.open)
@@ -114,18 +116,18 @@ class Stream:
         if not self.pending:
             return None
         if len(self.pending) == 1:
-            last, increments = self.pending[0].number, self.pending[0].increments
+            last, pageviews = self.pending[0].number, self.pending[0].pageviews
         else:
-            last, increments = self._merged()
+            last, pageviews = self._merged()
         self._sent = max(self._sent, last)
-        return Chunk(self.watermark, last, increments)
+        return Chunk(self.watermark, last, pageviews)
 
-    def _merged(self) -> tuple[int, Increments]:
-        merged, last = Increments(), 0
+    def _merged(self) -> tuple[int, Pageviews]:
+        merged, last = Pageviews(), 0
         for record in self.pending:
-            if last and merged.n_keys + record.increments.n_keys > MAX_CHUNK_KEYS:
+            if last and merged.n_keys + record.pageviews.n_keys > MAX_CHUNK_KEYS:
                 break
-            merged.merge(record.increments)
+            merged.merge(record.pageviews)
             last = record.number
         return last, merged
 

@@ -156,7 +156,7 @@ def read_export(text: str) -> dict[str, SiteCounts]:
     }
     if _parsed(last, len(lines) + 1) != seal:
         raise CommandError("the file is cut or changed: its last line is not its checksum")
-    if _parsed(lines[0], 1) != {"format": FORMAT, "version": VERSION}:
+    if not lines or _parsed(lines[0], 1) != {"format": FORMAT, "version": VERSION}:
         raise CommandError(f"line 1: not the {FORMAT} format, version {VERSION}")
     sites: dict[str, SiteCounts] = {}
     for number, line in enumerate(lines[1:], 2):
@@ -177,7 +177,7 @@ def _take(sites: dict[str, SiteCounts], content: Any, number: int) -> None:
         is_page = "page" in content
         name = content["page"] if is_page else content["bucket"]
         is_known = page_path(name) == name if is_page else is_bucket(name)
-    except (KeyError, TypeError, BadRequest):
+    except (AttributeError, KeyError, TypeError, BadRequest):
         is_known = False
     if not is_known or type(count) is not int or not 0 <= count <= MAX_COUNT:
         raise CommandError(f"line {number} is not a counter of a site")
@@ -189,6 +189,8 @@ async def import_counts(
     store: Store, config: Config, sites: Mapping[str, SiteCounts], progress: Progress
 ) -> int:
     """Raise counters to the imported numbers; return how many changed."""
+    if config.is_open and len(await store.sites() | sites.keys()) > config.max_sites:
+        raise CommandError(f"nothing was changed: more than max_sites ({config.max_sites})")
     n_changed = 0
     for site in progress(sorted(sites)):
         lane = keys.lane_of(site, LANES)

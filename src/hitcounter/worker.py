@@ -62,11 +62,10 @@ async def _serve(job: Job) -> None:
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     store = Store(job.store_url, config.store_timeout_s)
-    await _check(store)
+    await _check(store, metrics)
     writer = Writer(
         store,
         metrics,
-        lambda site: (config.sites.get(site) or config).max_pages,
         lane=0,
         kept_window_s=config.kept_window_s,
         patience_s=config.store_timeout_s,
@@ -111,13 +110,14 @@ def _stop_event(job: Job) -> asyncio.Event:
     return stop
 
 
-async def _check(store: Store) -> None:
+async def _check(store: Store, metrics: Metrics) -> None:
     """Refuse a store that cannot count exactly; one that is away may come back."""
     try:
         facts = await store.check()
     except StoreError as error:
         log.error("%s; hits are refused until it does", error)
     else:
+        metrics.store_up.set(1)
         log.info("store %s, promise level %s: %s", facts.name, level(facts), promise(facts))
 
 

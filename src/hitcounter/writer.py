@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from hitcounter.errors import StoreError, Unavailable
-from hitcounter.keys import SiteKeys
+from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.metrics import Metrics
 from hitcounter.store import Store
-from hitcounter.stream import MAX_RECORD_KEYS, Record, Stream
+from hitcounter.stream import MAX_RECORD_HITS, Record, Stream
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +28,11 @@ RETRY_WHILE_AWAY_S = 0.25
 Values = Mapping[str, int]
 
 
-class Hit(NamedTuple):
-    """One hit: its site, the site's label in metrics, the keys to count it under."""
+class Waiter(NamedTuple):
+    """A hit that waits: its site's label in metrics, its page, and who wants the values."""
 
-    site: str
     label: str
-    keys: SiteKeys
-    page_key: str | None
-
-
-class _Waiter(NamedTuple):
-    hit: Hit
+    page: PageKeys | None
     future: "asyncio.Future[Values]"
 
 
@@ -49,7 +43,6 @@ class Writer:
         self,
         store: Store,
         metrics: Metrics,
-        page_limit: Callable[[str], int],
         *,
         lane: int,
         kept_window_s: float,
@@ -57,7 +50,7 @@ class Writer:
     ) -> None:
         """Start a writer under a new id; hits wait `patience_s` for a store that is away."""
         self.id = secrets.token_hex(8)
-        self._line = store.line(lane, self.id, page_limit)
+        self._line = store.line(lane, self.id)
         self._metrics = metrics
         self._patience_s = patience_s
         self._stream = Stream(kept_window_s)
@@ -71,10 +64,10 @@ class Writer:
         self.flushing = asyncio.create_task(self._flush())
         self._probing = asyncio.create_task(self._probe())
 
-    def count(self, hit: Hit) -> "asyncio.Future[Values]":
+    def count(self, label: str, site: SiteKeys, page: PageKeys | None) -> "asyncio.Future[Values]":
         """Take one hit; the future gives the new values by key once the store holds it.
 
-        A page that the store refused has the value -1.
+        A page that the store refused has the value -1. `label` names the site in metrics.
         """
         if self._is_away:
             raise _away()
@@ -82,9 +75,9 @@ class Writer:
             raise Unavailable("overloaded", "too many hits are waiting; this one was not counted")
         future: asyncio.Future[Values] = self._loop.create_future()
         record = self._stream.open
-        record.waiters.append(_Waiter(hit, future))
-        record.increments.add_pageview(hit.site, hit.keys, hit.page_key)
-        if record.increments.n_keys >= MAX_RECORD_KEYS:
+        record.waiters.append(Waiter(label, page, future))
+        record.pageviews.add(site, page)
+        if len(record.waiters) >= MAX_RECORD_HITS:
             self._stream.close_record()
         self._n_waiting += 1
         self._wake.set()
@@ -157,10 +150,10 @@ class Writer:
     def _acknowledge(self, records: Iterable[Record], values: Values) -> None:
         n_hits: Counter[str] = Counter()
         for record in records:
-            n_hits.update([waiter.hit.label for waiter in record.waiters])
-            for hit, future in record.waiters:
-                if hit.page_key is not None and values[hit.page_key] == -1:
-                    self._metrics.page_refused(hit.label)
+            n_hits.update([waiter.label for waiter in record.waiters])
+            for label, page, future in record.waiters:
+                if page is not None and values[page.key] == -1:
+                    self._metrics.page_refused(label)
                 if not future.done():
                     future.set_result(values)
             record.waiters = []
@@ -191,7 +184,7 @@ class Writer:
                 self._refuse(record.waiters, _unknown)
                 record.waiters = []
 
-    def _refuse(self, waiters: Iterable[_Waiter], refusal: Callable[[], Unavailable]) -> None:
+    def _refuse(self, waiters: Iterable[Waiter], refusal: Callable[[], Unavailable]) -> None:
         for waiter in waiters:
             self._n_waiting -= 1
             if not waiter.future.done():

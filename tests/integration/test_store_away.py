@@ -175,10 +175,11 @@ async def test_a_visitor_who_leaves_while_the_store_is_stopped_disturbs_nobody(
     connections = [Connection(service.port) for _ in range(12)]
     waiting = [asyncio.create_task(tally.hit(each, SITES[0])) for each in connections]
     await eventually(lambda: all_sent(connections), "all hits are on their way")
-    for leaving in waiting[::2]:
-        leaving.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
+    for visitor in waiting[::2]:
+        visitor.cancel()
+    await asyncio.wait(waiting[::2])
     signal_all(service.store_pids(), signal.SIGCONT)
+    await asyncio.wait(waiting)
     for connection in connections:
         connection.close()
     assert tally.n_acked == 1 + 6

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ANSWER_TIMEOUT_S = 20.0
-BODYLESS = (204, 304)
+BODYLESS = (100, 204)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def refusal_answer(refusal: Refusal) -> web.Response:
     return response
 
 
-async def preflight_answer(allowed: str) -> web.Response:
+def preflight_answer(allowed: str) -> web.Response:
     """Answer OPTIONS: what a browser may send from another origin."""
     preflight = {
         "Allow": allowed,

@@ -7,6 +7,7 @@ application layer would only cost time (docs/design.md has the figures).
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from aiohttp import web
@@ -54,6 +55,7 @@ ROUTES: Mapping[str, Route] = {
 _SITE_PATH = re.compile(r"/v1/sites/([^/?]*)/([^/?]*)(?:\?(.*))?", re.DOTALL)
 
 
+@lru_cache(maxsize=4096)
 def _resolve(raw_path: str) -> tuple[Route | None, Target]:
     match = _SITE_PATH.fullmatch(raw_path)
     if match:
@@ -74,7 +76,10 @@ class App:
         """Answer one request."""
         route, target = _resolve(request.raw_path)
         try:
-            response = await self._answer(route, request, target)
+            if route is not None and request.method == route.method:
+                response = await route.handler(self._service, request, target)
+            else:
+                response = await self._other_answer(route, request, target)
         except Refusal as refusal:
             if route is not None and route.is_counting:
                 self._service.metrics.not_counted(target.site, refusal.code)
@@ -83,15 +88,14 @@ class App:
             response.force_close()
         return response
 
-    def _answer(
+    async def _other_answer(
         self, route: Route | None, request: web.BaseRequest, target: Target
-    ) -> Awaitable[web.StreamResponse]:
+    ) -> web.StreamResponse:
         if route is None:
             raise BadRequest("not_found", "there is nothing here; see /openapi.yaml", status=404)
-        method = request.method
-        if method == route.method or (method == "HEAD" and route.method == "GET"):
-            return route.handler(self._service, request, target)
-        if method == "OPTIONS":
+        if request.method == "HEAD" and route.method == "GET":
+            return await route.handler(self._service, request, target)
+        if request.method == "OPTIONS":
             return preflight_answer(route.allowed)
         raise MethodNotAllowed(route.allowed)
 

@@ -19,7 +19,7 @@ PIXEL_HEADERS = COMMON_HEADERS | {"Content-Type": "image/gif", "Cache-Control": 
 
 async def hits(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit; answer the numbers with it."""
-    lang = requests.language(requests.fields(target, "lang"))
+    lang = requests.language(requests.fields(target, "lang")) if target.query else None
     path = await requests.hit_path(request)
     is_prefetch = requests.is_prefetch(request.headers)
     counted = await _site(service, request, target, counts=not is_prefetch)

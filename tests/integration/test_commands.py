@@ -1,0 +1,456 @@
+"""The commands, as an operator runs them: beside a running service, without one, on any store.
+
+What is refused changes nothing and says why in one line.
+"""
+
+import asyncio
+import datetime as dt
+import hashlib
+import json
+import os
+import pty
+import random
+import subprocess
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hitcounter.errors import CommandError
+from hitcounter.transfer import read_export
+from tests.conftest import PROGRAM, RunningService, StartService, run_command
+from tests.integration.load import Tally, Target, ask, counted, send, zone_at_noon
+from tests.integration.servers import StoreServer, store_server
+
+ACCEPTANCE = {"today": 1129, "yesterday": 5318, "month": 179277, "year": 970735, "total": 1619938}
+BLOCK = """\
+Số lượt truy cập
+Trong ngày: 1.129
+Hôm qua: 5.318
+Trong tháng: 179.277
+Trong năm: 970.735
+Tổng truy cập: 1.619.938
+"""
+EMPTY = """\
+Số lượt truy cập
+Trong ngày: 0
+Hôm qua: 0
+Trong tháng: 0
+Trong năm: 0
+Tổng truy cập: 0
+"""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def flags(numbers: dict[str, int]) -> list[str]:
+    """Write numbers as the flags of a baseline."""
+    return [part for key, n in numbers.items() for part in (f"--{key}", str(n))]
+
+
+def said(result: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
+    """Expect of a failed command one clear line and the right exit code; give the line."""
+    assert (result.returncode, result.stdout) == (code, "")
+    line = result.stderr
+    assert line.startswith("hitcounter: ")
+    assert line.count("\n") == 1
+    return line.removeprefix("hitcounter: ").rstrip()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """Run one store for the tests of this file that name their own site."""
+    with store_server(tmp_path_factory.mktemp("store")) as server:
+        yield server
+
+
+@pytest.fixture(params=["embedded", "redis_url", "service"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+    """Run commands where the store may be: our own at rest, an operator's, a running service's."""
+    zone = {"timezone": zone_at_noon()}
+    if request.param == "redis_url":
+        with store_server(tmp_path / "redis") as server:
+            yield lambda *args: run_command(*args, redis_url=server.tcp_url, **zone)
+    elif request.param == "embedded":
+        yield lambda *args: run_command(*args, data_dir=str(tmp_path / "data"), **zone)
+    else:
+        service: RunningService = request.getfixturevalue("start_service")(**zone)
+        yield lambda *args: service.run(*args, check=False)
+
+
+def test_the_numbers_of_the_old_counter_are_carried_over(run: Run, tmp_path: Path) -> None:
+    carried = run("baseline", "demo", *flags(ACCEPTANCE), "--page", "/tin-tuc/1=210")
+    assert (carried.returncode, carried.stderr) == (0, "")
+    assert "Today: 0 -> 1129\n" in carried.stdout
+    assert "/tin-tuc/1: 210\n" in carried.stdout
+    assert run("show", "demo").stdout == BLOCK
+    exported = run("export").stdout
+    assert sealed_counts(exported)["demo", "/tin-tuc/1"] == 210
+    file = tmp_path / "export.ndjson"
+    file.write_text(exported)
+    assert run("import", str(file)).stdout == "1 sites read, 0 numbers raised\n"
+    assert run("check").stdout.endswith(
+        "promise: level A, an acknowledged hit is on the store's disk (appendfsync always)\n"
+    )
+
+
+def sealed_counts(exported: str) -> dict[tuple[str, str], int]:
+    """Read the counters of an export, by site and by bucket or path."""
+    counters = [json.loads(line) for line in exported.splitlines()[1:-1]]
+    return {(c["site"], c.get("page") or c["bucket"]): c["count"] for c in counters}
+
+
+async def test_the_next_hit_counts_on_from_the_baseline(start_service: StartService) -> None:
+    service = start_service(timezone=zone_at_noon())
+    service.run("baseline", "demo", *flags(ACCEPTANCE), "--page", "/tin-tuc/1=210")
+    hits = "/v1/sites/demo/hits"
+    numbers = (await ask(service.port, "POST", hits, b'{"path": "/tin-tuc/1"}')).body
+    expected = ACCEPTANCE | {"today": 1130, "month": 179278, "year": 970736, "total": 1619939}
+    assert {key: numbers[key] for key in ACCEPTANCE} == expected
+    assert numbers["page"] == {"path": "/tin-tuc/1", "total": 211}
+    texts = [line["text"] for line in numbers["widget"]["lines"]]
+    assert texts == ["1.130", "5.318", "179.278", "970.736", "1.619.939"]
+
+
+def on(store: StoreServer, *args: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command on the store of this file."""
+    return run_command(*args, redis_url=store.unix_url, timezone=zone_at_noon(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"today": 179278, "yesterday": 0}, "the days of this month (179278) … month (179277)"),
+        ({"month": 970736}, "month (970736) … year (970735)"),
+        ({"year": 1619939}, "year (1619939) … total (1619938)"),
+        ({"total": 970734}, "year (970735) … total (970734)"),
+        ({"page": 1619939}, "page /tin-tuc/1 (1619939) … total (1619938)"),
+    ],
+)
+def test_numbers_that_contradict_each_other_change_nothing(
+    store: StoreServer, changed: dict[str, int], fault: str
+) -> None:
+    site = f"contradiction-{'-'.join(changed)}"
+    on(store, "baseline", site, *flags(ACCEPTANCE))
+    pages = ["--page", f"/tin-tuc/1={changed.pop('page')}"] if "page" in changed else []
+    for given in (changed, ACCEPTANCE | changed):  # alone, and among all lines
+        line = said(on(store, "baseline", site, *flags(given), *pages))
+        assert line == f"nothing was changed: {fault.replace('…', 'cannot be more than')}"
+    assert on(store, "show", site).stdout == BLOCK
+    assert (site, "/tin-tuc/1") not in sealed_counts(on(store, "export").stdout)
+
+
+def test_today_and_yesterday_fit_into_the_month_that_holds_both(store: StoreServer) -> None:
+    numbers = {"today": 60, "yesterday": 60, "month": 100, "year": 1000, "total": 1000}
+    result = on(store, "baseline", "two-days", *flags(numbers))
+    is_first = dt.datetime.now(ZoneInfo(zone_at_noon())).day == 1
+    assert result.returncode == (0 if is_first else 1)
+
+
+@pytest.mark.parametrize(
+    ("args", "fault"),
+    [
+        (["--today", "-1"], "argument --today: '-1' is not a count"),
+        (["--today", "many"], "argument --today: 'many' is not a count"),
+        (["--total", "1.129"], "argument --total: '1.129' is not a count"),
+        (["--total", "٣"], "argument --total: '٣' is not a count"),
+        (["--total", "1" * 16], f"argument --total: '{'1' * 16}' is not a count"),
+        (["--page", "/x"], "argument --page: '/x' is not like /path=210"),
+        (["--page", "x=1"], "argument --page: 'x': the path of a page starts with /"),
+        (["--page", "/x=-1"], "argument --page: '-1' is not a count"),
+        (["--totals", "1"], "unrecognized arguments: --totals 1"),
+    ],
+)
+def test_what_is_no_number_is_refused_as_a_wrong_command_line(args: list[str], fault: str) -> None:
+    assert said(run_command("baseline", "demo", *args), code=2) == fault
+
+
+def test_a_partial_baseline_keeps_the_other_lines(store: StoreServer) -> None:
+    on(store, "baseline", "partial", *flags(ACCEPTANCE))
+    assert on(store, "baseline", "partial", "--yesterday", "6000", "--total", "2000000").stdout == (
+        "Today: 1129 -> 1129\n"
+        "Yesterday: 5318 -> 6000\n"
+        "This month: 179277 -> 179277\n"
+        "This year: 970735 -> 970735\n"
+        "Total: 1619938 -> 2000000\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        (["show", "Demo"], "'Demo': a site name is 1 to 63 of a-z, 0-9, dot and hyphen,"),
+        (["baseline", "demo"], "nothing to set: give --today"),
+        (["import", "missing"], "cannot read missing: No such file or directory"),
+        (["import", "/"], "cannot read /: Is a directory"),
+        (["show", "demo"], "data_dir: there is no directory"),
+        (["export"], "data_dir: there is no directory"),
+    ],
+)
+def test_a_command_that_cannot_be_done_says_why(
+    tmp_path: Path, command: list[str], fault: str
+) -> None:
+    data_dir = tmp_path / "data"
+    assert said(run_command(*command, data_dir=str(data_dir))).startswith(fault)
+    assert not data_dir.exists()
+
+
+def test_a_store_that_is_away_is_one_clear_line(tmp_path: Path) -> None:
+    url = f"unix://{tmp_path / 'socket'}"
+    for command in (["show", "demo"], ["check"], ["export"], ["baseline", "demo", "--total", "1"]):
+        result = run_command(*command, redis_url=url)
+        assert result.returncode == 1
+        assert result.stderr.startswith("hitcounter: the store does not answer: Error 2 connecting")
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_site_that_is_not_declared_is_refused(store: StoreServer, tmp_path: Path) -> None:
+    config = tmp_path / "hitcounter.toml"
+    config.write_text("[sites.declared]\n")
+    for command in (["show", "other"], ["baseline", "other", "--total", "1"]):
+        line = said(on(store, *command, config=str(config)))
+        assert line == f"the site other is not declared in {config}"
+
+
+def test_check_names_what_the_store_lacks(tmp_path: Path) -> None:
+    with store_server(tmp_path / "store", "--appendonly", "no") as server:
+        checked = run_command("check", redis_url=server.unix_url)
+        assert (checked.returncode, checked.stderr) == (0, "")
+        assert "promise: level none, a crash of the store can lose hits" in checked.stdout
+    with store_server(tmp_path / "store", "--maxmemory-policy", "allkeys-lru") as server:
+        result = run_command("check", redis_url=server.unix_url)
+        assert result.returncode == 1
+        assert result.stderr.startswith("hitcounter: maxmemory-policy is allkeys-lru")
+
+
+def sealed(lines: list[Any]) -> str:
+    """Write a file with a checksum that fits, whatever its lines say."""
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text + json.dumps({"counters": len(lines) - 1, "sha256": digest}) + "\n"
+
+
+HEAD = {"format": "hitcounter-export", "version": 1}
+GOOD = {"site": "demo", "bucket": "total", "count": 1619938}
+NO_COUNTER = "line 3 is not a counter of a site"
+CUT = "the file is cut or changed: its last line is not its checksum"
+NO_COUNTERS: list[Any] = [
+    GOOD | {"site": "Demo"},
+    GOOD | {"site": "demo:x"},
+    GOOD | {"site": 5},
+    GOOD | {"bucket": "2019-02-30"},
+    GOOD | {"bucket": "today"},
+    GOOD | {"bucket": 2019},
+    GOOD | {"page": "tin-tuc"},
+    GOOD | {"page": "/a//b"},
+    GOOD | {"page": "/\u202e"},
+    GOOD | {"page": 5},
+    GOOD | {"page": ["/"]},
+    GOOD | {"page": None},
+    GOOD | {"count": -1},
+    GOOD | {"count": 2**53},
+    GOOD | {"count": 10**30},
+    GOOD | {"count": 1.0},
+    GOOD | {"count": True},
+    GOOD | {"count": "1"},
+    GOOD | {"count": None},
+    {"site": "demo", "count": 1},
+    {"site": "demo", "bucket": "total"},
+    {},
+    [],
+    None,
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        pytest.param("", "line 1 is not JSON", id="empty"),
+        pytest.param("GIF89a", "line 1 is not JSON", id="another kind of file"),
+        pytest.param("\n".join(sealed([HEAD, GOOD]).splitlines()[:-1]), CUT, id="last line gone"),
+        pytest.param(sealed([HEAD, GOOD])[:-9], "line 3 is not JSON", id="last line cut"),
+        pytest.param(sealed([HEAD, GOOD]).replace("61", "16", 1), CUT, id="a number changed"),
+        pytest.param(sealed([HEAD, GOOD, "{site"]), "line 3 is not JSON", id="bad JSON"),
+        pytest.param(sealed([HEAD, GOOD, "[" * 99_999]), "line 3 is not JSON", id="deep JSON"),
+        pytest.param(sealed([HEAD, GOOD, "9" * 5_000]), "line 3 is not JSON", id="long number"),
+        pytest.param(
+            sealed([HEAD | {"version": 2}, GOOD]),
+            "line 1: not the hitcounter-export format, version 1",
+            id="a later version",
+        ),
+        pytest.param(
+            sealed([]), "line 1: not the hitcounter-export format, version 1", id="only a checksum"
+        ),
+        *(
+            pytest.param(sealed([HEAD, GOOD, line]), NO_COUNTER, id=json.dumps(line))
+            for line in NO_COUNTERS
+        ),
+    ],
+)
+def test_a_file_with_a_fault_is_refused_as_a_whole(text: str, fault: str) -> None:
+    with pytest.raises(CommandError) as refusal:
+        read_export(text)
+    assert str(refusal.value) == fault
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (sealed([HEAD, GOOD, GOOD | {"page": 5}]).encode(), NO_COUNTER),
+        (sealed([HEAD, GOOD]).encode()[:-1] + b"\xff", "{file} is not UTF-8 text"),
+        (sealed([HEAD, GOOD]).encode()[:60], "line 2 is not JSON"),
+    ],
+)
+def test_nothing_of_a_file_with_a_fault_is_written(
+    tmp_path: Path, content: bytes, fault: str
+) -> None:
+    file, data_dir = tmp_path / "file", tmp_path / "data"
+    file.write_bytes(content)
+    result = run_command("import", str(file), data_dir=str(data_dir))
+    assert said(result) == fault.format(file=file)
+    assert not data_dir.exists()
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
+    good = sealed([HEAD, GOOD, {"site": "demo", "page": "/đường/1", "count": 210}]).encode()
+    assert read_export(good.decode())
+    file = tmp_path / "file"
+    for place in range(len(good)):
+        bit = 1 << random.Random(place).randrange(8)  # noqa: S311 -- any, but the same each time
+        file.write_bytes(good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :])
+        with pytest.raises((CommandError, UnicodeDecodeError)):
+            read_export(file.read_text("utf-8"))
+
+
+def test_an_export_into_a_new_place_gives_the_same_numbers(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    zone, tally = zone_at_noon(), Tally()
+    service = start_service(timezone=zone, workers=2)
+    targets = [Target(f"site{n % 5}", f"/trang/{n % 20}") for n in range(1_000)]
+    asyncio.run(send(service.port, tally, targets, 8))
+    service.run("baseline", "demo", *flags(ACCEPTANCE), "--page", "/tin tức/1=210")
+    exported = service.run("export").stdout
+    assert {
+        target: sealed_counts(exported)[target.site, target.path or ""] for target in tally.acked
+    } == tally.acked
+    file = tmp_path / "export.ndjson"
+    file.write_text(exported)
+    again = start_service(timezone=zone, data_dir=tmp_path / "other")
+    assert again.run("import", str(file)).stdout == "6 sites read, 46 numbers raised\n"
+    assert again.run("export").stdout == exported
+    assert again.run("import", str(file)).stdout == "6 sites read, 0 numbers raised\n"
+    assert again.run("show", "demo").stdout == BLOCK
+    assert asyncio.run(counted(again.port, tally.acked)) == tally.acked
+
+
+async def test_an_import_beside_running_hits_never_lowers_a_number(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    service = start_service(timezone=zone_at_noon(), workers=2)
+    demo, other, tally = Target("demo", "/a"), Target("other", "/a"), Tally()
+    await send(service.port, tally, [demo, other] * 100, 8)
+    file = tmp_path / "export.ndjson"
+    file.write_text(service.run("export").stdout)
+    done = asyncio.Event()
+    sending = asyncio.create_task(send(service.port, tally, until_done([demo, other], done), 16))
+    for _ in range(3):
+        imported = await asyncio.to_thread(service.run, "import", str(file))
+        assert imported.stdout == "2 sites read, 0 numbers raised\n"
+    done.set()
+    await sending
+    assert (tally.refused, tally.unanswered) == ({}, {})
+    assert await counted(service.port, [demo, other]) == tally.acked
+
+
+def until_done(targets: list[Target], done: asyncio.Event) -> Iterator[Target]:
+    """Go through targets until it is enough."""
+    while not done.is_set():
+        yield from targets
+
+
+async def test_hits_count_on_from_numbers_that_are_raised_beside_them(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    zone = zone_at_noon()
+    service = start_service(timezone=zone)
+    today = dt.datetime.now(ZoneInfo(zone)).date().isoformat()
+    buckets = [today, today[:7], today[:4], "total"]
+    file = tmp_path / "export.ndjson"
+    raised = [{"site": "demo", "bucket": bucket, "count": 1_000_000} for bucket in buckets]
+    file.write_text(sealed([HEAD, *raised]))
+    tally, done = Tally(), asyncio.Event()
+    sending = asyncio.create_task(send(service.port, tally, until_done([Target("demo")], done), 8))
+    imported = await asyncio.to_thread(service.run, "import", str(file))
+    assert imported.stdout == "1 sites read, 4 numbers raised\n"
+    n_before, later = tally.n_acked, Tally()
+    done.set()
+    await sending
+    await send(service.port, later, [Target("demo")] * 100, 1)
+    total = (await counted(service.port, [Target("demo")]))[Target("demo")]
+    assert 1_000_000 + tally.n_acked - n_before + 100 <= total <= 1_000_000 + tally.n_acked + 100
+
+
+def test_more_sites_than_may_be_are_refused_before_any_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "export.ndjson"
+    file.write_text(sealed([HEAD, *(GOOD | {"site": f"site{n}"} for n in range(3))]))
+    settings = {"data_dir": str(tmp_path / "data"), "max_sites": "2"}
+    line = said(run_command("import", str(file), **settings))
+    assert line == "nothing was changed: more than max_sites (2)"
+    assert sealed_counts(run_command("export", **settings).stdout) == {}
+
+
+def test_ten_thousand_pages_go_out_and_in(store: StoreServer, tmp_path: Path) -> None:
+    pages = [{"site": "large", "page": f"/bài/{n}", "count": n} for n in range(1, 10_001)]
+    file = tmp_path / "export.ndjson"
+    file.write_text(sealed([HEAD, {"site": "large", "bucket": "total", "count": 10**8}, *pages]))
+    assert on(store, "import", str(file)).stdout == "1 sites read, 10001 numbers raised\n"
+    assert on(store, "import", str(file)).stdout == "1 sites read, 0 numbers raised\n"
+    exported = sealed_counts(on(store, "export").stdout)
+    assert {("large", page["page"]): page["count"] for page in pages}.items() <= exported.items()
+
+
+def test_a_bar_shows_the_progress_on_a_terminal_only(tmp_path: Path) -> None:
+    file = tmp_path / "export.ndjson"
+    file.write_text(sealed([HEAD, GOOD]))
+    data_dir = str(tmp_path / "data")
+    for command in (["import", str(file)], ["export"]):
+        plain = run_command(*command, data_dir=data_dir)
+        assert (plain.returncode, plain.stderr) == (0, "")
+        shown = seen_on_a_terminal(*command, "--data-dir", data_dir)
+        assert "1/1" in shown
+        assert "sites" in shown
+
+
+def seen_on_a_terminal(*command: str) -> str:
+    """Run a command whose standard error is a terminal; give what that shows."""
+    ours, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (25, 80))
+    with subprocess.Popen(
+        [PROGRAM, *command], stdout=subprocess.DEVNULL, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:  # how Linux tells that the other end is closed
+            pass
+        finally:
+            os.close(ours)
+    assert process.returncode == 0
+    return shown.decode()
+
+
+def test_whoever_reads_an_export_may_stop_early(store: StoreServer) -> None:
+    on(store, "baseline", "demo", *flags(ACCEPTANCE))
+    command = [str(PROGRAM), "export", "--redis-url", store.unix_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

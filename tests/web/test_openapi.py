@@ -1,0 +1,417 @@
+"""The HTTP contract as served at /openapi.yaml: every word of it happens, and nothing else does.
+
+Each status and each error code of each operation is triggered over a real socket, with real
+causes: a store that is stopped, spoilt, full or not there. What comes must be as documented.
+"""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import validate
+
+import hitcounter
+from hitcounter import errors
+from hitcounter.keys import bucket_key, lane_of
+from hitcounter.store import LANES
+from hitcounter.web.app import ROUTES, SITE_ROUTES
+from hitcounter.writer import MAX_WAITING_HITS
+from tests.conftest import RunningService, StartService
+from tests.web.stores import frozen_store, store_of
+from tests.web.wire import Answer, Connection, ask, exchange, request
+
+FILE = Path(hitcounter.__file__).parent / "web" / "static" / "openapi.yaml"
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+METHODS = ("get", "head", "post", "options")
+# Of HTTP itself, and on every answer.
+STANDARD_HEADERS = {"content-type", "content-length", "date", "server", "connection"}
+
+HITS = "/v1/sites/{site}/hits"
+COUNTS = "/v1/sites/{site}/counts"
+PIXEL = "/v1/sites/{site}/pixel.gif"
+PAGES = ("/", "/widget.js", "/openapi.yaml", "/metrics", "/healthz", "/readyz")
+
+
+@cache
+def document() -> Any:
+    """Read the description."""
+    return yaml.safe_load(FILE.read_bytes())
+
+
+def resolved(part: Any) -> Any:
+    """Follow a reference within the description."""
+    found = document()
+    if "$ref" not in part:
+        return part
+    for name in part["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return found
+
+
+def check_schema(schema: Mapping[str, Any], content: Any) -> None:
+    """Check JSON against a schema of the description."""
+    OAS31Validator({**schema, "components": document()["components"]}).validate(content)
+
+
+def codes_of(response: Mapping[str, Any]) -> list[str]:
+    """List the error codes of a documented response; one empty code where it is no error."""
+    content = response.get("content", {}).get("application/json", {})
+    is_error = content.get("schema", {}).get("$ref") == "#/components/schemas/Error"
+    return list(content["examples"]) if is_error else [""]
+
+
+class Outcome(NamedTuple):
+    """What an operation may answer."""
+
+    method: str
+    path: str
+    status: int
+    code: str = ""
+
+
+class Trigger(NamedTuple):
+    """What makes it answer so: bytes to a service in a certain state."""
+
+    state: str
+    raw: bytes
+
+
+def documented_operations() -> Iterator[tuple[str, str, Any]]:
+    """Walk through the operations."""
+    for path, item in document()["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield method.upper(), path, item[method]
+
+
+def documented_outcomes() -> Iterator[Outcome]:
+    """Walk through all that the operations may answer."""
+    for method, path, operation in documented_operations():
+        for status, response in operation["responses"].items():
+            for code in codes_of(resolved(response)):
+                yield Outcome(method, path, int(status), code)
+
+
+EVIL = {"Origin": "https://evil.example"}
+OPEN, DECLARED, AWAY, FRESH, FULL, SPOILT = "open", "declared", "away", "fresh", "full", "spoilt"
+
+
+def _hits() -> Iterator[tuple[Outcome, Trigger]]:
+    def on(
+        status: int,
+        code: str,
+        state: str,
+        body: bytes | None = None,
+        *,
+        site: str = "demo",
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Outcome, Trigger]:
+        raw = request("POST", f"/v1/sites/{site}/hits{query}", body, headers)
+        return Outcome("POST", HITS, status, code), Trigger(state, raw)
+
+    yield on(200, "", OPEN, b'{"path": "/tin-tuc/1"}')
+    yield on(400, "bad_site", OPEN, site="DEMO")
+    yield on(400, "bad_path", OPEN, b'{"path": "tin-tuc"}')
+    yield on(400, "bad_json", OPEN, b"{")
+    yield on(400, "bad_query", OPEN, query="?path=/a")
+    yield on(400, "bad_lang", OPEN, query="?lang=fr")
+    yield on(403, "foreign_origin", DECLARED, site="news.example.vn", headers=EVIL)
+    yield on(404, "unknown_site", DECLARED, site="other.example.vn")
+    yield on(404, "too_many_sites", OPEN, site="other.example.vn")
+    yield on(408, "slow_body", OPEN, headers={"Content-Length": "9"})
+    yield on(413, "too_large", OPEN, b" " * 3000)
+    yield on(415, "bad_content_type", OPEN, b"{}", headers={"Content-Type": "text/html"})
+    yield on(503, "store_unavailable", AWAY)
+    yield on(503, "outcome_unknown", FRESH)
+    yield on(503, "overloaded", FULL)
+
+
+def _counts(method: str) -> Iterator[tuple[Outcome, Trigger]]:
+    def on(status: int, code: str, state: str, target: str) -> tuple[Outcome, Trigger]:
+        raw = request(method, f"/v1/sites/{target}")
+        return Outcome(method, COUNTS, status, code), Trigger(state, raw)
+
+    yield on(200, "", OPEN, "demo/counts?path=/tin-tuc/1&lang=en")
+    yield on(400, "bad_site", OPEN, "DEMO/counts")
+    yield on(400, "bad_path", OPEN, "demo/counts?path=")
+    yield on(400, "bad_query", OPEN, "demo/counts?page=/a")
+    yield on(400, "bad_lang", OPEN, "demo/counts?lang=fr")
+    yield on(404, "unknown_site", DECLARED, "demo/counts")
+    yield on(503, "store_unavailable", AWAY, "demo/counts")
+
+
+def _pixel(method: str) -> Iterator[tuple[Outcome, Trigger]]:
+    def on(
+        status: int, code: str, state: str, target: str = "demo/pixel.gif"
+    ) -> tuple[Outcome, Trigger]:
+        headers = EVIL if code == "foreign_origin" else None
+        raw = request(method, f"/v1/sites/{target}", None, headers)
+        return Outcome(method, PIXEL, status, code), Trigger(state, raw)
+
+    yield on(200, "", OPEN)
+    yield on(400, "bad_site", OPEN, "DEMO/pixel.gif")
+    yield on(400, "bad_path", OPEN, "demo/pixel.gif?path=a")
+    yield on(400, "bad_query", OPEN, "demo/pixel.gif?lang=vi")
+    yield on(403, "foreign_origin", DECLARED, "news.example.vn/pixel.gif")
+    yield on(404, "unknown_site", DECLARED)
+    if method == "GET":
+        yield on(404, "too_many_sites", OPEN, "other.example.vn/pixel.gif")
+        yield on(503, "store_unavailable", AWAY)
+        yield on(503, "outcome_unknown", FRESH)
+        yield on(503, "overloaded", FULL)
+
+
+def _others() -> Iterator[tuple[Outcome, Trigger]]:
+    for method in ("GET", "HEAD"):
+        for path in PAGES:
+            yield Outcome(method, path, 200), Trigger(OPEN, request(method, path))
+        for code, state in (("store_unavailable", AWAY), ("store_unfit", SPOILT)):
+            yield Outcome(method, "/readyz", 503, code), Trigger(state, request(method, "/readyz"))
+    for path in (HITS, COUNTS, PIXEL, *PAGES):
+        raw = request("OPTIONS", path.replace("{site}", "demo"))
+        yield Outcome("OPTIONS", path, 204), Trigger(OPEN, raw)
+
+
+# By operation and what it answers.
+TRIGGERS = dict(
+    [*_hits(), *_counts("GET"), *_counts("HEAD"), *_pixel("GET"), *_pixel("HEAD"), *_others()]
+)
+# What any address may answer, by the name under components.responses.
+ANYWHERE = {
+    "BadRequest": (400, "bad_request", Trigger(OPEN, b"GET / HTTP/9.9\r\n\r\n")),
+    "NotFound": (404, "not_found", Trigger(OPEN, request("GET", "/nothing"))),
+    "MethodNotAllowed": (405, "method_not_allowed", Trigger(OPEN, request("PUT", "/metrics"))),
+    "Internal": (500, "internal", Trigger(SPOILT, request("GET", "/v1/sites/broken/counts"))),
+}
+
+
+def _open(start: StartService, _: ExitStack) -> RunningService:
+    service = start(max_sites=1)
+    assert ask(service.port, "POST", "/v1/sites/demo/hits").status == 200
+    return service
+
+
+def _declared(start: StartService, _: ExitStack) -> RunningService:
+    return start('[sites."news.example.vn"]\norigins = ["https://news.example.vn"]\n')
+
+
+def _fresh(start: StartService, _: ExitStack) -> RunningService:
+    """Start a service whose store is away, which it does not know before its first hit."""
+    return start("[sites.demo]\n", redis_url="unix:///nonexistent/store.sock", store_timeout_s=0.3)
+
+
+def _away(start: StartService, at_end: ExitStack) -> RunningService:
+    service = _fresh(start, at_end)
+    assert ask(service.port, "POST", "/v1/sites/demo/hits").status == 503
+    return service
+
+
+def _full(start: StartService, at_end: ExitStack) -> RunningService:
+    """Let as many hits wait for a store that hangs as may wait; they wait on, also unwatched."""
+    service = start(store_timeout_s=60)
+    assert ask(service.port, "POST", "/v1/sites/demo/hits").status == 200
+    at_end.enter_context(frozen_store(service))
+    hit = request("POST", "/v1/sites/demo/hits")
+    for n in range(MAX_WAITING_HITS):
+        with Connection(service.port) as connection:
+            connection.send(hit)
+        if n % 500 == 0:  # no more than the system's queue of new connections takes
+            assert ask(service.port, "GET", "/healthz").status == 200
+    assert ask(service.port, "GET", "/healthz").status == 200
+    return service
+
+
+def _spoilt(start: StartService, _: ExitStack) -> RunningService:
+    """Start a service on a store with a wrong setting and a counter that is no number."""
+    service = start()
+    with store_of(service) as redis:
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        redis.set(bucket_key(lane_of("broken", LANES), "broken", "total"), "many")
+    return service
+
+
+STATES = {
+    OPEN: _open,
+    DECLARED: _declared,
+    AWAY: _away,
+    FRESH: _fresh,
+    FULL: _full,
+    SPOILT: _spoilt,
+}
+Prepare = Callable[[str], RunningService]
+
+
+@pytest.fixture(scope="module")
+def prepare(start_shared: StartService) -> Iterator[Prepare]:
+    """Give a service in a state: the same to all, except for a fresh one."""
+    ready: dict[str, RunningService] = {}
+    with ExitStack() as at_end:
+
+        def give(state: str) -> RunningService:
+            if state not in ready or state == FRESH:
+                ready[state] = STATES[state](start_shared, at_end)
+            return ready[state]
+
+        yield give
+
+
+def trigger(prepare: Prepare, trigger: Trigger, method: str = "GET") -> Answer:
+    """Make a service answer."""
+    answer = exchange(prepare(trigger.state).port, trigger.raw, method)
+    assert answer is not None
+    return answer
+
+
+@pytest.mark.parametrize("outcome", TRIGGERS, ids=lambda outcome: " ".join(map(str, outcome)))
+def test_an_operation_answers_as_documented(prepare: Prepare, outcome: Outcome) -> None:
+    answer = trigger(prepare, TRIGGERS[outcome], outcome.method)
+    assert answer.status == outcome.status
+    if outcome.method != "HEAD":
+        assert answer.code == outcome.code
+    operation = document()["paths"][outcome.path][outcome.method.lower()]
+    check_answer(resolved(operation["responses"][str(outcome.status)]), answer)
+
+
+@pytest.mark.parametrize("name", ANYWHERE)
+def test_any_address_answers_what_it_does_not_expect_as_documented(
+    prepare: Prepare, name: str
+) -> None:
+    status, code, cause = ANYWHERE[name]
+    answer = trigger(prepare, cause)
+    assert (answer.status, answer.code) == (status, code)
+    response = document()["components"]["responses"][name]
+    assert codes_of(response) == [code]
+    check_answer(response, answer)
+
+
+def check_answer(response: Mapping[str, Any], answer: Answer) -> None:
+    """Check an answer against the response that documents it: no header and no type besides."""
+    described = {name.lower(): resolved(part) for name, part in response["headers"].items()}
+    assert answer.headers.keys() - STANDARD_HEADERS == described.keys()
+    for name, header in described.items():
+        value = answer.headers[name]
+        is_number = header["schema"].get("type") == "integer"
+        check_schema(header["schema"], int(value) if is_number else value)
+    content = response.get("content", {})
+    kind = answer.headers.get("content-type", "").partition(";")[0]
+    assert [kind] == list(content or [""])
+    if answer.body and "schema" in content[kind]:
+        check_schema(content[kind]["schema"], answer.json)
+
+
+def test_every_documented_outcome_is_triggered_and_no_other_is() -> None:
+    assert set(TRIGGERS) == set(documented_outcomes())
+
+
+def test_the_served_description_is_valid(prepare: Prepare) -> None:
+    served = ask(prepare(OPEN).port, "GET", "/openapi.yaml").body
+    assert served == FILE.read_bytes()
+    validate(yaml.safe_load(served))
+
+
+def test_every_route_is_documented_with_its_methods_and_no_other_is() -> None:
+    site_routes = {f"/v1/sites/{{site}}/{name}": route for name, route in SITE_ROUTES.items()}
+    routes = {**site_routes, **ROUTES}
+    served = {
+        (method, path) for path, route in routes.items() for method in route.allowed.split(", ")
+    }
+    assert served == {(method, path) for method, path, _ in documented_operations()}
+
+
+def test_the_documented_error_codes_are_those_in_the_source() -> None:
+    examples = document()["components"]["examples"]
+    assert all(code == part["value"]["error"]["code"] for code, part in examples.items())
+    triggered = {outcome.code for outcome in TRIGGERS} | {code for _, code, _ in ANYWHERE.values()}
+    assert set(examples) == triggered - {""} == set(codes_in_source())
+
+
+def codes_in_source() -> Iterator[str]:
+    """Find the code of every refusal that is raised, and of every error that is answered."""
+    refusals = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.Refusal)
+    }
+    for path in Path(hitcounter.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            if name in {*refusals, "super().__init__"}:
+                yield from texts(node.args[:1])
+            elif name == "error_answer":
+                yield from texts(node.args[1:2])
+
+
+def texts(arguments: list[ast.expr]) -> Iterator[str]:
+    """Give those of some arguments that are texts in the source."""
+    for argument in arguments:
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+            yield argument.value
+
+
+def test_every_example_is_as_its_schema_says() -> None:
+    for _, _, operation in documented_operations():
+        for part in (operation.get("requestBody"), *operation["responses"].values()):
+            for kind, content in resolved(part or {}).get("content", {}).items():
+                for example in examples_of(content):
+                    check_schema(content["schema"], example)
+                    if kind == "text/plain":
+                        check_schema(content["schema"]["contentSchema"], json.loads(example))
+
+
+def examples_of(content: Mapping[str, Any]) -> Iterator[Any]:
+    """Give the examples of a body."""
+    if "example" in content:
+        yield content["example"]
+    for example in content.get("examples", {}).values():
+        yield example["value"]
+
+
+EXCEPTIONS = """
+# What a browser may send does not depend on what it will ask for.
+[[operations]]
+include-method = "OPTIONS"
+checks = { negative_data_rejection = { enabled = false } }
+
+# Text that is generated for text/plain is seldom JSON.
+[[operations]]
+include-name = "POST /v1/sites/{site}/hits"
+checks = { positive_data_acceptance = { expected-statuses = ["200", "400", "404"] } }
+"""
+
+
+def test_schemathesis_finds_no_answer_that_is_not_documented(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    service = start_service()
+    (tmp_path / "schemathesis.toml").write_text(EXCEPTIONS)
+    options = {
+        "url": service.url,
+        "phases": "examples,coverage,fuzzing",
+        "max-examples": "40",
+        "seed": "1",
+        "generation-codec": "ascii",  # which of all characters a path may hold, no pattern says
+        "generation-database": "none",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    result = subprocess.run(
+        [SCHEMATHESIS, "run", "--no-color", "--continue-on-failure", *flags, FILE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"Tested: {len(list(documented_operations()))}" in result.stdout
+    assert "ERROR" not in service.log
