@@ -19,6 +19,8 @@ from bench.processes import (
     cpu_s,
     descendants,
     first_line,
+    machine_cpu_s,
+    own_cpu_s,
     pin,
     program,
     running,
@@ -60,11 +62,12 @@ def share_cores(available: set[int]) -> Cores:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of wrk, and what it cost the worker and the store."""
+    """One run of wrk, and the processor seconds of the worker, the store and all others."""
 
     outcome: load.Outcome
     worker_s: float
     store_s: float
+    others_s: float
 
     @property
     def worker_us(self) -> float:
@@ -81,6 +84,11 @@ class Run:
         """Return the share of the run in which the worker was on its core."""
         return self.worker_s / self.outcome.seconds
 
+    @property
+    def others(self) -> float:
+        """Return how many cores were busy with what has nothing to do with the run."""
+        return self.others_s / self.outcome.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -95,16 +103,20 @@ class Contender:
 
     def drive(self, what: load.Load) -> Run:
         """Load the service once, and check what it counted."""
-        worker_s, store_s = cpu_s(self.worker), self._store_s()
+        before = self._spent()
         outcome = load.drive(self.url, what, self.cores.load)
-        run = Run(outcome, cpu_s(self.worker) - worker_s, self._store_s() - store_s)
+        worker_s, store_s, bench_s, machine_s = (
+            after - earlier for after, earlier in zip(self._spent(), before, strict=True)
+        )
         if self.tally:
             self.tally.add(outcome)
             self.tally.check(load.counted_total(self.url, MAX_SITES))
-        return run
+        return Run(outcome, worker_s, store_s, machine_s - worker_s - store_s - bench_s)
 
-    def _store_s(self) -> float:
-        return cpu_s(self.store) if self.store else 0.0
+    def _spent(self) -> tuple[float, float, float, float]:
+        """Read the processor seconds of the worker, the store, the bench and the machine."""
+        store_s = cpu_s(self.store) if self.store else 0.0
+        return cpu_s(self.worker), store_s, own_cpu_s(), machine_cpu_s()
 
 
 @contextmanager

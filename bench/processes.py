@@ -6,6 +6,7 @@ nothing behind.
 """
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -119,6 +120,20 @@ def cpu_s(pid: int) -> float:
     if not fields:
         raise BenchError(f"process {pid} ended during the measurement")
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def own_cpu_s() -> float:
+    """Return the processor seconds of this process and of all that it started and saw end."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def machine_cpu_s() -> float:
+    """Return the processor seconds that all programs have used, here and on the same host."""
+    user, nice, system, _, _, _, _, steal = map(
+        int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    )
+    return (user + nice + system + steal) / TICKS_PER_S
 
 
 def parents() -> dict[int, int]:

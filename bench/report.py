@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
+QUIET_CORES = 0.15  # what a machine that does nothing else uses stays below
 DIGITS = {"hits/s": 0, "ms": 2, "s": 3}
 
 Row = tuple[str, ...]
@@ -15,13 +16,17 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One quantity of one contender: the value of every run, and what is known beside it."""
+    """One quantity of one contender: the value of every run, and what is known beside it.
+
+    `others` says how many cores the rest of the machine used during each run.
+    """
 
     measure: str
     subject: str
     unit: str
     runs: list[float]
-    beside: str = ""
+    beside: str
+    others: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
@@ -72,7 +77,11 @@ class Report:
         heading = ("measure", "contender", "median", "unit", "lowest … highest", "beside it")
         figures = [heading, *(figure.row() for figure in self.figures)]
         claims = [("claim", "measured", "claimed", ""), *(claim.row() for claim in self.claims)]
-        return f"{aligned(figures)}\n\n{aligned(claims)}"
+        parts = [aligned(figures), aligned(claims)]
+        others = max((cores for figure in self.figures for cores in figure.others), default=0)
+        if others > QUIET_CORES:
+            parts.append(f"Not a quiet machine: others used up to {others:.1f} cores meanwhile.")
+        return "\n\n".join(parts)
 
     def save(self) -> Path:
         """Write the same as JSON and return where."""

@@ -32,7 +32,7 @@ from tests.integration.servers import (
 )
 
 DEMO = Target("demo")
-HITS = [Target(f"site{n % 7}.example.vn", f"/{n % 20}") for n in range(12_000)]
+HITS = [Target(f"site{n % 7}.example.vn", f"/{n % 20}") for n in range(6_000)]
 N_CONNECTIONS = 16
 
 
@@ -67,7 +67,7 @@ async def test_no_acknowledged_hit_is_lost_when_the_store_is_killed(
     tally = Tally()
     sending = asyncio.create_task(send(service.port, tally, HITS, N_CONNECTIONS))
     reading = asyncio.create_task(read_while(service, sending))
-    for n_acked in (1_000, 4_000):
+    for n_acked in (500, 3_000):
         await acknowledged(tally, n_acked)
         signal_all(service.store_pids(), signal.SIGKILL)
         await acknowledged(tally, n_acked + 1_000)
@@ -186,10 +186,10 @@ async def test_the_store_of_an_operator_counts_as_ours_does(
 
 
 async def counts_and_keeps(start_service: StartService, url: str) -> None:
-    """Count into a store with two workers, one service after the other."""
+    """Count into a store, one service after the other."""
     zone = zone_at_noon()
     for expected in (50, 100):
-        service = start_service(redis_url=url, timezone=zone, workers=2)
+        service = start_service(redis_url=url, timezone=zone)
         await count_some(service, 50)
         assert await counted(service.port, [DEMO]) == {DEMO: expected}
         assert (await ask(service.port, "GET", "/readyz")).body["level"] == "A"

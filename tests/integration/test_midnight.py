@@ -53,9 +53,7 @@ class Running:
         self.clock = Clock()
         self.server = server
         self.store = Store(server.unix_url, config.store_timeout_s)
-        self.writer = Writer(
-            self.store, metrics, lambda _: config.max_pages, lane=0, kept_window_s=5, patience_s=10
-        )
+        self.writer = Writer(self.store, metrics, lane=0, kept_window_s=5, patience_s=10)
         self.service = Service(config, self.store, self.writer, metrics, self.clock)
 
     async def hits(self, instant: str, n: int) -> dict[str, int]:

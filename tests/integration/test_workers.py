@@ -196,7 +196,7 @@ def test_a_worker_that_is_ended_before_it_serves_is_started_again(
     start_service: StartService, number: int
 ) -> None:
     service = start_service(workers=1)
-    for _ in range(3):
+    for _ in range(2):
         pid = service.worker_pids()[0]
         signal_all([pid], number)
         until(partial(has_another, service, pid), "another worker is started")
