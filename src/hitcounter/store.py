@@ -13,6 +13,7 @@ from hashlib import sha1
 from importlib import resources
 from typing import Any, Self, TypeVar, cast
 
+import msgspec
 from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -30,6 +31,8 @@ _CONNECTIONS = 8
 _POLL_S = 0.05
 
 Answer = TypeVar("Answer")
+
+_pack = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +218,12 @@ class Line:
         """
         counters = chunk.pageviews.counters()
         names = [self._watermark_key, *counters]
-        args = [chunk.expect, chunk.last, len(counters), *counters.values()]
+        sites = []
         for (count_key, limit), pages in chunk.pageviews.page_counters().items():
             names += (count_key, *pages)
-            args += (limit, len(pages), *pages.values())
+            sites.append((limit, list(pages.values())))
+        # One packed argument: the client packs a number per key twenty times slower.
+        args = _pack((chunk.expect, chunk.last, list(counters.values()), sites))
         reply = await self._run(_COMMIT, names, args)
         return reply[0], dict(zip(names[1:], reply[1:], strict=True))
 
@@ -234,13 +239,13 @@ class Line:
         """Close the connection."""
         await self._connection.disconnect(nowait=True)
 
-    async def _run(self, script: _Script, names: Sequence[str], args: Sequence[int]) -> Any:
+    async def _run(self, script: _Script, names: Sequence[str], args: bytes) -> Any:
         try:
-            return await self._ask("EVALSHA", script.sha, len(names), *names, *args)
+            return await self._ask("EVALSHA", script.sha, len(names), *names, args)
         except _UnknownScriptError:
-            return await self._ask("EVAL", script.text, len(names), *names, *args)
+            return await self._ask("EVAL", script.text, len(names), *names, args)
 
-    async def _ask(self, *command: str | int) -> Any:
+    async def _ask(self, *command: str | int | bytes) -> Any:
         try:
             async with asyncio.timeout(self._timeout_s):
                 packed = pack_command(cast(Any, command))  # its stub names no variable tuple

@@ -11,41 +11,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, note, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hitcounter.keys import page_key, site_keys
+from hitcounter.keys import PageKeys, SiteKeys, page_key, pages_key, site_keys
 from hitcounter.period import Day
-from hitcounter.stream import MAX_CHUNK_KEYS, MAX_RECORD_HITS, Chunk, Increments, Record, Stream
+from hitcounter.stream import MAX_CHUNK_KEYS, MAX_RECORD_HITS, Chunk, Pageviews, Record, Stream
 
 KEPT_WINDOW_S = 5.0
-SITE = "demo"
-KEYS = site_keys(0, SITE, Day(dt.date(2019, 4, 19), 0, 24 * 3600))
-PAGE = page_key(0, SITE, "/tin-tuc/1")
-
-increments_of_keys = st.dictionaries(
-    st.sampled_from("abcd"), st.integers(min_value=0, max_value=3), min_size=1
-)
+LIMIT = 100
+Hit = tuple[SiteKeys, PageKeys | None]
 
 
-def flat(increments: Increments) -> Counter[str]:
+def site_on(day: int, name: str = "demo") -> SiteKeys:
+    """Name the counters of a site on a day of April 2019."""
+    return site_keys(0, name, Day(dt.date(2019, 4, day), 0, 24 * 3600))
+
+
+def page_of(path: str, name: str = "demo") -> PageKeys:
+    """Name the counters of a page."""
+    return PageKeys(page_key(0, name, path), pages_key(0, name), LIMIT)
+
+
+# Keys are compared by identity, so the same names come in several objects, as after midnight.
+SITES = [site_on(18), site_on(19), site_on(19), site_on(19, "other")]
+PAGES = [None, page_of("/a"), page_of("/a"), page_of("/b"), page_of("/a", "other")]
+hits = st.tuples(st.sampled_from(SITES), st.sampled_from(PAGES))
+
+
+def flat(pageviews: Pageviews) -> Counter[str]:
     """Sum what a chunk or a record adds, whether to counters or to pages."""
-    total = Counter(increments.counters)
-    for pages in increments.pages.values():
+    total = Counter(pageviews.counters())
+    for pages in pageviews.page_counters().values():
         total.update(pages)
     return total
 
 
 def stream_of(*records: int, kept_window_s: float = KEPT_WINDOW_S) -> Stream:
-    """Make a stream with records of so many keys each, not sent yet."""
+    """Make a stream with records of so many hits each, all on other sites, not sent yet."""
     stream = Stream(kept_window_s)
-    for number, n_keys in enumerate(records):
-        for key in range(n_keys):
-            stream.open.increments.add(f"{number}:{key}", 1)
+    for number, n_hits in enumerate(records):
+        for hit in range(n_hits):
+            name = f"{number}-{hit}"
+            stream.open.pageviews.add(site_on(19, name), page_of("/", name))
         stream.open.waiters.append(number)
         stream.close_record()
     return stream
+
+
+def add_hit(stream: Stream, waiter: str) -> None:
+    """Count a hit in the open record."""
+    stream.open.pageviews.add(SITES[0], None)
+    stream.open.waiters.append(waiter)
 
 
 def numbers(records: Sequence[Record]) -> list[int]:
@@ -59,48 +77,45 @@ def sent(stream: Stream) -> Chunk:
     return chunk
 
 
-# Increments
+# Pageviews
 
 
 def test_a_pageview_counts_once_per_bucket_and_only_reads_yesterday() -> None:
-    increments = Increments()
-    increments.add_pageview(SITE, KEYS, PAGE)
-    increments.add_pageview(SITE, KEYS, None)
-    assert increments.counters == dict.fromkeys(KEYS.counted, 2) | {KEYS.yesterday: 0}
-    assert increments.pages == {SITE: {PAGE: 1}}
-    assert increments.n_keys == 5 + 2  # and the number of stored pages
+    keys, page, pageviews = site_on(19), page_of("/tin-tuc/1"), Pageviews()
+    pageviews.add(keys, page)
+    pageviews.add(keys, None)
+    assert pageviews.counters() == dict.fromkeys(keys.counted, 2) | {keys.yesterday: 0}
+    assert pageviews.page_counters() == {(page.count_key, LIMIT): {page.key: 1}}
+    assert pageviews.n_keys == 5 + 2
 
 
-def test_reading_yesterday_takes_nothing_from_a_hit_that_counted_for_it() -> None:
-    eve = site_keys(0, SITE, Day(dt.date(2019, 4, 18), 0, 24 * 3600))
-    increments = Increments()
-    increments.add_pageview(SITE, eve, None)
-    increments.add_pageview(SITE, KEYS, None)
-    assert increments.counters[KEYS.yesterday] == 1
-
-
-pages_of_sites = st.dictionaries(st.sampled_from("xyz"), increments_of_keys)
-
-
-@given(st.lists(st.tuples(increments_of_keys, pages_of_sites)))
-def test_merged_increments_add_what_each_of_them_adds(
-    parts: list[tuple[dict[str, int], dict[str, dict[str, int]]]],
+@pytest.mark.parametrize("days", [(18, 19), (19, 18)])
+def test_reading_yesterday_takes_nothing_from_a_hit_that_counted_for_it(
+    days: tuple[int, int],
 ) -> None:
-    merged, counters, pages = Increments(), Counter[str](), Counter[tuple[str, str]]()
-    for part_counters, part_pages in parts:
-        part = Increments()
-        for key, n in part_counters.items():
-            part.add(key, n)
-        for site, of_site in part_pages.items():
-            for key, n in of_site.items():
-                part.add_page(site, key, n)
+    pageviews = Pageviews()
+    for day in days:
+        pageviews.add(site_on(day), None)
+    counters = pageviews.counters()
+    assert [counters[key] for key in site_on(19).shown] == [1, 1, 2, 2, 2]
+    assert counters[site_on(18).yesterday] == 0
+
+
+@given(st.lists(st.lists(hits)))
+def test_merged_pageviews_add_what_each_of_them_adds(records: list[list[Hit]]) -> None:
+    merged, counters, pages = Pageviews(), Counter[str](), Counter[tuple[str, str]]()
+    for record in records:
+        part = Pageviews()
+        for site, page in record:
+            part.add(site, page)
+            counters.update(site.counted)
+            if page is not None:
+                pages[page.count_key, page.key] += 1
         merged.merge(part)
-        counters.update(part_counters)
-        pages.update({(site, key): n for site, ns in part_pages.items() for key, n in ns.items()})
-    found = {(site, key): n for site, ns in merged.pages.items() for key, n in ns.items()}
-    assert merged.counters == dict(counters)
-    assert found == dict(pages)
-    assert merged.n_keys == len(counters) + len(found) + len(merged.pages)
+    by_site = merged.page_counters().items()
+    assert +Counter(merged.counters()) == counters
+    assert {(site, key): n for (site, _), ns in by_site for key, n in ns.items()} == pages
+    assert len(merged.counters()) + len(pages) + len(by_site) <= merged.n_keys
 
 
 # Records and chunks
@@ -113,28 +128,22 @@ def test_an_empty_record_is_not_numbered_and_gives_no_chunk() -> None:
     assert not stream.pending
 
 
-def test_a_record_that_only_reads_is_numbered_too() -> None:
-    stream = Stream(KEPT_WINDOW_S)
-    stream.open.increments.add("a", 0)
-    assert sent(stream) == Chunk(0, 1, Increments({"a": 0}))
-
-
 def test_records_are_numbered_from_one_and_merged_into_one_chunk() -> None:
     stream = stream_of(1, 2, 3)
     assert numbers(stream.pending) == [1, 2, 3]
     chunk = sent(stream)
-    assert (chunk.expect, chunk.last, chunk.increments.n_keys) == (0, 3, 6)
+    assert (chunk.expect, chunk.last, sum(chunk.pageviews.sites.values())) == (0, 3, 6)
 
 
 def test_a_record_does_not_change_by_being_sent() -> None:
     stream = stream_of(1, 1)
-    before = [flat(record.increments) for record in stream.pending]
+    before = [flat(record.pageviews) for record in stream.pending]
     sent(stream)
     sent(stream)
-    assert [flat(record.increments) for record in stream.pending] == before
+    assert [flat(record.pageviews) for record in stream.pending] == before
 
 
-sizes = st.integers(min_value=1, max_value=7 * MAX_RECORD_HITS)
+sizes = st.integers(min_value=1, max_value=MAX_RECORD_HITS)
 
 
 @settings(max_examples=50)
@@ -143,10 +152,11 @@ def test_a_chunk_carries_as_many_records_as_fit(record_sizes: list[int]) -> None
     stream, n_sent = stream_of(*record_sizes), 0
     while (chunk := stream.next_chunk()) is not None:
         assert (chunk.expect, n_sent < chunk.last) == (n_sent, True)
-        carried = record_sizes[n_sent : chunk.last]
-        assert chunk.increments.n_keys == sum(carried) <= MAX_CHUNK_KEYS
-        following = record_sizes[chunk.last : chunk.last + 1]
-        assert not following or sum(carried) + following[0] > MAX_CHUNK_KEYS
+        n_keys = [7 * size for size in record_sizes[n_sent : chunk.last + 1]]
+        carried, following = n_keys[: chunk.last - n_sent], n_keys[chunk.last - n_sent :]
+        assert len(flat(chunk.pageviews)) + len(chunk.pageviews.pages) == sum(carried)
+        assert sum(carried) <= MAX_CHUNK_KEYS
+        assert not following or sum(carried + following) > MAX_CHUNK_KEYS
         n_sent = chunk.last
         stream.confirm(n_sent, 0.0, 0.0)
     assert n_sent == len(record_sizes)
@@ -155,9 +165,9 @@ def test_a_chunk_carries_as_many_records_as_fit(record_sizes: list[int]) -> None
 def test_a_chunk_sent_again_carries_what_came_meanwhile() -> None:
     stream = stream_of(1)
     assert (sent(stream).expect, sent(stream).last) == (0, 1)
-    stream.open.increments.add("late", 1)
+    add_hit(stream, "late")
     chunk = sent(stream)
-    assert (chunk.expect, chunk.last, chunk.increments.n_keys) == (0, 2, 2)
+    assert (chunk.expect, chunk.last, len(chunk.pageviews.sites)) == (0, 2, 2)
 
 
 # Watermarks
@@ -249,16 +259,24 @@ def drop(stream: Stream, number: int) -> None:
 def test_what_no_chunk_carried_can_be_forgotten_and_its_numbers_used_again() -> None:
     stream = stream_of(1)
     sent(stream)
-    stream.open.increments.add("a", 1)
-    stream.open.waiters.append("numbered")
+    add_hit(stream, "numbered")
     stream.close_record()
-    stream.open.increments.add("b", 1)
-    stream.open.waiters.append("open")
+    add_hit(stream, "open")
     assert set(stream.discard_unsent()) == {"numbered", "open"}
     assert numbers(stream.pending) == [1]
-    stream.open.increments.add("c", 1)
+    add_hit(stream, "later")
     chunk = sent(stream)
-    assert (chunk.last, flat(chunk.increments)) == (2, Counter({"0:0": 1, "c": 1}))
+    assert (chunk.last, list(chunk.pageviews.sites.values())) == (2, [1, 1])
+
+
+def test_what_only_an_earlier_larger_chunk_carried_is_not_forgotten() -> None:
+    stream = stream_of(MAX_RECORD_HITS, MAX_RECORD_HITS)
+    for watermark in (1, 2):
+        assert sent(stream).last == watermark
+        stream.confirm(watermark, 0.0, 0.0)
+    stream.confirm(0, 1.0, 1.0)
+    assert sent(stream).last == 1
+    assert stream.discard_unsent() == []
 
 
 def test_what_a_chunk_carried_is_never_forgotten() -> None:
@@ -320,7 +338,7 @@ class Protocol(RuleBasedStateMachine):
         chunk, state = packet.chunk, self.store
         if state.watermark != chunk.expect:
             return
-        added = flat(chunk.increments)
+        added = flat(chunk.pageviews)
         assert not packet.numbers & state.applied, "a record is applied a second time"
         self.history.append(
             State(
@@ -338,22 +356,23 @@ class Protocol(RuleBasedStateMachine):
             self.ledger.append(self.opened)
             self.opened = Counter()
 
-    def believe(self, asked_at_s: float, at_most: int) -> None:
-        """Take the store's watermark from an answer."""
-        confirmed, lost = self.stream.confirm(self.store.watermark, asked_at_s, self.now_s)
+    def believe(self, answer: State, asked_at_s: float, at_most: int) -> None:
+        """Take the watermark from an answer."""
+        confirmed, lost = self.stream.confirm(answer.watermark, asked_at_s, self.now_s)
         self.n_lost += lost
         for record in confirmed:
             assert record.number <= at_most, "its new values are not in this answer"
-            assert record.number in self.store.applied
+            assert record.number in answer.applied
             self.acknowledged.update(record.waiters)
             record.waiters = []
 
-    @rule(keys=increments_of_keys)
-    def hit(self, keys: dict[str, int]) -> None:
+    @rule(hit=hits)
+    def count(self, hit: Hit) -> None:
         """Count in the open record."""
-        for key, n in keys.items():
-            self.stream.open.increments.add(key, n)
-            self.opened[key] += n
+        site, page = hit
+        self.stream.open.pageviews.add(site, page)
+        self.opened.update(site.counted)
+        self.opened.update([] if page is None else [page.key])
         self.stream.open.waiters.append(self.n_hits)
         self.waiting.add(self.n_hits)
         self.n_hits += 1
@@ -363,7 +382,7 @@ class Protocol(RuleBasedStateMachine):
         """Close a record early, as one with very many keys is."""
         self.close()
 
-    @rule(seconds=st.sampled_from([0.5, 1.0, 2.5, KEPT_WINDOW_S]))
+    @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, KEPT_WINDOW_S]))
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.now_s += seconds
@@ -372,8 +391,9 @@ class Protocol(RuleBasedStateMachine):
         fate=st.sampled_from(["arrives", "late", "lost"]),
         is_answered=st.booleans(),
         travel_s=st.sampled_from([0.0, 0.5]),
+        n_undone=st.sampled_from([0, 0, 1, 2]),
     )
-    def exchange(self, fate: str, is_answered: bool, travel_s: float) -> None:
+    def exchange(self, fate: str, is_answered: bool, travel_s: float, n_undone: int) -> None:
         """Send the next chunk, or ask for the watermark where there is none."""
         self.close()
         chunk, asked_at_s = self.stream.next_chunk(), self.now_s
@@ -382,15 +402,17 @@ class Protocol(RuleBasedStateMachine):
         if chunk is not None:
             last = chunk.last
             self.send(chunk, fate)
+        answer = self.store
+        self.crash(n_undone)
         self.now_s += travel_s
         if is_answered and fate == "arrives":
-            self.believe(asked_at_s, last)
+            self.believe(answer, asked_at_s, last)
 
     def send(self, chunk: Chunk, fate: str) -> None:
         """Put a chunk on its way, to arrive now, later or never."""
         carried = [r.number for r in self.stream.pending if r.number <= chunk.last]
         content = sum((self.ledger[number - 1] for number in carried), Counter[str]())
-        assert +flat(chunk.increments) == +content
+        assert +flat(chunk.pageviews) == +content
         self.n_sent = max(self.n_sent, chunk.last)
         packet = Packet(chunk, frozenset(carried))
         if fate == "arrives":
@@ -404,18 +426,17 @@ class Protocol(RuleBasedStateMachine):
         """Let a packet of a dead connection arrive after all, maybe a second time."""
         self.apply(data.draw(st.sampled_from(self.late)))
 
-    @rule(data=st.data())
-    def roll_back(self, data: st.DataObject) -> None:
-        """Restart a store that has lost less than the kept window."""
+    @rule(n_undone=st.integers(min_value=1, max_value=8))
+    def crash(self, n_undone: int) -> None:
+        """Restart a store that loses its last changes, if they are younger than the kept window."""
         durable = [s for s in self.history if s.at_s <= self.now_s - KEPT_WINDOW_S]
-        oldest = max(0, len(durable) - 1)
-        kept = data.draw(st.integers(min_value=oldest, max_value=len(self.history) - 1))
-        self.restart(kept)
+        oldest = max(1, len(durable))
+        if n_undone:
+            self.restart(max(oldest, len(self.history) - n_undone))
 
-    def restart(self, kept: int) -> None:
+    def restart(self, n_states: int) -> None:
         """Go on from a state of the past, with none of the old connections."""
-        note(f"back to {self.history[kept]}")
-        del self.history[kept + 1 :]
+        del self.history[n_states:]
         self.late.clear()
 
     @rule()
@@ -440,15 +461,15 @@ class Protocol(RuleBasedStateMachine):
         held = numbers([*self.stream.kept, *self.stream.pending])
         assert held == list(range(len(self.ledger) - len(held) + 1, len(self.ledger) + 1))
         for record in (*self.stream.kept, *self.stream.pending):
-            assert +flat(record.increments) == +self.ledger[record.number - 1]
+            assert +flat(record.pageviews) == +self.ledger[record.number - 1]
         assert all(number <= self.stream.watermark for number in numbers(self.stream.kept))
         assert all(number > self.stream.watermark for number in numbers(self.stream.pending))
 
     def heal(self) -> None:
         """End all faults, and wait for as long as the stream has something to say."""
-        self.exchange("arrives", True, 0.0)
-        while self.stream.pending:
-            self.exchange("arrives", True, 0.0)
+        for _ in range(3):  # notice a crash, send again, and be confirmed
+            self.exchange("arrives", True, 0.0, 0)
+        assert not self.stream.pending
         assert self.waiting == self.acknowledged | self.forgotten
 
     def teardown(self) -> None:
@@ -468,16 +489,16 @@ class ProtocolBeyondTheWindow(Protocol):
     @initialize()
     def begin_with_something_dropped(self) -> None:
         """Reach the interesting part at once."""
-        self.hit({"a": 1})
-        self.exchange("arrives", True, 0.0)
+        self.count((SITES[0], None))
+        self.exchange("arrives", True, 0.0, 0)
         self.wait(KEPT_WINDOW_S)
-        self.exchange("arrives", True, 0.0)
+        self.exchange("arrives", True, 0.0, 0)
         assert not self.stream.kept
 
-    @rule(data=st.data())
-    def restore(self, data: st.DataObject) -> None:
+    @rule(n_states=st.integers(min_value=1, max_value=4))
+    def restore(self, n_states: int) -> None:
         """Restore an old backup, or an empty store."""
-        self.restart(data.draw(st.integers(min_value=0, max_value=len(self.history) - 1)))
+        self.restart(n_states)
         self.history[-1] = replace(self.store, at_s=self.now_s)
 
     def missing(self) -> set[int]:

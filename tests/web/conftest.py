@@ -27,6 +27,8 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 
     yield _start
     for service in started:
+        service.process.terminate()  # all at once, so that they end side by side
+    for service in started:
         service.stop()
         assert service.process.stdout is not None
         service.process.stdout.close()

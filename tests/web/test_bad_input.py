@@ -27,6 +27,8 @@ origins = ["https://news.example.vn", "www.news.example.vn"]
 NEWS = "/v1/sites/news.example.vn"
 NEW = "/v1/sites/new.example.vn"  # never counted: not even its name may get into the store
 JSON = {"Content-Type": "application/json"}
+CHUNKED = b"Transfer-Encoding: chunked"
+IN_CHUNKS = b"400\r\n%s\r\n400\r\n%s\r\n1\r\n}\r\n0\r\n\r\n" % (b"{" + b" " * 1023, b" " * 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ BODIES = [
     hit_with("an escape that is none", rb'{"path": "/\x41"}', "bad_json"),
     hit_with("one byte too many", b"{}" + b" " * (MAX_BODY_BYTES - 1), "too_large", 413),
     hit_with("1 MB", b" " * 1_000_000, "too_large", 413),
+    Bad("one byte too many in chunks", head(CHUNKED) + IN_CHUNKS, 413, "too_large"),
     *(
         hit_with(f"JSON as {kind}", b"{}", "bad_content_type", 415, Content_Type=kind)
         for kind in (
@@ -315,8 +318,6 @@ STRANGERS = [
     *(from_afar("GET", f"{NEWS}/pixel.gif", "Referer", page) for page in FOREIGN_PAGES),
     *(from_afar("GET", f"{NEWS}/pixel.gif?path=/a", "Referer", page) for page in FOREIGN_PAGES),
 ]
-
-CHUNKED = b"Transfer-Encoding: chunked"
 NO_HTTP = [
     raw("two lengths", head(b"Content-Length: 2", b"Content-Length: 2") + b"{}"),
     raw("two lengths that differ", head(b"Content-Length: 2", b"Content-Length: 9") + b"{}"),

@@ -3,19 +3,19 @@
 -- All reads come first, then one MSET: a server that loses the end of its log cannot be left with
 -- half a chunk. Every counter is a plain integer string.
 --
--- KEYS  1                 the writer's watermark
---       2 .. C+1          C counters
+-- KEYS  1         the writer's watermark
+--       2 .. C+1  C counters
 --       then, per site with pages: the number of its stored pages, then each page
--- ARGV  1 expect, 2 last: apply if the watermark is `expect`, and make it `last`
---       3 C, then C increments (0 only reads)
---       then, per site with pages: how many pages it may store, how many follow, their increments
+-- ARGV  1         MessagePack of {expect, last, increments of the counters, sites}:
+--                 apply if the watermark is `expect`, and make it `last`; 0 only reads;
+--                 per site with pages {how many pages it may store, increments of its pages}
 --
 -- Returns {watermark, value of KEYS[2], value of KEYS[3], …}, the values of now, also where the
 -- watermark was not `expect` and nothing was applied. A page that is not stored, because there
 -- are as many as there may be, has the value -1.
 
 local LIMIT = 9007199254740992 -- 2^53: up to here a Lua number is an exact integer
-local expect, last = tonumber(ARGV[1]), tonumber(ARGV[2])
+local expect, last, increments, sites = unpack(cmsgpack.unpack(ARGV[1]))
 local stored = redis.call('MGET', unpack(KEYS))
 local watermark = tonumber(stored[1] or '0')
 local applies = watermark == expect
@@ -45,26 +45,25 @@ local function add(i, increment)
   end
 end
 
-local counters = tonumber(ARGV[3])
-for i = 1, counters do
-  add(i + 1, tonumber(ARGV[i + 3]))
+for i, increment in ipairs(increments) do
+  add(i + 1, increment)
 end
 
-local key, arg = counters + 2, counters + 4
-while key <= #KEYS do
-  local limit, pages = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
-  local count_key, new, free = key, 0, limit - number(key)
-  for page = 1, pages do
-    local is_stored = stored[count_key + page]
-    if is_stored or (applies and new < free) then
-      new = new + (is_stored and 0 or 1)
-      add(count_key + page, tonumber(ARGV[arg + 1 + page]))
+local count_key = #increments + 2
+for _, site in ipairs(sites) do
+  local limit, pageviews = unpack(site)
+  local new, free = 0, limit - number(count_key)
+  for page, increment in ipairs(pageviews) do
+    local i = count_key + page
+    if stored[i] or (applies and new < free) then
+      new = new + (stored[i] and 0 or 1)
+      add(i, increment)
     else
-      values[count_key + page] = -1
+      values[i] = -1
     end
   end
   add(count_key, new)
-  key, arg = key + pages + 1, arg + pages + 2
+  count_key = count_key + #pageviews + 1
 end
 
 if applies then
