@@ -134,7 +134,7 @@ class EmbeddedStore:
             await asyncio.sleep(_RESTART_AFTER_S)
             try:
                 await self.start()
-            except StartError as error:
+            except (StartError, OSError) as error:
                 log.error("%s", error)
 
     async def stop(self) -> None:

@@ -1,11 +1,13 @@
 """What goes out: the JSON of the contract, and one place that turns refusals into responses."""
 
+import time
 from collections.abc import Sequence
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from aiohttp import web
-from multidict import CIMultiDict
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, Language, line_texts
 from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
@@ -18,10 +20,7 @@ COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Server": "hitcounter",
 }
-# As the multidict that a response needs: copying one is cheaper than building it for every hit.
-JSON_HEADERS = CIMultiDict(
-    COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": "application/json"}
-)
+JSON_HEADERS = COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": "application/json"}
 
 
 class Line(msgspec.Struct, gc=False):
@@ -67,7 +66,54 @@ class Answer(msgspec.Struct, gc=False):
 _encode = msgspec.json.Encoder().encode
 
 
-def numbers_answer(numbers: Numbers, state: str, lang: str | None) -> web.Response:
+class NumbersResponse(web.StreamResponse):
+    """Numbers, written in one piece behind a head that was laid out once.
+
+    Every hit is answered by one of these. aiohttp lays the head out anew for each response, which
+    takes a fifth of all the time that a hit takes.
+    """
+
+    _HEAD = "".join(f"{name}: {value}\r\n" for name, value in JSON_HEADERS.items()).encode()
+
+    def __init__(self, body: bytes) -> None:
+        """Answer 200 with a JSON body."""
+        super().__init__()
+        self._json = body
+        self._is_last = False
+
+    @property
+    def keep_alive(self) -> bool:
+        """Tell whether the connection stays open."""
+        return not self._is_last
+
+    def force_close(self) -> None:
+        """Make this the last answer of its connection."""
+        self._is_last = True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write head and body."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self._is_last = self._is_last or not request.keep_alive
+        head = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\nDate: %b\r\nConnection: %b\r\n\r\n" % (
+            self._HEAD,
+            len(self._json),
+            _http_date(int(time.time())),
+            b"close" if self._is_last else b"keep-alive",
+        )
+        transport.write(head if request.method == "HEAD" else head + self._json)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: all is written."""
+
+
+@lru_cache(maxsize=1)
+def _http_date(now_s: int) -> bytes:
+    return formatdate(now_s, usegmt=True).encode()
+
+
+def numbers_answer(numbers: Numbers, state: str, lang: str | None) -> NumbersResponse:
     """Answer the numbers of a site, with the block in `lang` or else in the site's language."""
     site, date, values, path, page_total = numbers
     lang = lang or site.lang
@@ -86,7 +132,7 @@ def numbers_answer(numbers: Numbers, state: str, lang: str | None) -> web.Respon
         state,
         Widget(lang, words.title, _lines(words, values, line_texts(values, lang))),
     )
-    return web.Response(body=_encode(answer), headers=JSON_HEADERS.copy())
+    return NumbersResponse(_encode(answer))
 
 
 def _lines(words: Language, values: Sequence[int], texts: Sequence[str]) -> list[Line]:
@@ -95,7 +141,7 @@ def _lines(words: Language, values: Sequence[int], texts: Sequence[str]) -> list
 
 def json_answer(content: Any, status: int = 200) -> web.Response:
     """Answer any JSON."""
-    return web.Response(body=_encode(content), status=status, headers=JSON_HEADERS.copy())
+    return web.Response(body=_encode(content), status=status, headers=JSON_HEADERS)
 
 
 def refusal_answer(refusal: Refusal) -> web.Response:

@@ -10,14 +10,14 @@ from aiohttp import web
 from hitcounter.service import CountedSite, Service
 from hitcounter.site import site_name
 from hitcounter.web import requests
-from hitcounter.web.answers import COMMON_HEADERS, numbers_answer
+from hitcounter.web.answers import COMMON_HEADERS, NumbersResponse, numbers_answer
 from hitcounter.web.requests import Target
 
 PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 PIXEL_HEADERS = COMMON_HEADERS | {"Content-Type": "image/gif", "Cache-Control": "no-store"}
 
 
-async def hits(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
+async def hits(service: Service, request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Count one hit; answer the numbers with it."""
     lang = requests.language(requests.fields(target, "lang")) if target.query else None
     path = await requests.hit_path(request)
@@ -43,7 +43,7 @@ async def pixel(service: Service, request: web.BaseRequest, target: Target) -> w
     return web.Response(body=PIXEL, headers=PIXEL_HEADERS)
 
 
-async def counts(service: Service, _request: web.BaseRequest, target: Target) -> web.Response:
+async def counts(service: Service, _request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Answer the numbers; count nothing."""
     fields = requests.fields(target, "path", "lang")
     lang = requests.language(fields)
