@@ -120,15 +120,16 @@ class Service:
     async def read(self, counted: CountedSite, path: str | None) -> Numbers:
         """Read the numbers of a site, and of one page."""
         names = counted.keys_at(self._clock())
-        wanted = list(names.shown)
-        if path is not None:
-            wanted.append(counted.page_keys(path).key)
+        page = None if path is None else counted.page_keys(path)
+        wanted = names.shown if page is None else (*names.shown, page.key, page.count_key)
         try:
-            values = [value or 0 for value in await self._store.read(wanted)]
+            values = await self._store.read(wanted)
         except StoreError:
             raise _away() from None
-        page_total = None if path is None else values.pop()
-        return Numbers(counted.site, names.date, values, path, page_total)
+        n_lines = len(names.shown)
+        page_total = None if page is None else _page_total(page, *values[n_lines:])
+        numbers = [value or 0 for value in values[:n_lines]]
+        return Numbers(counted.site, names.date, numbers, path, page_total)
 
     async def store_facts(self) -> StoreFacts:
         """Ask whether the store can keep the promise; raise `Unavailable` if not."""
@@ -138,6 +139,11 @@ class Service:
             raise Unavailable("store_unavailable", str(error)) from None
         except StoreUnfitError as error:
             raise Unavailable("store_unfit", str(error)) from None
+
+
+def _page_total(page: PageKeys, total: int | None, n_stored: int | None) -> int | None:
+    """Tell a page that nobody saw, 0, from one that the site has no room for, None."""
+    return None if total is None and (n_stored or 0) >= page.limit else total or 0
 
 
 def _away() -> Unavailable:

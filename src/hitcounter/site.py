@@ -59,7 +59,7 @@ def site_name(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def page_path(text: str) -> str:
     """Normalise the path of a page, so that one page has one counter.
 

@@ -20,7 +20,8 @@ from hitcounter.web.requests import Target
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S = 75.0  # above the 60 s of common proxies, so that the proxy closes first
+# Also how long a client may take over its headers. A proxy should close idle connections sooner.
+KEEPALIVE_S = 20.0
 LINGERING_S = 1.0
 
 
@@ -55,8 +56,10 @@ ROUTES: Mapping[str, Route] = {
 _SITE_PATH = re.compile(r"/v1/sites/([^/?]*)/([^/?]*)(?:\?(.*))?", re.DOTALL)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _resolve(raw_path: str) -> tuple[Route | None, Target]:
+    if raw_path.startswith(("http://", "https://")):  # as a proxy may ask
+        raw_path = "/" + raw_path.partition("://")[2].partition("/")[2]
     match = _SITE_PATH.fullmatch(raw_path)
     if match:
         return SITE_ROUTES.get(match[2]), Target(match[1], match[3] or "")
@@ -110,14 +113,13 @@ class _Protocol(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 -- it repeats what the client sent
     ) -> web.StreamResponse:
         """Answer an error that no handler turned into an answer, and close the connection."""
         if status < 500:
             response = error_answer(status, "bad_request", "this is not a request we understand")
         else:
-            method, path = request.method, request.raw_path
-            log.error("cannot answer %s %.200r: %s", method, path, message, exc_info=exc)
+            log.error("cannot answer %s %.200r", request.method, request.raw_path, exc_info=exc)
             response = error_answer(status, "internal", "this is our fault; the log says more")
         response.force_close()
         return response
