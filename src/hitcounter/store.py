@@ -136,9 +136,11 @@ class Store:
 
     async def facts(self) -> StoreFacts:
         """Ask the store about itself, and fix the number of lanes if it is new."""
-        await self._ask(lambda redis: redis.set(keys.LANES, LANES, nx=True))
-        lanes = await self._ask(lambda redis: redis.get(keys.LANES))
         info = await self._ask(lambda redis: redis.info())
+        lanes = await self._ask(lambda redis: redis.get(keys.LANES))
+        if lanes is None and info["role"] == "master":
+            await self._ask(lambda redis: redis.set(keys.LANES, LANES, nx=True))
+            lanes = await self._ask(lambda redis: redis.get(keys.LANES))
         server = "valkey" if "valkey_version" in info else "redis"
         return StoreFacts(
             server=server,
@@ -147,7 +149,7 @@ class Store:
             appendonly=bool(info["aof_enabled"]),
             appendfsync=await self._appendfsync(),
             role=str(info["role"]),
-            lanes=int(lanes),
+            lanes=int(lanes or LANES),
         )
 
     async def _appendfsync(self) -> str:
