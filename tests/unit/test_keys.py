@@ -106,3 +106,13 @@ def test_a_site_has_one_of_the_lanes(site: str, n_lanes: int) -> None:
 def test_the_lane_of_a_site_never_changes() -> None:
     # Numbers are stored under it: another hash would lose them.
     assert [keys.lane_of(site, 64) for site in ("demo", "lhhkhkt.example.vn")] == [32, 42]
+
+
+@given(lanes, sites, paths, st.integers(min_value=0))
+def test_a_page_is_counted_with_the_number_of_pages_of_its_site(
+    lane: int, site: str, path: str, limit: int
+) -> None:
+    page = keys.page_keys(lane, site, path, limit)
+    assert page.key == keys.page_key(lane, site, path)
+    assert (page.count_key, page.limit) == (keys.pages_key(lane, site), limit)
+    assert keys.page_keys(lane, site, path, limit) is page
