@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 
 from hitcounter import keys
-from hitcounter.errors import StoreError, StoreUnfitError
+from hitcounter.errors import ConfigError, StoreError, StoreUnfitError
 from hitcounter.guard import StoreFacts, faults
 from hitcounter.stream import Chunk
 
@@ -57,8 +57,12 @@ class Store:
     def __init__(self, url: str, timeout_s: float) -> None:
         """Prepare to talk to the store at `url`; nothing is sent yet."""
         self._timeout_s = timeout_s
-        # Any: the client's own types know neither that replies are bytes nor execute_command.
-        self._redis: Any = self._client(url, timeout_s)
+        try:
+            # Any: the client's own types know neither that replies are bytes nor execute_command.
+            self._redis: Any = self._client(url, timeout_s)
+            self._new_connection()  # which reads the rest of the URL
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"redis_url: {error}") from None
 
     @staticmethod
     def _client(url: str, timeout_s: float) -> Redis:
@@ -80,8 +84,10 @@ class Store:
 
     def line(self, lane: int, writer: str) -> "Line":
         """Open a line for one writer."""
-        connection = self._redis.connection_pool.make_connection()
-        return Line(connection, self._timeout_s, keys.watermark_key(lane, writer))
+        return Line(self._new_connection(), self._timeout_s, keys.watermark_key(lane, writer))
+
+    def _new_connection(self) -> Any:
+        return self._redis.connection_pool.make_connection()
 
     async def read(self, names: Sequence[str]) -> list[int | None]:
         """Read counters, all at one moment; None where nothing was counted yet."""
@@ -231,7 +237,10 @@ class Line:
 
     async def watermark(self) -> int:
         """Ask up to which record the store holds this writer."""
-        return int(await self._ask("GET", self._watermark_key) or 0)
+        value = await self._ask("GET", self._watermark_key) or b"0"
+        if not value.isdigit():
+            raise StoreError(f"{self._watermark_key} does not hold a number")
+        return int(value)
 
     async def forget(self) -> None:
         """Delete the watermark of this writer, which will never send again."""

@@ -183,6 +183,8 @@ class Writer:
             for record in self._stream.pending:
                 self._refuse(record.waiters, _unknown)
                 record.waiters = []
+            self._metrics.in_flight.set(0)
+            self._metrics.pending.set(0)
 
     def _refuse(self, waiters: Iterable[Waiter], refusal: Callable[[], Unavailable]) -> None:
         for waiter in waiters:

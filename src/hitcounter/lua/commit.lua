@@ -17,10 +17,6 @@
 local LIMIT = 9007199254740992 -- 2^53: up to here a Lua number is an exact integer
 local expect, last, increments, sites = unpack(cmsgpack.unpack(ARGV[1]))
 local stored = redis.call('MGET', unpack(KEYS))
-local watermark = tonumber(stored[1] or '0')
-local applies = watermark == expect
-local writes = {KEYS[1], string.format('%.0f', last)}
-local values = {applies and last or watermark}
 
 local function number(i)
   local value = tonumber(stored[i] or '0')
@@ -29,6 +25,11 @@ local function number(i)
   end
   return value
 end
+
+local watermark = number(1)
+local applies = watermark == expect
+local writes = {KEYS[1], string.format('%.0f', last)}
+local values = {applies and last or watermark}
 
 local function add(i, increment)
   if not applies then
