@@ -247,7 +247,9 @@ def _dies_with(parent: int) -> Callable[[], None] | None:
     libc = ctypes.CDLL(None)
 
     def arm() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        # Nothing milder: until the server has handlers of its own, ours would swallow it, and what
+        # the server acknowledged is on disk already.
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before we asked
             os._exit(1)
 

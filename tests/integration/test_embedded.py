@@ -1,6 +1,7 @@
 """Our own store, and those of others: what was acknowledged is there again, whatever ended."""
 
 import asyncio
+import fcntl
 import shutil
 import signal
 import stat
@@ -19,8 +20,10 @@ from tests.integration.load import (
     counted,
     eventually,
     expect_between,
+    is_running,
     send,
     signal_all,
+    until,
     zone_at_noon,
 )
 from tests.integration.servers import (
@@ -114,6 +117,28 @@ async def test_a_service_starts_at_once_where_another_was_killed(
     await asyncio.gather(sending, return_exceptions=True)
     await count_some(again, 100)
     await expect_between(again.port, tally)
+
+
+async def test_even_a_store_that_hangs_ends_with_its_service(
+    service: RunningService,
+) -> None:
+    await count_some(service, 10)
+    pids = service.store_pids()
+    assert not is_free(service.data_dir)
+    signal_all(pids, signal.SIGSTOP)
+    service.stop(signal.SIGKILL)
+    until(lambda: is_free(service.data_dir), "the store has ended")
+    until(lambda: not any(map(is_running, pids)), "its process is gone")
+
+
+def is_free(data_dir: Path) -> bool:
+    """Tell whether nobody holds the lock of a directory."""
+    with (data_dir / "lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def test_a_second_service_on_the_same_directory_is_refused(service: RunningService) -> None:

@@ -19,7 +19,7 @@ from tests.integration.load import (
     signal_all,
     zone_at_noon,
 )
-from tests.integration.servers import store_server
+from tests.integration.servers import connected, store_server
 
 SITES = [Target(f"site{n}.example.vn", "/tin-tuc") for n in range(5)]
 N_CONNECTIONS = 16
@@ -52,12 +52,18 @@ async def acknowledged(tally: Tally, n: int) -> None:
     await eventually(reached, f"{n} more hits are acknowledged")
 
 
+async def counter(service: RunningService, name: str) -> float:
+    """Read a metric that has no labels."""
+    text = (await ask(service.port, "GET", "/metrics")).text
+    (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(value)
+
+
 async def store_is_up(service: RunningService, expected: int) -> None:
     """Wait until the metrics say whether the store answers."""
 
     async def said() -> bool:
-        text = (await ask(service.port, "GET", "/metrics")).text
-        return re.findall(r"^hitcounter_store_up (\S+)$", text, re.MULTILINE) == [f"{expected}.0"]
+        return await counter(service, "hitcounter_store_up") == expected
 
     await eventually(said, f"hitcounter_store_up is {expected}")
 
@@ -131,6 +137,50 @@ async def test_hits_are_refused_until_a_killed_store_is_started_again(
         await sending
         assert tally.unanswered == {}
         await expect_back(service, tally)
+        assert await asyncio.to_thread(service.stop) == 0
+
+
+async def test_a_store_that_forgot_everything_is_told_again_what_is_kept(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    tally, forgetful = Tally(), ("--appendonly", "no")
+    with store_server(tmp_path / "store", *forgetful) as store:
+        service = start_service(
+            workers=2,
+            kept_window_s=600,
+            store_timeout_s=30,
+            redis_url=store.unix_url,
+            timezone=zone_at_noon(),
+        )
+        await send(service.port, tally, SITES * 200, N_CONNECTIONS)
+        signal_all([store.process.pid], signal.SIGKILL)
+    with store_server(tmp_path / "store", *forgetful):
+
+        async def are_back() -> bool:
+            return await counted(service.port, SITES) == tally.acked
+
+        await eventually(are_back, "all hits are counted again")
+        assert (tally.unanswered, tally.refused) == ({}, {})
+        await expect_back(service, tally)
+        assert await counter(service, "hitcounter_lost_records_total") == 0
+        assert await asyncio.to_thread(service.stop) == 0
+
+
+async def test_hits_that_a_store_forgot_too_late_are_reported(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    with store_server(tmp_path / "store") as store, connected(store.socket_path) as redis:
+        service = start_service(kept_window_s=0.001, redis_url=store.unix_url)
+        tally = Tally()
+
+        async def are_lost() -> bool:
+            await send(service.port, tally, SITES[:1] * 2, 1)
+            redis.flushall()
+            await send(service.port, tally, SITES[:1], 1)
+            return await counter(service, "hitcounter_lost_records_total") > 0
+
+        await eventually(are_lost, "a loss is reported")
+        assert "hits are lost" in service.log
         assert await asyncio.to_thread(service.stop) == 0
 
 

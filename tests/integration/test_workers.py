@@ -7,12 +7,14 @@ import asyncio
 import random
 import re
 import signal
+import socket
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 
+from hitcounter.supervisor import _listener
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.load import (
     Connection,
@@ -53,12 +55,13 @@ async def n_acked_is(tally: Tally, n: int, sending: "asyncio.Task[None]") -> Non
 
 
 async def replaced(service: RunningService, pid: int) -> None:
-    """Wait until another process serves in the place of one that ended."""
+    """Wait until another process has found its store in the place of one that ended."""
     n_workers = int(service.settings["workers"])
 
     async def is_replaced() -> bool:
-        pids = service.worker_pids()
-        return pid not in pids and len(pids) == n_workers
+        log = service.log
+        n_expected = n_workers + log.count("starting it again")
+        return pid not in service.worker_pids() and log.count("promise level") == n_expected > 0
 
     await eventually(is_replaced, f"worker process {pid} is replaced")
 
@@ -171,6 +174,16 @@ def test_a_store_that_is_not_fit_stops_the_service_with_the_reason(tmp_path: Pat
         " set it to noeviction"
     )
     assert (more, result.stdout) == ([], "")
+
+
+async def test_a_port_is_taken_over_from_a_predecessor_that_is_about_to_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as predecessor:
+        host, port = predecessor.getsockname()
+        binding = asyncio.create_task(_listener(host, port))
+        await asyncio.sleep(0)
+        assert not binding.done()
+    with await binding as listener:
+        assert listener.getsockname() == (host, port)
 
 
 def test_a_port_in_use_is_one_clear_line(start_service: StartService, tmp_path: Path) -> None:
