@@ -87,7 +87,8 @@ class Run:
     @property
     def others(self) -> float:
         """Return how many cores were busy with what has nothing to do with the run."""
-        return self.others_s / self.outcome.seconds
+        # Interrupts are booked on the process that they hit but not on the machine's own line.
+        return max(0.0, self.others_s / self.outcome.seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ def drive(url: str, load: Load, cores: frozenset[int]) -> Outcome:
         wrk = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         output, _ = wrk.communicate(timeout=load.seconds + GRACE_S)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"wrk did not end {GRACE_S} s after its time was over") from None
     finally:
         wrk.kill()
         wrk.wait()

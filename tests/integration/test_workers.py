@@ -59,9 +59,10 @@ async def replaced(service: RunningService, pid: int) -> None:
     n_workers = int(service.settings["workers"])
 
     async def is_replaced() -> bool:
-        log = service.log
-        n_expected = n_workers + log.count("starting it again")
-        return pid not in service.worker_pids() and log.count("promise level") == n_expected > 0
+        pids, log = service.worker_pids(), service.log
+        n_started = n_workers + log.count("starting it again")
+        is_there = pid not in pids and len(pids) == n_workers
+        return is_there and log.count("promise level") == n_started
 
     await eventually(is_replaced, f"worker process {pid} is replaced")
 
@@ -162,6 +163,33 @@ async def test_a_service_told_to_stop_under_load_keeps_every_acknowledged_hit(
     assert [pid for pid in pids if is_running(pid)] == []
     again = start_service(workers=2, timezone=zone_at_noon())
     await expect_between(again.port, tally)
+
+
+async def test_a_stopping_service_answers_what_it_received_and_refuses_new_clients(
+    service: RunningService,
+) -> None:
+    connection, tally = Connection(service.port), Tally()
+    await tally.hit(connection, Target("demo"))
+    store = service.store_pids()
+    signal_all(store, signal.SIGSTOP)
+    waiting = asyncio.create_task(tally.hit(connection, Target("demo")))
+    stopping = asyncio.create_task(asyncio.to_thread(service.stop))
+    await eventually(partial(refuses, service), "new clients are refused")
+    assert not stopping.done()
+    signal_all(store, signal.SIGCONT)
+    answer = await waiting
+    assert (tally.n_acked, answer and answer.headers["connection"]) == (2, "close")
+    assert await stopping == 0
+
+
+async def refuses(service: RunningService) -> bool:
+    """Tell whether a new client is refused; one that only waits to be accepted is not."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    except ConnectionRefusedError:
+        return True
+    writer.transport.abort()
+    return False
 
 
 def test_a_store_that_is_not_fit_stops_the_service_with_the_reason(tmp_path: Path) -> None:
