@@ -1,6 +1,7 @@
 """Debian's Chromium, driven headless, looking like a visitor's browser."""
 
 import shutil
+from ctypes.util import find_library
 
 from playwright.async_api import Browser, Playwright
 
@@ -23,6 +24,11 @@ ARGUMENTS = (
 def find() -> str | None:
     """Give the path of the installed Chromium."""
     return shutil.which("chromium")
+
+
+def missing_library() -> str | None:
+    """Name the library that Playwright's driver links and a small Debian lacks."""
+    return None if find_library("atomic") else "libatomic.so.1 (Debian: libatomic1)"
 
 
 async def launch(playwright: Playwright, path: str) -> Browser:

@@ -14,10 +14,10 @@ from tests.browser.pages import Pages, serving
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """Find Chromium; where there is none, skip, except that CI must not pass without it."""
-    path = chromium.find()
-    if path is not None:
+    path, missing = chromium.find(), chromium.missing_library()
+    if path is not None and missing is None:
         return path
-    reason = "no chromium on the PATH"
+    reason = "no chromium on the PATH" if path is None else f"Playwright needs {missing}"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
