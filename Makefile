@@ -1,4 +1,5 @@
-# Every target does all of its own set-up: Python 3.11+ and network access to the registries are enough.
+# Every target does all of its own set-up: Python 3.11+ and network access to the registries are enough
+# (bench needs wrk beside them, and says so).
 PYTHON ?= python3
 BIN := .venv/bin
 LOCKS := requirements/serve.txt requirements/dev.txt

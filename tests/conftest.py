@@ -13,7 +13,7 @@ import pytest
 
 PROGRAM = Path(sys.executable).with_name("hitcounter")
 START_TIMEOUT_S = 20
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 30
 
 
 @dataclass
@@ -102,8 +102,14 @@ def start(tmp_path: Path, settings: dict[str, Any]) -> RunningService:
             text=True,
         )
     assert process.stdout is not None
-    line = process.stdout.readline()
+    try:
+        line = process.stdout.readline()
+    except BaseException:  # a time limit, or ^C
+        process.kill()
+        process.wait()
+        raise
     if not line:
+        process.wait()
         raise AssertionError(f"the service did not start: {log_path.read_text()}")
     return RunningService(process, line.split()[-1], Path(given["data_dir"]), given, log_path)
 

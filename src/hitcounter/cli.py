@@ -134,7 +134,9 @@ async def _baseline(settings: Config, args: argparse.Namespace) -> None:
     site = transfer.known_site(settings, args.site)
     numbers = {key: getattr(args, key) for key in LINE_KEYS if getattr(args, key) is not None}
     if not numbers and not args.pages:
-        raise CommandError("nothing to set: give --today, --total, --page … ")
+        raise CommandError(
+            "nothing to set: give --today, --yesterday, --month, --year, --total or --page"
+        )
     async with _opened(settings, create=True) as store:
         before = await transfer.read_block(store, site, time.time())
         after = await transfer.set_baseline(

@@ -26,11 +26,12 @@ from hitcounter.errors import StartError
 
 log = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 300.0  # a large store takes its time to load
 STOP_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 5.0
 _POLL_S = 0.005
 _RESTART_AFTER_S = 0.2
+_RETRY_AFTER_S = 2.0
 _MAX_SOCKET_PATH_BYTES = 107
 _PR_SET_PDEATHSIG = 1
 _OLDEST_VERSION = (7, 0)
@@ -85,7 +86,7 @@ class EmbeddedStore:
         return cls(data_dir, await _lock(data_dir), program)
 
     async def start(self) -> None:
-        """Start the server, and wait until it takes connections."""
+        """Start the server, and wait until it has loaded its data."""
         # Absolute: the server changes into the directory before it opens its log there.
         files = self._data_dir.resolve() / "store"
         files.mkdir(mode=0o700, exist_ok=True)
@@ -111,7 +112,7 @@ class EmbeddedStore:
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while self._process.returncode is None:
-                    if await _takes_connections(socket):
+                    if (await _answer(socket)).startswith(b"+PONG"):
                         return
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
@@ -136,6 +137,7 @@ class EmbeddedStore:
                 await self.start()
             except (StartError, OSError) as error:
                 log.error("%s", error)
+                await asyncio.sleep(_RETRY_AFTER_S)
 
     async def stop(self) -> None:
         """End the server; what it acknowledged is on disk already."""
@@ -175,7 +177,7 @@ async def borrowed(data_dir: Path, configured: str, *, create: bool) -> AsyncIte
     """Give the address of a directory's store: the running one, or one that runs for as long."""
     if not create and not data_dir.is_dir():
         raise StartError(f"data_dir: there is no directory {data_dir}")
-    if await _takes_connections(socket_path(data_dir)):
+    if await _answer(socket_path(data_dir)):
         yield url(data_dir)
         return
     store = await EmbeddedStore.locked(data_dir, configured)
@@ -215,13 +217,16 @@ def _locks(lock_fd: int) -> bool:
     return True
 
 
-async def _takes_connections(socket: Path) -> bool:
+async def _answer(socket: Path) -> bytes:
+    """Ask a server whether it is there: +PONG, or an error while it loads; empty if it is not."""
     try:
-        _, connection = await asyncio.open_unix_connection(str(socket))
+        reader, connection = await asyncio.open_unix_connection(str(socket))
+        connection.write(b"PING\r\n")
+        answer = await reader.readline()
     except OSError:
-        return False
+        return b""
     connection.close()
-    return True
+    return answer
 
 
 def _options(socket: Path, files: Path) -> list[str]:

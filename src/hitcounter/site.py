@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from hitcounter.errors import BadRequest
 
 MAX_PATH_BYTES = 512
+MAX_RAW_PATH = 4 * MAX_PATH_BYTES  # percent-encoding takes three characters per byte
 
 _SITE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _INDEX_FILES = re.compile(r"(?:/index\.html?)+\Z")
@@ -70,6 +71,10 @@ def page_path(text: str) -> str:
     if not text.startswith("/"):
         raise BadRequest("bad_path", "the path of a page starts with /")
     raw = text.partition("#")[0].partition("?")[0]
+    if (
+        len(raw) > MAX_RAW_PATH
+    ):  # before the work, some of which grows with the square of the length
+        raise _too_long()
     try:
         path = unicodedata.normalize("NFC", unquote(raw, errors="strict"))
     except UnicodeDecodeError:
@@ -79,8 +84,12 @@ def page_path(text: str) -> str:
     path = _INDEX_FILES.sub("", _SLASHES.sub("/", path).rstrip("/")) or "/"
     path = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     if len(path.encode()) > MAX_PATH_BYTES:
-        raise BadRequest("bad_path", f"the path of a page has at most {MAX_PATH_BYTES} bytes")
+        raise _too_long()
     return path
+
+
+def _too_long() -> BadRequest:
+    return BadRequest("bad_path", f"the path of a page has at most {MAX_PATH_BYTES} bytes")
 
 
 def referred_path(referer: str, site: Site) -> str | None:

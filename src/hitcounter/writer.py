@@ -62,6 +62,7 @@ class Writer:
         self._ever_failed = False
         self._is_closing = False
         self.flushing = asyncio.create_task(self._flush())
+        self.flushing.add_done_callback(self._ended)
         self._probing = asyncio.create_task(self._probe())
 
     def count(self, label: str, site: SiteKeys, page: PageKeys | None) -> "asyncio.Future[Values]":
@@ -104,11 +105,10 @@ class Writer:
             log.warning("the watermark of writer %s stays in the store: %s", self.id, error)
 
     async def _probe(self) -> None:
-        """Ask for the watermark now and then, as long as the store could still need records."""
+        """Ask an idle store now and then: whether it is there, and whether it forgot anything."""
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
-            if self._stream.kept:
-                self._wake.set()
+            self._wake.set()
 
     async def _flush(self) -> None:
         while not (self._is_closing and self._is_idle()):
@@ -119,6 +119,12 @@ class Writer:
                 self._wake.set()
             elif not self._is_idle():
                 self._wake.set()
+
+    def _ended(self, flushing: "asyncio.Task[None]") -> None:
+        """Leave nobody waiting for a flush that will not come."""
+        self._is_away = True
+        if not flushing.cancelled() and flushing.exception() is not None:
+            self._refuse_all()
 
     def _is_idle(self) -> bool:
         return not self._stream.pending and not self._stream.open.waiters
@@ -179,12 +185,15 @@ class Writer:
         if self._loop.time() - self._failing_since_s >= self._patience_s and not self._is_away:
             self._is_away = True
             log.error("the store is away; hits are refused until it answers: %s", error)
-            self._refuse(self._stream.discard_unsent(), _away)
-            for record in self._stream.pending:
-                self._refuse(record.waiters, _unknown)
-                record.waiters = []
-            self._metrics.in_flight.set(0)
-            self._metrics.pending.set(0)
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        self._refuse(self._stream.discard_unsent(), _away)
+        for record in self._stream.pending:
+            self._refuse(record.waiters, _unknown)
+            record.waiters = []
+        self._metrics.in_flight.set(0)
+        self._metrics.pending.set(0)
 
     def _refuse(self, waiters: Iterable[Waiter], refusal: Callable[[], Unavailable]) -> None:
         for waiter in waiters:

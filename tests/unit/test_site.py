@@ -132,6 +132,12 @@ def test_a_path_that_could_do_harm_is_refused(path: str, reason: str) -> None:
     assert refused.value.code == "bad_path"
 
 
+def test_a_path_that_would_shrink_to_fit_is_refused_before_the_work() -> None:
+    with pytest.raises(BadRequest, match="at most 512 bytes"):
+        page_path("/index.html" * MAX_PATH_BYTES)
+    assert page_path("/" * (4 * MAX_PATH_BYTES)) == "/"
+
+
 @pytest.mark.parametrize(("character", "n_bytes"), [("a", 1), ("ê", 2), ("ệ", 3), ("%3F", 3)])
 def test_a_path_has_at_most_512_bytes(character: str, n_bytes: int) -> None:
     fits = (
