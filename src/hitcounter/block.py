@@ -15,7 +15,6 @@ class Language:
 
     title: str
     labels: Mapping[str, str]
-    page_label: str
     separator: str
 
 
@@ -29,7 +28,6 @@ LANGUAGES: Mapping[str, Language] = {
             "year": "Trong năm",
             "total": "Tổng truy cập",
         },
-        page_label="Số lượt xem",
         separator=".",
     ),
     "en": Language(
@@ -41,7 +39,6 @@ LANGUAGES: Mapping[str, Language] = {
             "year": "This year",
             "total": "Total",
         },
-        page_label="Views",
         separator=",",
     ),
 }

@@ -136,10 +136,6 @@ class Store:
         answer = await self._ask(lambda redis: redis.scan(cursor, match=pattern, count=BATCH_KEYS))
         return int(answer[0]), answer[1]
 
-    async def size(self) -> int:
-        """Count all keys of the store, ours or not."""
-        return int(await self._ask(lambda redis: redis.dbsize()))
-
     async def facts(self) -> StoreFacts:
         """Ask the store about itself, and fix the number of lanes if it is new."""
         info = await self._ask(lambda redis: redis.info())

@@ -41,7 +41,7 @@ def test_english_groups_with_a_comma() -> None:
 def test_a_language_has_words_for_everything_and_its_lines_in_order(lang: str) -> None:
     words = LANGUAGES[lang]
     assert tuple(words.labels) == LINE_KEYS
-    assert all([words.title, words.page_label, *words.labels.values()])
+    assert all([words.title, *words.labels.values()])
     assert re.fullmatch(r"[^\d\s]", words.separator)
 
 
