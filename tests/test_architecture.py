@@ -13,9 +13,13 @@ LADDER = """
     worker
     web.app
     web.hits web.operations
+    web.front_page
+    web.badge
     web.answers web.requests
-    service
-    writer transfer
+    watch
+    service adoption
+    writer transfer reader
+    session journal recent
     store metrics embedded job logs
     stream guard config
     keys site
@@ -27,6 +31,7 @@ WEB = {module for module in RUNGS if module.startswith("web.")}
 LIBRARIES = {
     "redis": {"store"},
     "hiredis": {"store"},
+    "sqlite3": {"journal"},
     "aiohttp": WEB | {"worker"},
     "prometheus_client": {"metrics", "web.operations"},
 }

@@ -1,25 +1,38 @@
 """The block that people see: its lines, their labels and how numbers are written.
 
-A translator adds one entry to `LANGUAGES`; nothing else names a language.
+A translator adds one entry to `LANGUAGES`; nothing else names a language. What is written here is
+what a browser's `Intl.NumberFormat` writes for the same language.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LINE_KEYS = ("today", "yesterday", "month", "year", "total")
+# `auto` is light or dark as the visitor likes it; `plain` has no colours and no frame of ours.
+THEMES = ("auto", "light", "dark", "plain")
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The words of the block in one language, and its thousands separator."""
+    """The words of the block in one language, and how it groups the digits 0 to 9.
 
+    Most languages group by threes from four digits on, and need only their separator. Numbers of
+    less than `fewest_digits` are not grouped: 5 in Spanish, which writes 1234 and 12.345. The
+    groups above the thousands have `upper_group` digits: 2 in Hindi, which writes 12,34,567.
+    """
+
+    name: str
     title: str
     labels: Mapping[str, str]
     separator: str
+    fewest_digits: int = 4
+    upper_group: int = 3
 
 
+# By language tag (BCP 47); the first is the default of the configuration.
 LANGUAGES: Mapping[str, Language] = {
     "vi": Language(
+        name="Tiếng Việt",
         title="Số lượt truy cập",
         labels={
             "today": "Trong ngày",
@@ -31,6 +44,7 @@ LANGUAGES: Mapping[str, Language] = {
         separator=".",
     ),
     "en": Language(
+        name="English",
         title="Visits",
         labels={
             "today": "Today",
@@ -44,9 +58,22 @@ LANGUAGES: Mapping[str, Language] = {
 }
 
 
-_LINES = " ".join(["{:,}"] * len(LINE_KEYS))
+_LINES = "\n".join(["{:,}"] * len(LINE_KEYS))
 
 
 def line_texts(numbers: Sequence[int], lang: str) -> list[str]:
     """Write the numbers of the lines with the thousands separator of a language: 1.619.938."""
-    return _LINES.format(*numbers).replace(",", LANGUAGES[lang].separator).split(" ")
+    language = LANGUAGES[lang]
+    if language.fewest_digits > 4 or language.upper_group != 3:
+        return [_number_text(number, language) for number in numbers]
+    return _LINES.format(*numbers).replace(",", language.separator).split("\n")
+
+
+def _number_text(number: int, language: Language) -> str:
+    digits = str(number)
+    if len(digits) < language.fewest_digits:
+        return digits
+    groups = [digits[-3:]]
+    for end in range(len(digits) - 3, 0, -language.upper_group):
+        groups.append(digits[max(0, end - language.upper_group) : end])
+    return language.separator.join(reversed(groups))

@@ -32,8 +32,7 @@ def main() -> None:
     """Run the command line."""
     args = _parser().parse_args()
     try:
-        settings = config.load({name: getattr(args, name) for name in config.SETTINGS})
-        asyncio.run(args.command(settings, args))
+        asyncio.run(args.command(_settings(args), args))
     except ConfigError as error:
         sys.exit(_failed(error, 2))
     except HitcounterError as error:
@@ -43,6 +42,10 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing must be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _settings(args: argparse.Namespace) -> Config:
+    return config.load({name: getattr(args, name) for name in config.SETTINGS})
 
 
 def _failed(error: Exception, code: int) -> int:
@@ -102,11 +105,11 @@ def _page(text: str) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(f"{path!r}: {error}") from None
 
 
-async def _serve(settings: Config, _args: argparse.Namespace) -> None:
+async def _serve(settings: Config, args: argparse.Namespace) -> None:
     from hitcounter import supervisor
 
     logs.set_up("supervisor")
-    await supervisor.serve(settings)
+    await supervisor.serve(settings, lambda: _settings(args))
 
 
 # The commands below import the store's client when they run: `serve` starts faster without it.
@@ -162,7 +165,8 @@ async def _show(settings: Config, args: argparse.Namespace) -> None:
 
 
 async def _check(settings: Config, _args: argparse.Namespace) -> None:
-    from hitcounter.guard import level, promise
+    from hitcounter.guard import level, promise, warnings
+    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX
 
     print(f"settings: {settings.config or 'environment and defaults'}")
     if settings.is_open:
@@ -173,6 +177,13 @@ async def _check(settings: Config, _args: argparse.Namespace) -> None:
         facts = await store.check()
     print(f"store: {facts.name}")
     print(f"promise: level {level(facts)}, {promise(facts)}")
+    for line in warnings(facts):
+        print(f"warning: {line}")
+    journals = settings.data_dir / "journal"
+    for path in sorted(journals.glob(f"*{SUFFIX}")):
+        print(f"journal: {path} holds what the store may lack; a service will replay it")
+    for path in sorted(journals.glob(f"*{ASIDE_SUFFIX}")):
+        print(f"journal: {path} is set aside; its hits are not counted")
 
 
 async def _export(settings: Config, _args: argparse.Namespace) -> None:

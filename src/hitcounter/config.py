@@ -162,6 +162,8 @@ class Config:
         5.0, _seconds, "seconds for which confirmed hits can be sent again"
     )
     store_timeout_s: float = _setting(1.0, _seconds, "seconds after which the store counts as away")
+    watch_every_s: float = _setting(60.0, _seconds, "seconds between two checks of the store")
+    journal_max_mb: int = _setting(256, _whole(1), "largest journal of a worker, in megabytes")
     config: Path | None = _setting(None, _path, "TOML file with these settings and [sites.…]")
     sites: Mapping[str, Site] = field(default_factory=dict)
 

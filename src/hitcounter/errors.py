@@ -6,6 +6,8 @@
     ├── CommandError         a command was asked for something that cannot be done
     ├── StoreError           the store gave no answer: what was asked may or may not be done
     ├── StoreUnfitError      the store answers, but cannot keep our promise
+    ├── JournalError         the journal did not take what it was given; has a `code`
+    ├── JournalBrokenError   nobody knows what the journal holds; its writer must end
     └── Refusal              a request is refused, and counts nothing
         ├── BadRequest       400, or another 4xx that carries its own status
         ├── MethodNotAllowed 405
@@ -40,6 +42,19 @@ class StoreError(HitcounterError):
 
 class StoreUnfitError(HitcounterError):
     """The store answers, but cannot keep the promise."""
+
+
+class JournalError(HitcounterError):
+    """The journal did not take what it was given."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Carry a `code` for machines and a `message` for people."""
+        super().__init__(message)
+        self.code = code
+
+
+class JournalBrokenError(HitcounterError):
+    """Nobody knows whether the journal holds what it was given last: its writer must end."""
 
 
 class Refusal(HitcounterError):

@@ -5,14 +5,20 @@ Level B: on its disk within a second (`everysec`); the kept window covers that s
 worker dies in it too. None: the store keeps its numbers in memory only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 OLDEST_REDIS = (7, 0)
+MAX_CLOCK_SKEW_S = 2.0
+PROMISES: Mapping[str, int] = {"none": 0, "B": 1, "A": 2}  # the levels, as a metric tells them
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What the store says of itself; `appendfsync` is empty where it may not be asked."""
+    """What the store says of itself; `appendfsync` is empty where it may not be asked.
+
+    `clock_skew_s` is how far its clock is ahead of ours.
+    """
 
     server: str
     version: tuple[int, ...]
@@ -21,6 +27,7 @@ class StoreFacts:
     appendfsync: str
     role: str
     lanes: int
+    clock_skew_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -43,6 +50,17 @@ def faults(facts: StoreFacts, lanes: int) -> list[str]:
     if facts.lanes != lanes:
         found.append(f"the store was set up with {facts.lanes} lanes, not {lanes}")
     return found
+
+
+def warnings(facts: StoreFacts) -> list[str]:
+    """List what an operator should mend though it costs no hit."""
+    if abs(facts.clock_skew_s) <= MAX_CLOCK_SKEW_S:
+        return []
+    where = "ahead of" if facts.clock_skew_s > 0 else "behind"
+    return [
+        f"the store's clock is {abs(facts.clock_skew_s):.0f} s {where} ours, and ours decides on"
+        " which day a hit counts: set both by NTP"
+    ]
 
 
 def level(facts: StoreFacts) -> str:

@@ -1,21 +1,58 @@
-"""What a supervisor and its workers say to each other."""
+"""What a supervisor and its workers say to each other.
 
+A job goes through the worker's standard input, behind the version of the program that wrote it: a
+worker that was installed later would read the settings of another version wrongly.
+"""
+
+import pickle
+import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from hitcounter import __version__
 from hitcounter.config import Config
+from hitcounter.errors import StartError
 
 READY = "ready"
 # The exit code of a worker that failed before it served: starting it again would not help.
 FAILED_TO_START = 3
 
+END_SOON = signal.SIGTERM
+# To a worker whose successor serves already: its clients may take their time to leave.
+END_WHEN_LEFT = signal.SIGHUP
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker needs to serve; goes through its standard input."""
+    """What a worker needs to serve."""
 
     worker_id: int
     config: Config
     store_url: str
     listener_fd: int
     metrics_dir: Path
+    # Somebody serves already: better no successor than one that begins without the store.
+    is_successor: bool = False
+
+
+def write_job(job: Job) -> bytes:
+    """Give what a worker finds on its standard input."""
+    return f"{__version__}\n".encode() + pickle.dumps(job)
+
+
+def read_job(stdin: BinaryIO) -> Job:
+    """Read what the supervisor wrote; raise `StartError` if that is of another version."""
+    version = stdin.readline().decode().strip()
+    if version != __version__:
+        raise StartError(
+            f"hitcounter {__version__} is installed, but {version} runs: restart the service"
+        )
+    job: Job = pickle.load(stdin)  # noqa: S301 -- from our own supervisor
+    return job
+
+
+def end_within(seconds: float) -> None:
+    """Let the kernel end this process after so many seconds, whatever Python does by then."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever started us may have ignored it
+    signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -7,9 +7,11 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{0}:page:demo:/tin-tuc/1    pageviews of a page
     hc:{0}:pages:demo              how many pages of the site are stored
     hc:{0}:writer:9f…              the watermark of a writer
+    hc:{0}:ids:2592000             who holds which ids of hits, per stretch of ten minutes
     hc:{meta}:sites, :lanes        the sites seen here; the number of lanes, fixed at first start
 """
 
+import datetime as dt
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +36,11 @@ class SiteKeys:
     yesterday: str
     counted: tuple[str, ...]
     shown: tuple[str, ...]
+
+    @property
+    def today(self) -> str:
+        """Give the key of the day, which names site and day."""
+        return self.counted[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +90,17 @@ def page_keys(lane: int, site: str, path: str, limit: int) -> PageKeys:
     return PageKeys(page_key(lane, site, path), pages_key(lane, site), limit)
 
 
+def site_keys_of(lane: int, key: str) -> SiteKeys:
+    """Name the counters of a site on the day whose key is given."""
+    counter = counter_of(key)
+    return site_keys(lane, counter.site, Day(dt.date.fromisoformat(counter.name), 0, 0))
+
+
+def page_keys_of(lane: int, key: str, limit: int) -> PageKeys:
+    """Name the counters of the page whose key is given."""
+    return PageKeys(key, pages_key(lane, counter_of(key).site), limit)
+
+
 def pages_key(lane: int, site: str) -> str:
     """Name the number of stored pages of a site."""
     return f"hc:{{{lane}}}:pages:{site}"
@@ -91,6 +109,11 @@ def pages_key(lane: int, site: str) -> str:
 def watermark_key(lane: int, writer: str) -> str:
     """Name the watermark of a writer."""
     return f"hc:{{{lane}}}:writer:{writer}"
+
+
+def ids_key(lane: int, stretch: int) -> str:
+    """Name the ids that were claimed in a stretch of time."""
+    return f"hc:{{{lane}}}:ids:{stretch}"
 
 
 def counter_of(key: str) -> Counter:

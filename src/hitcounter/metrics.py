@@ -4,7 +4,8 @@ No label can be chosen by a visitor: `site` is a declared site or `(other)`, `re
 ours. What a hit costs in metrics is paid once per flush.
 
 All workers write into one directory, each under an id that survives its restarts, so any worker
-can answer for all of them.
+can answer for all of them. Two living processes never share an id. What a dead one counted stays;
+what it measured goes.
 """
 
 import os
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from hitcounter import __version__
 
 OTHER_SITES = "(other)"
+COUNTED = "counted"  # what became of a hit that was acknowledged
+STORED = "stored"
 
+Inc = Callable[[float], None]
 # How the workers' gauges become one: their sum, their least, or one for all.
-Mode = Literal["livesum", "livemin", "max"]
+Mode = Literal["livesum", "livemin", "livemax", "max"]
 
 
 class Metrics:
@@ -32,7 +36,7 @@ class Metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
         values.ValueClass = values.MultiProcessValue(process_identifier=lambda: worker_id)  # type: ignore[no-untyped-call]
         self._sites = frozenset(sites)
-        self._counted: dict[str, Callable[[float], None]] = {}
+        self._incs: dict[str, dict[str, Inc]] = {COUNTED: {}, STORED: {}}
 
         self._hits = _counter(
             "hitcounter_hits",
@@ -47,6 +51,14 @@ class Metrics:
         self.lost_records = _counter(
             "hitcounter_lost_records",
             "Acknowledged records that the store lost and that could not be sent again",
+        )
+        self.replayed_journals = _counter(
+            "hitcounter_replayed_journals",
+            "Journals of workers that were gone, whose hits are in the store now",
+        )
+        self.fallen_totals = _counter(
+            "hitcounter_fallen_totals",
+            "Times that the total of a site was found lower than before",
         )
         self.commit_s = _histogram(
             "hitcounter_commit_duration_seconds",
@@ -70,20 +82,34 @@ class Metrics:
             "Whether the store answers (1) or not (0), as the worst-off worker sees it",
             mode="livemin",
         )
+        self.store_promise = _gauge(
+            "hitcounter_store_promise",
+            "Which promise the store keeps: 2 is level A, 1 is level B, 0 is none",
+            mode="livemin",
+        )
+        self.clock_skew_s = _gauge(
+            "hitcounter_store_clock_skew_seconds",
+            "How far the clock of the store is from ours, in either direction",
+            mode="livemax",
+        )
+        self.journal_bytes = _gauge("hitcounter_journal_bytes", "Size of the journals on disk")
+        self.hits_stored = _gauge(
+            "hitcounter_hits_stored", "Acknowledged hits that wait in the journal for the store"
+        )
         build = _gauge(
             "hitcounter_build_info", "The version that runs", ["version", "python"], mode="max"
         )
         build.labels(__version__, platform.python_version()).set(1)
-        # A gauge keeps what a dead predecessor left under this id, until it is set.
-        for gauge in (self.in_flight, self.pending, self.store_up):
-            gauge.set(0)
+        # A worker that has only begun knows nothing bad of the store.
+        self.store_up.set(1)
 
-    def counted(self, hits: Mapping[str, int]) -> None:
-        """Add pageviews by label."""
+    def acknowledged(self, hits: Mapping[str, int], result: str) -> None:
+        """Add pageviews by label: `COUNTED` in the store, or `STORED` in the journal."""
+        incs = self._incs[result]
         for label, n in hits.items():
-            inc = self._counted.get(label)
+            inc = incs.get(label)
             if inc is None:
-                inc = self._counted[label] = self._hits.labels(label, "counted").inc
+                inc = incs[label] = self._hits.labels(label, result).inc
             inc(n)
 
     def not_counted(self, site: str, result: str) -> None:
@@ -104,6 +130,11 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
+
+
+def forget_gauges(directory: Path, worker_id: int) -> None:
+    """Take the gauges of a worker that has ended out of the answer."""
+    mark_process_dead(worker_id, str(directory))  # type: ignore[no-untyped-call]
 
 
 def _counter(name: str, doc: str, labels: Sequence[str] = ()) -> Counter:

@@ -1,9 +1,12 @@
 """What a worker does with a hit or a question, whatever the protocol that brought it.
 
 The bucket of a hit is fixed when it arrives, by the server's clock in the site's zone; nothing
-that happens later moves it to another day.
+that happens later moves it to another day. A hit is taken only for a site whose numbers are known,
+so while the store is away it is answered with the last known ones, and never with zeros.
 """
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,35 +16,56 @@ from hitcounter.config import Config
 from hitcounter.errors import StoreError, StoreUnfitError, Unavailable, UnknownSite
 from hitcounter.guard import StoreFacts
 from hitcounter.keys import PageKeys, SiteKeys
-from hitcounter.metrics import Metrics
+from hitcounter.metrics import COUNTED, STORED, Metrics
 from hitcounter.period import Day, day_of
+from hitcounter.reader import Reader
+from hitcounter.recent import SameHit
 from hitcounter.site import Site
 from hitcounter.store import LANES, Store
 from hitcounter.writer import Writer
+
+log = logging.getLogger(__name__)
+
+FRESH = "fresh"
+STALE = "stale"
+MAX_KNOWN_PAGES = 16_384
+_REFRESH_SITES = 200
 
 
 class Numbers(NamedTuple):
     """The numbers of a site in the order of `block.LINE_KEYS`, and of one page if asked for.
 
-    A page that is not stored, because the site stores as many as it may, has no total.
+    A page has no total if its site stores as many as it may, or if the store is away and nobody
+    asked for the page lately. `at` is when the store was asked, in epoch seconds; `age_s` tells how
+    long ago that was, where the numbers are stale.
     """
 
     site: Site
-    date: str
+    names: SiteKeys
     values: Sequence[int]
+    state: str
     path: str | None
     page_total: int | None
+    at: float
+    age_s: int | None = None
+
+    def on(self, names: SiteKeys) -> dict[str, int]:
+        """Give the numbers by key as they are on the same day or a later one without more hits."""
+        known = dict(zip(self.names.shown, self.values, strict=True))
+        return {key: known.get(key, 0) for key in names.shown}
 
 
 class CountedSite:
-    """A site with the keys of its current day."""
+    """A site with the keys of its current day, and what the store said of it last."""
 
-    __slots__ = ("_day", "_keys", "_lane", "label", "site")
+    __slots__ = ("_day", "_keys", "_lane", "known", "label", "site", "watched_total")
 
     def __init__(self, site: Site, label: str) -> None:
         """Prepare the keys of a site; `label` names it in metrics."""
         self.site = site
         self.label = label
+        self.known: Numbers | None = None
+        self.watched_total = 0
         self._lane = keys.lane_of(site.name, LANES)
         self._day: Day | None = None
         self._keys: SiteKeys | None = None
@@ -57,6 +81,11 @@ class CountedSite:
     def page_keys(self, path: str) -> PageKeys:
         """Name the counters of a page."""
         return keys.page_keys(self._lane, self.site.name, path, self.site.max_pages)
+
+    def known_on(self, names: SiteKeys) -> Numbers | None:
+        """Give what is known, unless that is of a later day: then the clock went back."""
+        known = self.known
+        return None if known is None or known.names.date > names.date else known
 
 
 class Service:
@@ -78,8 +107,10 @@ class Service:
         self.metrics = metrics
         self._store = store
         self._writer = writer
+        self._reader = Reader(store)
         self._clock = clock
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
+        self._page_totals: dict[str, int] = {}
 
     def known(self, name: str) -> CountedSite | None:
         """Find a site that was counted before."""
@@ -108,31 +139,140 @@ class Service:
     def _counted(self, site: Site) -> CountedSite:
         return CountedSite(site, self.metrics.label(site.name))
 
-    async def count(self, counted: CountedSite, path: str | None) -> Numbers:
-        """Count one hit; return the numbers with it once the store holds it."""
-        names = counted.keys_at(self._clock())
+    async def count(
+        self, counted: CountedSite, path: str | None, id_: str | None = None
+    ) -> Numbers:
+        """Count one hit; return the numbers with it once the store or the journal holds it.
+
+        A hit with the id of an earlier one is that hit, and is answered with the numbers of now.
+        """
+        now_s = self._clock()
+        names = counted.keys_at(now_s)
         page = None if path is None else counted.page_keys(path)
-        values = await self._writer.count(counted.label, names, page)
-        page_total = None if page is None or values[page.key] < 0 else values[page.key]
+        known = counted.known_on(names) or await self._learned(counted, names, now_s)
+        if id_ is not None and await self._writer.recent.is_repeat(id_):
+            return await self._again(counted, path)
+        try:
+            values = await self._writer.count(counted.label, names, page, id_)
+        except SameHit:
+            return await self._again(counted, path)
+        if values is None:
+            return self._remembered(known, names, path, page, STORED)
+        page_total = None
+        if page is not None and values[page.key] >= 0:
+            page_total = values[page.key]
+            self._remember_page(page, page_total)
         numbers = [values[key] for key in names.shown]
-        return Numbers(counted.site, names.date, numbers, path, page_total)
+        counted.known = Numbers(counted.site, names, numbers, COUNTED, path, page_total, now_s)
+        return counted.known
 
     async def read(self, counted: CountedSite, path: str | None) -> Numbers:
-        """Read the numbers of a site, and of one page."""
-        names = counted.keys_at(self._clock())
+        """Read the numbers of a site, and of one page; the last known ones if the store is away."""
+        now_s = self._clock()
+        names = counted.keys_at(now_s)
         page = None if path is None else counted.page_keys(path)
-        wanted = names.shown if page is None else (*names.shown, page.key, page.count_key)
+        if not self._writer.is_away:
+            try:
+                return await self._fresh(counted, names, path, page, now_s)
+            except StoreError:
+                pass
+        known = counted.known_on(names)
+        if known is None:
+            raise _away()
+        stale = self._remembered(known, names, path, page, STALE)
+        return stale._replace(age_s=max(0, int(now_s - known.at)))
+
+    async def _again(self, counted: CountedSite, path: str | None) -> Numbers:
+        """Answer a hit that is counted already."""
+        self.metrics.not_counted(counted.site.name, "repeat")
+        numbers = await self.read(counted, path)
+        return numbers._replace(state=COUNTED if numbers.state == FRESH else STORED, age_s=None)
+
+    async def _learned(self, counted: CountedSite, names: SiteKeys, now_s: float) -> Numbers:
+        """Read a site of which nothing is known."""
+        if self._writer.is_away:
+            raise _away()
         try:
-            values = await self._store.read(wanted)
+            return await self._fresh(counted, names, None, None, now_s)
         except StoreError:
             raise _away() from None
+
+    async def _fresh(
+        self,
+        counted: CountedSite,
+        names: SiteKeys,
+        path: str | None,
+        page: PageKeys | None,
+        now_s: float,
+    ) -> Numbers:
+        wanted = names.shown if page is None else (*names.shown, page.key, page.count_key)
+        before = counted.known
+        values = await self._reader.read(wanted)
         n_lines = len(names.shown)
         page_total = None if page is None else _page_total(page, *values[n_lines:])
-        numbers = [value or 0 for value in values[:n_lines]]
-        return Numbers(counted.site, names.date, numbers, path, page_total)
+        if page is not None and page_total is not None:
+            self._remember_page(page, page_total)
+        shown = [value or 0 for value in values[:n_lines]]
+        numbers = Numbers(counted.site, names, shown, FRESH, path, page_total, now_s)
+        if counted.known is before:  # else a hit has learned more meanwhile
+            counted.known = numbers
+        return numbers
 
-    async def store_facts(self) -> StoreFacts:
-        """Ask whether the store can keep the promise; raise `Unavailable` if not."""
+    def _remembered(
+        self,
+        known: Numbers,
+        names: SiteKeys,
+        path: str | None,
+        page: PageKeys | None,
+        state: str,
+    ) -> Numbers:
+        """Give the last known numbers, and what waits here on top of them."""
+        stored = self._writer.stored
+        values = [n + stored[key] for key, n in known.on(names).items()]
+        page_total = None if page is None else self._page_totals.get(page.key)
+        if page is not None and page_total is not None:
+            page_total += stored[page.key]
+        return Numbers(known.site, names, values, state, path, page_total, known.at)
+
+    def _remember_page(self, page: PageKeys, total: int) -> None:
+        self._page_totals[page.key] = total
+        if len(self._page_totals) > MAX_KNOWN_PAGES:
+            del self._page_totals[next(iter(self._page_totals))]
+
+    async def refresh(self) -> None:
+        """Read all sites, so that their numbers are known when the store goes away.
+
+        Raise `StoreError` if it is away already. Report a total that fell since the last time.
+        """
+        if self.config.is_open:
+            for name in await self._store.sites():
+                self._sites.setdefault(name, self._counted(self.config.site(name)))
+        sites = list(self._sites.values())
+        for start in range(0, len(sites), _REFRESH_SITES):
+            now_s = self._clock()
+            batch = sites[start : start + _REFRESH_SITES]
+            fresh = [self._fresh(site, site.keys_at(now_s), None, None, now_s) for site in batch]
+            for site, numbers in zip(batch, await asyncio.gather(*fresh), strict=True):
+                self._watch_total(site, numbers.values[-1])
+
+    def _watch_total(self, site: CountedSite, total: int) -> None:
+        if total < site.watched_total:
+            self.metrics.fallen_totals.inc()
+            log.error(
+                "the total of %s fell from %d to %d: was it set lower, or an old copy restored?",
+                site.site.name,
+                site.watched_total,
+                total,
+            )
+        site.watched_total = total
+
+    async def store_facts(self) -> StoreFacts | None:
+        """Ask whether the store can keep the promise; None if it is away and hits are journaled.
+
+        Raise `Unavailable` if hits cannot be acknowledged.
+        """
+        if self._writer.is_away and any(site.known for site in self._sites.values()):
+            return None
         try:
             return await self._store.check()
         except StoreError as error:
@@ -147,4 +287,4 @@ def _page_total(page: PageKeys, total: int | None, n_stored: int | None) -> int 
 
 
 def _away() -> Unavailable:
-    return Unavailable("store_unavailable", "the store does not answer")
+    return Unavailable("store_unavailable", "the store does not answer; nothing was counted")

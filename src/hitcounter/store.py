@@ -29,6 +29,7 @@ LANES = 1
 BATCH_KEYS = 1_000
 _CONNECTIONS = 8
 _POLL_S = 0.05
+STRETCH_S = 600  # for which an id of a hit stands for that hit, and up to twice as long
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +50,7 @@ class _Script:
 _COMMIT = _Script.read("commit.lua")
 _REPLACE = _Script.read("replace.lua")
 _ADMIT = _Script.read("admit.lua")
+_CLAIM = _Script.read("claim.lua")
 
 
 class Store:
@@ -84,7 +86,7 @@ class Store:
 
     def line(self, lane: int, writer: str) -> "Line":
         """Open a line for one writer."""
-        return Line(self._new_connection(), self._timeout_s, keys.watermark_key(lane, writer))
+        return Line(self._new_connection(), self._timeout_s, lane, writer)
 
     def _new_connection(self) -> Any:
         return self._redis.connection_pool.make_connection()
@@ -152,7 +154,13 @@ class Store:
             appendfsync=await self._appendfsync(),
             role=str(info["role"]),
             lanes=int(lanes or LANES),
+            clock_skew_s=await self._clock_skew_s(),
         )
+
+    async def _clock_skew_s(self) -> float:
+        asked_at_s = time.time()
+        seconds, microseconds = await self._ask(lambda redis: redis.time())
+        return float(seconds + microseconds / 1e6 - (asked_at_s + time.time()) / 2)
 
     async def _appendfsync(self) -> str:
         try:
@@ -208,11 +216,14 @@ class Line:
     hands the connection one packed command.
     """
 
-    def __init__(self, connection: Any, timeout_s: float, watermark_key: str) -> None:
+    def __init__(self, connection: Any, timeout_s: float, lane: int, writer: str) -> None:
         """Wrap a connection, which connects when it is first needed."""
         self._connection = connection
         self._timeout_s = timeout_s
-        self._watermark_key = watermark_key
+        self._lane = lane
+        self._writer = writer
+        self._watermark_key = keys.watermark_key(lane, writer)
+        self._expiring_stretch = -1
 
     async def commit(self, chunk: Chunk) -> tuple[int, dict[str, int]]:
         """Apply a chunk if its time has come; return the watermark and the values by key.
@@ -233,24 +244,50 @@ class Line:
 
     async def watermark(self) -> int:
         """Ask up to which record the store holds this writer."""
-        value = await self._ask("GET", self._watermark_key) or b"0"
+        return await self._watermark(self._watermark_key)
+
+    async def _watermark(self, key: str) -> int:
+        value = await self._ask("GET", key) or b"0"
         if not value.isdigit():
-            raise StoreError(f"{self._watermark_key} does not hold a number")
+            raise StoreError(f"{key} does not hold a number")
         return int(value)
 
+    async def claim(self, record: int, ids: Sequence[str], now_s: float) -> list[bool | None]:
+        """Claim ids of hits for a record of this writer.
+
+        Tell per id whether it is ours (True), or was of another record that is counted (False), or
+        that may be counted yet (None).
+        """
+        stretch = int(now_s // STRETCH_S)
+        ours = f"{self._writer}:{record}"
+        names = [keys.ids_key(self._lane, stretch), keys.ids_key(self._lane, stretch - 1)]
+        holders = [holder.decode() for holder in await self._run(_CLAIM, names, ours, *ids)]
+        if stretch != self._expiring_stretch:
+            await self._ask("EXPIRE", names[0], 3 * STRETCH_S)
+            self._expiring_stretch = stretch
+        counted = {holder: await self._is_counted(holder) for holder in {*holders} - {ours}}
+        return [holder == ours or (False if counted[holder] else None) for holder in holders]
+
+    async def _is_counted(self, holder: str) -> bool:
+        writer, _, record = holder.partition(":")
+        return int(record) <= await self._watermark(keys.watermark_key(self._lane, writer))
+
     async def forget(self) -> None:
-        """Delete the watermark of this writer, which will never send again."""
-        await self._ask("DEL", self._watermark_key)
+        """Let go of the watermark of this writer, which will never send again.
+
+        Not at once: others may want to know what became of an id.
+        """
+        await self._ask("EXPIRE", self._watermark_key, 3 * STRETCH_S)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.disconnect(nowait=True)
 
-    async def _run(self, script: _Script, names: Sequence[str], args: bytes) -> Any:
+    async def _run(self, script: _Script, names: Sequence[str], *args: str | bytes) -> Any:
         try:
-            return await self._ask("EVALSHA", script.sha, len(names), *names, args)
+            return await self._ask("EVALSHA", script.sha, len(names), *names, *args)
         except _UnknownScriptError:
-            return await self._ask("EVAL", script.text, len(names), *names, args)
+            return await self._ask("EVAL", script.text, len(names), *names, *args)
 
     async def _ask(self, *command: str | int | bytes) -> Any:
         try:

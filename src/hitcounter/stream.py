@@ -1,8 +1,12 @@
-"""The write protocol as a pure state machine: records, watermark, kept window, chunks.
+"""The write protocol as a pure state machine: records, watermark, kept window, chunks, journal.
 
-A writer numbers its records 1, 2, 3 … and never changes one once numbered. The store keeps one
-integer per writer and lane, the watermark G: "I hold this writer's records 1..G". The one rule
-for every situation is: believe the watermark, resend from the record after it.
+A writer numbers its records 1, 2, 3 … when it first sends them, and never changes one after that.
+The store keeps one integer per writer and lane, the watermark G: "I hold this writer's records
+1..G". The one rule for every situation is: believe the watermark, resend from the record after it.
+
+Hits that are acknowledged from the journal are `held`: summed up without a number until the store
+is back, so an outage costs memory by sites and pages, not by hits. `cut` then makes records of the
+sum. It depends on nothing but the sum, so whoever reads the journal later makes the same records.
 
 Invariants: a numbered record is `pending` (not known to be applied), `kept` (applied, but a store
 that loses its last seconds may need it again) or dropped; numbers are dense, dropped before kept
@@ -11,14 +15,20 @@ was confirmed still finds it applied.
 """
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Self, TypeVar
 
 from hitcounter.keys import PageKeys, SiteKeys
 
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000
 MAX_RECORD_HITS = 256  # of at most 7 keys each: one record always fits into a chunk
+# Part of the journal's format: another number would cut other records from the same sum.
+MAX_CUT_KEYS = 2_900
+_SITE_KEYS, _PAGE_KEYS = 5, 2
+
+Key = TypeVar("Key")
 
 
 @dataclass(slots=True)
@@ -38,6 +48,12 @@ class Pageviews:
         if page is not None:
             self.pages[page] = self.pages.get(page, 0) + 1
 
+    def remove(self, site: SiteKeys, page: PageKeys | None) -> None:
+        """Take one pageview back, of a record that was neither sent nor written."""
+        _decrement(self.sites, site)
+        if page is not None:
+            _decrement(self.pages, page)
+
     def merge(self, other: "Pageviews") -> None:
         """Add all that another one holds."""
         for site, n in other.sites.items():
@@ -48,7 +64,7 @@ class Pageviews:
     @property
     def n_keys(self) -> int:
         """Count the keys that a commit of these touches at most."""
-        return 5 * len(self.sites) + 2 * len(self.pages)
+        return _SITE_KEYS * len(self.sites) + _PAGE_KEYS * len(self.pages)
 
     def counters(self) -> dict[str, int]:
         """Tell what to add to which counter of a site; 0 only reads."""
@@ -59,6 +75,10 @@ class Pageviews:
                 counters[key] = counters.get(key, 0) + n
         return counters
 
+    def by_key(self) -> dict[str, int]:
+        """Tell what every counter gains, of sites and of pages."""
+        return self.counters() | {page.key: n for page, n in self.pages.items()}
+
     def page_counters(self) -> dict[tuple[str, int], dict[str, int]]:
         """Tell what to add to which page, by the site's number of stored pages and its limit."""
         by_site: dict[tuple[str, int], dict[str, int]] = {}
@@ -68,6 +88,12 @@ class Pageviews:
         return by_site
 
 
+def _decrement(counts: dict[Key, int], key: Key) -> None:
+    counts[key] -= 1
+    if counts[key] == 0:
+        del counts[key]
+
+
 @dataclass(slots=True)
 class Record:
     """Pageviews, and the hits that wait for them to be applied; number 0 is not numbered yet."""
@@ -75,6 +101,7 @@ class Record:
     number: int = 0
     pageviews: Pageviews = field(default_factory=Pageviews)
     waiters: list[Any] = field(default_factory=list)
+    has_ids: bool = False
     confirmed_at_s: float = 0.0
 
 
@@ -87,6 +114,40 @@ class Chunk:
     pageviews: Pageviews
 
 
+class Entry(NamedTuple):
+    """What the journal holds: a part of the sum that is cut into records `number`, `number` + 1, …
+
+    A record that had a number already is the whole sum, and the only record cut from it.
+    """
+
+    number: int
+    pageviews: Pageviews
+
+
+def cut(total: Pageviews) -> list[Pageviews]:
+    """Divide a sum into records; equal sums give equal records, however they came about."""
+    parts = [Pageviews()]
+    for piece in _pieces(total):
+        if parts[-1].n_keys + piece.n_keys > MAX_CUT_KEYS:
+            parts.append(Pageviews())
+        parts[-1].merge(piece)
+    return parts
+
+
+def _pieces(total: Pageviews) -> Iterator[Pageviews]:
+    """Give every site and then every page, in the order of their names."""
+    sites: dict[str, tuple[SiteKeys, int]] = {}
+    pages: dict[str, tuple[PageKeys, int]] = {}
+    for site, n in total.sites.items():
+        first, sum_ = sites.get(site.today, (site, 0))
+        sites[site.today] = first, sum_ + n
+    for page, n in total.pages.items():
+        first_page, sum_ = pages.get(page.key, (page, 0))
+        pages[page.key] = first_page, sum_ + n
+    yield from (Pageviews(sites=dict([sites[name]])) for name in sorted(sites))
+    yield from (Pageviews(pages=dict([pages[name]])) for name in sorted(pages))
+
+
 class Stream:
     """The records of one writer in one lane."""
 
@@ -97,39 +158,126 @@ class Stream:
         self.pending: deque[Record] = deque()
         self.kept: deque[Record] = deque()
         self._kept_window_s = kept_window_s
+        self._closed: deque[Record] = deque()
+        self._held = Pageviews()
         self._numbered = 0
-        self._sent = 0
+        self._journaled = 0
         self._dropped = 0
         self._lost: list[range] = []
+        self._is_restored = False
+
+    @classmethod
+    def restored(cls, kept_window_s: float, entries: Iterable[Entry]) -> Self:
+        """Take up the records of a writer that is gone: the sums of its journal, by number."""
+        stream = cls(kept_window_s)
+        stream._is_restored = True
+        for number, total in entries:
+            if not stream.pending:
+                # What the journal does not hold was applied, and left the kept window.
+                stream.watermark = stream._numbered = stream._dropped = number - 1
+            assert number == stream._numbered + 1, f"the journal lacks what is before {number}"
+            stream._number_cut(total)
+        stream._journaled = stream._numbered
+        return stream
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing waits to be sent."""
+        return self.has_caught_up and not self.has_unsent
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Tell whether all that was sent or held is confirmed."""
+        return not (self.pending or self._held.sites)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Tell whether there are hits that no chunk ever carried, and no journal."""
+        return bool(self._closed or self.open.waiters)
+
+    @property
+    def needs_journal(self) -> bool:
+        """Tell whether the journal holds what a store that forgets could need again."""
+        return bool(self._held.sites) or self._dropped < self._journaled
 
     def close_record(self) -> None:
-        """Number the open record, if it holds anything, and open the next."""
+        """Let the open record be, if it holds anything, and open the next."""
         if self.open.pageviews.sites:
-            self._numbered += 1
-            self.open.number = self._numbered
-            self.pending.append(self.open)
+            self._closed.append(self.open)
             self.open = Record()
 
-    def next_chunk(self) -> Chunk | None:
-        """Merge pending records, as many as one commit can carry; None if there are none."""
+    def number_next(self) -> list[Record]:
+        """Number what is held, and as many further records as one commit can carry; return those.
+
+        They do not change any more, except for what is taken back before they are sent or written.
+        """
+        self._number_held()
         self.close_record()
+        numbered = []
+        n_keys = sum(record.pageviews.n_keys for record in self.pending)
+        while self._closed:
+            n_keys += self._closed[0].pageviews.n_keys
+            if self.pending and n_keys > MAX_CHUNK_KEYS:
+                break
+            numbered.append(self._closed.popleft())
+            self._number(numbered[-1])
+        return numbered
+
+    def next_chunk(self) -> Chunk | None:
+        """Merge records that have a number, as many as one commit can carry; None without any."""
         if not self.pending:
             return None
         if len(self.pending) == 1:
-            last, pageviews = self.pending[0].number, self.pending[0].pageviews
-        else:
-            last, pageviews = self._merged()
-        self._sent = max(self._sent, last)
-        return Chunk(self.watermark, last, pageviews)
-
-    def _merged(self) -> tuple[int, Pageviews]:
+            return Chunk(self.watermark, self.pending[0].number, self.pending[0].pageviews)
         merged, last = Pageviews(), 0
         for record in self.pending:
             if last and merged.n_keys + record.pageviews.n_keys > MAX_CHUNK_KEYS:
                 break
             merged.merge(record.pageviews)
             last = record.number
-        return last, merged
+        return Chunk(self.watermark, last, merged)
+
+    def _number(self, record: Record) -> None:
+        self._numbered += 1
+        record.number = self._numbered
+        self.pending.append(record)
+
+    def _number_held(self) -> None:
+        if self._held.sites:
+            self._number_cut(self._held)
+            self._held = Pageviews()
+            self._journaled = self._numbered  # whoever reads the journal cuts the same
+
+    def _number_cut(self, total: Pageviews) -> None:
+        for part in cut(total):
+            self._number(Record(pageviews=part))
+
+    def take_unsent(self) -> Record:
+        """Take out what no chunk ever carried, as one record without a number."""
+        unsent, self.open = self.open, Record()
+        for record in self._closed:
+            unsent.pageviews.merge(record.pageviews)
+            unsent.waiters += record.waiters
+            unsent.has_ids |= record.has_ids
+        self._closed.clear()
+        return unsent
+
+    def to_journal(self, unsent: Pageviews) -> list[Entry]:
+        """List all that the journal lacks: records with a number, then what was taken out."""
+        numbered = (record for records in (self.kept, self.pending) for record in records)
+        entries = [
+            Entry(record.number, record.pageviews)
+            for record in numbered
+            if record.number > self._journaled
+        ]
+        if unsent.sites:
+            entries.append(Entry(self._numbered + 1, unsent))
+        return entries
+
+    def journaled(self, unsent: Pageviews) -> None:
+        """Note that the journal holds all that it lacked; what was taken out is held from now."""
+        self._held.merge(unsent)
+        self._journaled = self._numbered
 
     def confirm(
         self, watermark: int, asked_at_s: float, answered_at_s: float
@@ -139,7 +287,7 @@ class Stream:
         Both times are of one monotonic clock: when the question left and when its answer came.
         A lost record was dropped from the kept window before the store forgot it.
         """
-        if watermark > self._numbered:
+        if watermark > self._numbered and not self._is_restored:  # it lived on after its journal
             raise AssertionError(f"watermark {watermark} is beyond record {self._numbered}")
         confirmed = []
         while self.pending and self.pending[0].number <= watermark:
@@ -161,12 +309,3 @@ class Stream:
         below = [range(gap.start, min(gap.stop, lost.start)) for gap in self._lost]
         self._lost = [*filter(len, below), lost]
         return len(lost) - known
-
-    def discard_unsent(self) -> list[Any]:
-        """Forget what no chunk ever carried, and return who waited: nobody saw those numbers."""
-        waiters = self.open.waiters
-        self.open = Record()
-        while self.pending and self.pending[-1].number > self._sent:
-            waiters += self.pending.pop().waiters
-            self._numbered -= 1
-        return waiters

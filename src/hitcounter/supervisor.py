@@ -1,42 +1,58 @@
 """The parent: binds the socket once, keeps the store and the workers running, and ends them.
 
-A worker that dies is replaced. One that fails before it serves would fail again, so it stops the
-service with its reason; one that somebody ended then did not fail.
+A worker that dies is started again. One that fails before it serves would fail again, so it stops
+the service with its reason; one that somebody ended then did not fail.
+
+On SIGHUP every worker gets a successor with the settings of now, one after the other. It serves on
+the same socket before the old one stops to listen, so no client is refused; the old one then ends
+when its clients have left. Two living workers never have the same id (see `metrics`).
 """
 
 import asyncio
+import dataclasses
 import errno
 import logging
-import pickle
+import os
 import signal
 import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hitcounter.config import Config
+from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
 from hitcounter.embedded import EmbeddedStore, url
-from hitcounter.errors import StartError
-from hitcounter.job import READY, Job
+from hitcounter.errors import ConfigError, StartError
+from hitcounter.job import END_SOON, END_WHEN_LEFT, READY, Job, end_within, write_job
 
 log = logging.getLogger(__name__)
 
+# The processes that end here have deadlines of their own, which are a bit shorter.
 STOP_TIMEOUT_S = 10.0
+LEAVE_TIMEOUT_S = 30.0
+END_S = STOP_TIMEOUT_S + STORE_STOP_TIMEOUT_S + 3.0
+SUCCESSOR_TIMEOUT_S = 60.0
 LISTEN_TIMEOUT_S = 1.0
 RESTART_AFTER_S = 0.1
 _POLL_S = 0.005
 _ENDED_BY_SOMEBODY = (-signal.SIGTERM, -signal.SIGKILL)
+# What holds for all that runs here, and so until the next start.
+FIXED = ("host", "port", "workers", "data_dir", "redis_url", "store_binary")
+
+Reload = Callable[[], Config]
 
 
-async def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT; raise `StartError` if that cannot begin or go on."""
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+async def serve(config: Config, reload: Reload) -> None:
+    """Serve until SIGTERM or SIGINT; raise `StartError` if that cannot begin or go on.
+
+    On SIGHUP, `reload` reads the settings again; it raises `ConfigError` if they are wrong.
+    """
+    orders = _Orders()
     with (
         await _listener(config.host, config.port) as listener,
         TemporaryDirectory(prefix="hitcounter-", ignore_cleanup_errors=True) as metrics_dir,
@@ -46,7 +62,68 @@ async def serve(config: Config) -> None:
                 Job(i, config, store_url, listener.fileno(), Path(metrics_dir))
                 for i in range(config.workers)
             ]
-            await _supervise([_Worker(job) for job in jobs], stop, listener)
+            places = [_Place(job, job.worker_id + config.workers) for job in jobs]
+            following = _follow(orders, places, lambda: _settings(config, reload))
+            await _supervise(places, orders.stop, following, listener)
+
+
+class _Orders:
+    """What the operator asks for by signals: to stop, or to reload the settings."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.reload = asyncio.Event()
+        self._has_terminal = os.isatty(0)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _stop(self) -> None:
+        if not self.stop.is_set():
+            end_within(END_S)
+        self.stop.set()
+
+    def _hang_up(self) -> None:
+        # The same signal says that the terminal we were started in is gone.
+        if self._has_terminal and not os.isatty(0):
+            self._stop()
+        else:
+            self.reload.set()
+
+
+def _settings(config: Config, reload: Reload) -> Config:
+    """Read the settings again; what cannot change while we run stays."""
+    read = reload()
+    fixed = {name: getattr(config, name) for name in FIXED}
+    changed = [name for name, value in fixed.items() if getattr(read, name) != value]
+    if changed:
+        log.warning("only a restart changes these settings: %s", ", ".join(changed))
+    return dataclasses.replace(read, **fixed)
+
+
+async def _follow(orders: _Orders, places: Sequence["_Place"], reload: Reload) -> None:
+    """Replace all workers whenever told; any number of orders meanwhile counts as one."""
+    while True:
+        await orders.reload.wait()
+        orders.reload.clear()
+        try:
+            config = reload()
+        except ConfigError as error:
+            log.error("the settings stay as they were: %s", error)
+        else:
+            await _replace(places, config)
+
+
+async def _replace(places: Sequence["_Place"], config: Config) -> None:
+    log.info("replacing all workers, one after the other")
+    for n_replaced, place in enumerate(places):
+        try:
+            await place.replace(config)
+        except StartError as error:
+            log.error("replaced %d of %d workers: %s", n_replaced, len(places), error)
+            return
+    log.info("replaced all workers: the new settings hold")
 
 
 async def _listener(host: str, port: int) -> socket.socket:
@@ -102,78 +179,181 @@ async def _store(config: Config) -> AsyncIterator[str]:
 
 
 async def _supervise(
-    workers: list["_Worker"], stop: asyncio.Event, listener: socket.socket
+    places: Sequence["_Place"],
+    stop: asyncio.Event,
+    following: Coroutine[Any, Any, None],
+    listener: socket.socket,
 ) -> None:
     """Keep the workers running until told to stop, or until one cannot even start."""
-    running = [asyncio.create_task(worker.run()) for worker in workers]
-    stopping = asyncio.create_task(stop.wait())
-    announcing = asyncio.create_task(_announce(workers, _address(listener)))
+    running = [asyncio.create_task(place.run()) for place in places]
+    decisive = [*running, asyncio.create_task(stop.wait()), asyncio.create_task(following)]
+    announcing = asyncio.create_task(_announce(places, _address(listener)))
     try:
-        done, _ = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(decisive, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (*running, stopping, announcing):
+        for task in (*decisive, announcing):
             task.cancel()
+        # From here on nobody is started.
+        await asyncio.gather(*decisive, announcing, return_exceptions=True)
         # Workers stop to listen first of all: a new client is refused and can try elsewhere.
         listener.close()
-        await asyncio.gather(*(worker.stop() for worker in workers))
+        await asyncio.gather(*(place.stop() for place in places))
 
 
-async def _announce(workers: list["_Worker"], address: str) -> None:
-    for worker in workers:
-        await worker.is_serving.wait()
+async def _announce(places: Sequence["_Place"], address: str) -> None:
+    for place in places:
+        await place.is_serving.wait()
     print(f"hitcounter is serving on {address}", flush=True)  # noqa: T201 -- what people wait for
 
 
+class _Place:
+    """Where one worker serves after the other, and for a while an old and a new one."""
+
+    def __init__(self, job: Job, spare_id: int) -> None:
+        """Prepare to run; nothing is started yet. The worker and its successor swap ids."""
+        self.is_serving = asyncio.Event()
+        self._job = job
+        self._spare_id = spare_id
+        self._worker = _Worker(job)
+        self._other = _Worker(job)  # the next worker, or the last one
+        self._changing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Start a worker, and again whenever it ends; raise `StartError` if it cannot serve."""
+        while True:
+            async with self._changing:
+                worker = self._worker
+                if not worker.is_running:
+                    worker = self._worker = _Worker(self._job)
+                    if await worker.start():
+                        self.is_serving.set()
+            await worker.is_done.wait()
+            if worker is self._worker:
+                log.warning(
+                    "worker %d ended with %s; starting it again", self._job.worker_id, worker.code
+                )
+                await asyncio.sleep(RESTART_AFTER_S)
+
+    async def replace(self, config: Config) -> None:
+        """Let a new worker serve, and the old one end; raise `StartError` if the new one cannot."""
+        await self._other.ended()  # its id is the one to take
+        async with self._changing:
+            job = dataclasses.replace(self._job, config=config, worker_id=self._spare_id)
+            self._other = _Worker(dataclasses.replace(job, is_successor=True))
+            await self._other.succeed()
+            self._spare_id, self._job = self._job.worker_id, job
+            self._worker, self._other = self._other, self._worker
+        self._other.retire()
+
+    async def stop(self) -> None:
+        """End who is here; they answer what they received first."""
+        await asyncio.gather(self._worker.stop(), self._other.stop())
+
+
 class _Worker:
-    """One serving process after the other, all under one id."""
+    """One process, from its start to its end."""
 
     def __init__(self, job: Job) -> None:
         """Prepare to run; nothing is started yet."""
-        self.is_serving = asyncio.Event()
+        self.is_done = asyncio.Event()  # it has ended, or its successor serves
         self._job = job
         self._process: Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Start the worker, and again whenever it ends; raise `StartError` if it cannot serve."""
-        while True:
-            process = await self._start()
-            code = await process.wait()
-            log.warning("worker %d ended with %s; starting it again", self._job.worker_id, code)
-            await asyncio.sleep(RESTART_AFTER_S)
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started and still serves."""
+        return self._process is not None and not self.is_done.is_set()
 
-    async def _start(self) -> Process:
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hitcounter.worker",
-            stdin=PIPE,
-            stdout=PIPE,
-            pass_fds=[self._job.listener_fd],
-            start_new_session=True,  # ^C is for us; we tell the workers
-        )
+    @property
+    def code(self) -> int | None:
+        """Give the exit code, or the negative signal, that the process ended with."""
+        return None if self._process is None else self._process.returncode
+
+    async def start(self) -> bool:
+        """Start; tell whether it serves, or somebody ended it; raise `StartError` if it failed."""
+        process = self._process = await self._spawned()
+        self._watching = asyncio.create_task(self._watch(process))
         assert process.stdin is not None
         assert process.stdout is not None
         # The pipe stays open: its end tells the worker that we are gone.
-        process.stdin.write(pickle.dumps(self._job))
+        process.stdin.write(write_job(self._job))
         report = (await process.stdout.readline()).decode().strip()
         if report == READY:
-            self.is_serving.set()
-        elif report or await process.wait() not in _ENDED_BY_SOMEBODY:
+            return True
+        if report or await process.wait() not in _ENDED_BY_SOMEBODY:
             raise StartError(report or f"worker {self._job.worker_id} failed before it served")
-        return process
+        return False
+
+    async def _spawned(self) -> Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "hitcounter.worker",
+                stdin=PIPE,
+                stdout=PIPE,
+                pass_fds=[self._job.listener_fd],
+                start_new_session=True,  # ^C is for us; we tell the workers
+            )
+        except OSError as error:  # like a limit on processes
+            raise StartError(
+                f"cannot start worker {self._job.worker_id}: {error.strerror}"
+            ) from None
+
+    async def _watch(self, process: Process) -> None:
+        """Note the end, and take what the process measured out of the metrics."""
+        if await process.wait() == -signal.SIGALRM:
+            log.error("worker %d did not end in time; the kernel ended it", self._job.worker_id)
+        try:
+            from hitcounter.metrics import forget_gauges  # here, so that we start faster
+
+            forget_gauges(self._job.metrics_dir, self._job.worker_id)
+        finally:
+            self.is_done.set()
+
+    async def succeed(self) -> None:
+        """Start beside another; if it does not serve, end it and raise `StartError`."""
+        reason = f"worker {self._job.worker_id} was ended before it served"
+        try:
+            async with asyncio.timeout(SUCCESSOR_TIMEOUT_S):
+                if await self.start():
+                    return
+        except TimeoutError:
+            reason = f"worker {self._job.worker_id} does not serve in time"
+        except StartError as error:
+            reason = str(error)
+        await self._end(signal.SIGKILL, STOP_TIMEOUT_S)
+        raise StartError(reason)
+
+    def retire(self) -> None:
+        """Let it end when its clients have left."""
+        self.is_done.set()
+        self._leaving = asyncio.create_task(self._end(END_WHEN_LEFT, LEAVE_TIMEOUT_S))
 
     async def stop(self) -> None:
-        """End the worker; it answers what it received first."""
-        process = self._process
-        if process is None or process.returncode is not None:
+        """End it soon; it answers what it received first."""
+        await self._end(END_SOON, STOP_TIMEOUT_S)
+
+    async def ended(self) -> None:
+        """Wait until its process, if it has one, is gone."""
+        if self._watching is not None:
+            await asyncio.wait([self._watching])
+
+    async def _end(self, number: int, timeout_s: float) -> None:
+        if self._process is None or self._watching is None:
             return
-        process.terminate()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await process.wait()
-        except TimeoutError:
-            log.error("worker %d does not stop; killing it", self._job.worker_id)
-            process.kill()
-            await process.wait()
+        self._signal(self._process, number)
+        ended, _ = await asyncio.wait([self._watching], timeout=timeout_s)
+        if not ended:
+            log.error("worker %d does not end; killing it", self._job.worker_id)
+            self._signal(self._process, signal.SIGKILL)
+            await self.ended()
+
+    @staticmethod
+    def _signal(process: Process, number: int) -> None:
+        if process.returncode is None:
+            process.send_signal(number)

@@ -3,45 +3,61 @@
 It is told everything through standard input, which it then watches: its end means that the
 supervisor is gone, and that the worker goes too. It reports through standard output: one line,
 "ready" or why it cannot serve.
+
+Told to end, it stops to listen, and every answer is the last of its connection. Whatever hangs
+then, the kernel ends the process a while later.
 """
 
 import asyncio
 import gc
 import logging
-import pickle
 import shutil
-import signal
 import socket
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from hitcounter import logs
+from hitcounter.adoption import Adoption
 from hitcounter.errors import HitcounterError, StartError, StoreError
-from hitcounter.guard import level, promise
-from hitcounter.job import FAILED_TO_START, READY, Job
+from hitcounter.job import (
+    END_SOON,
+    END_WHEN_LEFT,
+    FAILED_TO_START,
+    READY,
+    Job,
+    end_within,
+    read_job,
+)
+from hitcounter.journal import Journals
 from hitcounter.metrics import Metrics
 from hitcounter.service import Service
 from hitcounter.store import Store
-from hitcounter.web.app import App, Server
+from hitcounter.watch import Watch
+from hitcounter.web.app import KEEPALIVE_S, App, Server
 from hitcounter.writer import Writer
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 DRAIN_S = 0.5
+# A connection that is idle for longer is closed anyway.
+LEAVE_S = KEEPALIVE_S + 1.0
 FLUSH_S = 1.0
 REQUESTS_END_S = 3.0
+# From the end of the drain to the end of the process; the rest is for a slow disk.
+END_S = REQUESTS_END_S + FLUSH_S + 3.0
 _POLL_S = 0.01
 
 
 def main() -> None:
     """Serve as the job on standard input says."""
-    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from our own supervisor
-    logs.set_up(f"worker {job.worker_id}")
     try:
+        job = read_job(sys.stdin.buffer)
+        logs.set_up(f"worker {job.worker_id}")
         _run(_serve(job))
     except HitcounterError as error:
         print(error, flush=True)  # noqa: T201
@@ -58,23 +74,22 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(job: Job) -> None:
-    stop = _stop_event(job)
+    ending = _Ending(job.metrics_dir)
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     store = Store(job.store_url, config.store_timeout_s)
-    await _check(store, metrics)
-    writer = Writer(
-        store,
-        metrics,
-        lane=0,
-        kept_window_s=config.kept_window_s,
-        patience_s=config.store_timeout_s,
-    )
-    app = App(Service(config, store, writer, metrics))
+    journals = Journals(config.data_dir / "journal", config.journal_max_mb << 20)
+    journals.prepare()
+    writer = Writer(store.line, journals, metrics, lane=0, kept_window_s=config.kept_window_s)
+    service = Service(config, store, writer, metrics)
+    watch = Watch(store, service, writer, metrics, config.watch_every_s)
+    await _check(watch, metrics, is_successor=job.is_successor)
+    app = App(service)
     server = Server(app)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
-    listener = web.SockSite(runner, socket.socket(fileno=job.listener_fd), backlog=BACKLOG)
+    socket_ = socket.socket(fileno=job.listener_fd)
+    listener = web.SockSite(runner, socket_, backlog=BACKLOG)
     try:
         await listener.start()
     except OSError as error:  # another service bound the port at the same moment
@@ -83,14 +98,15 @@ async def _serve(job: Job) -> None:
     _tame_collector()
     print(READY, flush=True)  # noqa: T201 -- the supervisor waits for it
 
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, writer.flushing], return_when=asyncio.FIRST_COMPLETED)
-    if writer.flushing.done():
-        log.critical("the writer failed; this worker ends", exc_info=writer.flushing.exception())
-    await listener.stop()
+    writer.flushing.add_done_callback(ending.writer_ended)
+    adoption = Adoption(store.line, journals, metrics, config.kept_window_s)
+    background = [asyncio.create_task(task) for task in (watch.run(), adoption.run())]
+    await ending.is_told.wait()
+    await _stop_listening(listener, socket_)
     app.is_draining = True
-    await _drained(server)
+    await _drained(server, ending.is_urgent)
     await runner.cleanup()
+    await _cancelled(background)
     await writer.close(FLUSH_S)
     await store.close()
 
@@ -104,37 +120,83 @@ def _tame_collector() -> None:
     gc.set_threshold(5_000, 20, 1_000)
 
 
-def _stop_event(job: Job) -> asyncio.Event:
-    """Make an event that SIGTERM sets, and the end of the supervisor."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+class _Ending:
+    """What this worker is told about its end: that it shall, and whether soon."""
 
-    def orphaned() -> None:
-        loop.remove_reader(sys.stdin.fileno())  # the end of a pipe can be read again and again
-        shutil.rmtree(job.metrics_dir, ignore_errors=True)  # nobody else is left to do it
-        stop.set()
+    def __init__(self, metrics_dir: Path) -> None:
+        self.is_told = asyncio.Event()
+        self.is_urgent = asyncio.Event()
+        self._metrics_dir = metrics_dir
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(END_SOON, self._soon)
+        loop.add_signal_handler(END_WHEN_LEFT, self._when_left)
+        loop.add_reader(sys.stdin.fileno(), self._orphaned)
 
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_reader(sys.stdin.fileno(), orphaned)
-    return stop
+    def _soon(self) -> None:
+        if not self.is_urgent.is_set():
+            end_within(DRAIN_S + END_S)
+        self.is_urgent.set()
+        self.is_told.set()
+
+    def _when_left(self) -> None:
+        if not self.is_told.is_set():
+            end_within(LEAVE_S + END_S)
+        self.is_told.set()
+
+    def _orphaned(self) -> None:
+        # The end of a pipe can be read again and again.
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        shutil.rmtree(self._metrics_dir, ignore_errors=True)  # nobody else is left to do it
+        self._soon()
+
+    def writer_ended(self, flushing: "asyncio.Task[None]") -> None:
+        """End a worker that cannot count any more."""
+        if not flushing.cancelled() and flushing.exception() is not None:
+            log.critical("the writer failed; this worker ends", exc_info=flushing.exception())
+            self._soon()
 
 
-async def _check(store: Store, metrics: Metrics) -> None:
-    """Refuse a store that cannot count exactly; one that is away may come back."""
+async def _cancelled(tasks: list["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _check(watch: Watch, metrics: Metrics, *, is_successor: bool) -> None:
+    """Refuse a store that cannot count exactly; one that is away may come back.
+
+    A successor is refused without a store: whoever serves now knows more.
+    """
     try:
-        facts = await store.check()
+        await watch.check()
     except StoreError as error:
+        if is_successor:
+            raise StartError(f"{error}; without it a new worker would refuse hits") from None
+        metrics.store_up.set(0)
         log.error("%s; hits are refused until it does", error)
-    else:
-        metrics.store_up.set(1)
-        log.info("store %s, promise level %s: %s", facts.name, level(facts), promise(facts))
 
 
-async def _drained(server: Server) -> None:
+async def _stop_listening(listener: web.SockSite, socket_: socket.socket) -> None:
+    """Leave new connections to the other workers."""
+    # What asyncio accepted, but has not made a transport for, would be lost with its server.
+    asyncio.get_running_loop().remove_reader(socket_)
+    await asyncio.sleep(0)
+    await listener.stop()
+
+
+async def _drained(server: Server, is_urgent: asyncio.Event) -> None:
     """Let open connections have their last answer, which closes them."""
-    deadline_s = asyncio.get_running_loop().time() + DRAIN_S
+    leaving = asyncio.create_task(_left(server))
+    urgent = asyncio.create_task(is_urgent.wait())
+    await asyncio.wait([leaving, urgent], timeout=LEAVE_S, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([leaving], timeout=DRAIN_S if is_urgent.is_set() else 0)
+    leaving.cancel()
+    urgent.cancel()
+
+
+async def _left(server: Server) -> None:
     await asyncio.sleep(_POLL_S)  # a connection that is accepted shows up a moment later
-    while server.connections and asyncio.get_running_loop().time() < deadline_s:
+    while server.connections:
         await asyncio.sleep(_POLL_S)
 
 

@@ -1,39 +1,55 @@
 """Group commit: many waiting hits, one chunk on its way to the store.
 
 While a chunk travels, hits gather in the open record; when the answer is there, they leave
-together. A hit is acknowledged when its record is at or below the store's watermark. Every error
-of the store means "outcome unknown", and the protocol of `stream` decides what to send again.
+together. A hit is acknowledged as counted when its record is at or below the store's watermark.
+Every error of the store means "outcome unknown", and the protocol of `stream` decides what to send
+again. On the first error all that only memory holds goes to the journal, and hits are acknowledged
+as stored once they are there too, until the store answers again.
+
+Invariants: only the flush changes what is numbered, and it does one thing at a time; nothing is
+acknowledged that is neither in the store nor in the journal; nothing is refused as not counted
+that a chunk has carried.
 """
 
 import asyncio
 import logging
 import secrets
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
-from hitcounter.errors import StoreError, Unavailable
+from hitcounter.errors import JournalBrokenError, JournalError, StoreError, Unavailable
+from hitcounter.journal import Journal, Journals
 from hitcounter.keys import PageKeys, SiteKeys
-from hitcounter.metrics import Metrics
-from hitcounter.store import Store
+from hitcounter.metrics import COUNTED, STORED, Metrics
+from hitcounter.recent import RecentIds, SameHit
+from hitcounter.session import Session, Values
+from hitcounter.store import Line
 from hitcounter.stream import MAX_RECORD_HITS, Record, Stream
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING_HITS = 20_000
+# What an outage may cost in memory; beyond it further pages count for their sites only.
+MAX_STORED_KEYS = 200_000
 PROBE_EVERY_S = 0.5
-RETRY_AFTER_S = 0.05
-RETRY_WHILE_AWAY_S = 0.25
+RETRY_EVERY_S = 0.1
+# A sync of the disk for every hit would fill it, and take long to replay.
+GATHER_S = 0.02
 
-Values = Mapping[str, int]
+OpenLine = Callable[[int, str], Line]
 
 
 class Waiter(NamedTuple):
-    """A hit that waits: its site's label in metrics, its page, and who wants the values."""
+    """A hit that waits: its site's label in metrics, what it counts for, who wants the values."""
 
     label: str
+    site: SiteKeys
     page: PageKeys | None
-    future: "asyncio.Future[Values]"
+    id: str | None
+    future: "asyncio.Future[Values | None]"
 
 
 class Writer:
@@ -41,42 +57,55 @@ class Writer:
 
     def __init__(
         self,
-        store: Store,
+        open_line: OpenLine,
+        journals: Journals,
         metrics: Metrics,
         *,
         lane: int,
         kept_window_s: float,
-        patience_s: float,
     ) -> None:
-        """Start a writer under a new id; hits wait `patience_s` for a store that is away."""
+        """Start a writer under a new id."""
         self.id = secrets.token_hex(8)
-        self._line = store.line(lane, self.id)
+        self.is_away = False  # until all that waits here is in the store again
+        self.has_returned = asyncio.Event()
+        self.is_store_durable = False  # whether what the store confirmed is on its disk
+        self.stored: Counter[str] = Counter()  # by counter: what the store does not hold yet
+        self.recent = RecentIds()
+        self._lane = lane
+        self._journals = journals
+        self._journal: Journal | None = None
         self._metrics = metrics
-        self._patience_s = patience_s
         self._stream = Stream(kept_window_s)
+        self._session = Session(self._stream, open_line(lane, self.id), metrics)
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._n_waiting = 0
-        self._failing_since_s: float | None = None
-        self._is_away = False
         self._ever_failed = False
         self._is_closing = False
         self.flushing = asyncio.create_task(self._flush())
         self.flushing.add_done_callback(self._ended)
         self._probing = asyncio.create_task(self._probe())
 
-    def count(self, label: str, site: SiteKeys, page: PageKeys | None) -> "asyncio.Future[Values]":
+    def count(
+        self, label: str, site: SiteKeys, page: PageKeys | None, id_: str | None = None
+    ) -> "asyncio.Future[Values | None]":
         """Take one hit; the future gives the new values by key once the store holds it.
 
-        A page that the store refused has the value -1. `label` names the site in metrics.
+        It gives None if the journal holds it, and raises `SameHit` if another hit with its id was
+        counted. A page that the store refused has the value -1. `label` names the site in metrics.
         """
-        if self._is_away:
-            raise _away()
         if self._n_waiting >= MAX_WAITING_HITS:
             raise Unavailable("overloaded", "too many hits are waiting; this one was not counted")
-        future: asyncio.Future[Values] = self._loop.create_future()
+        if self.flushing.done():
+            raise Unavailable("store_unavailable", "this worker ends; nothing was counted")
+        if page is not None and len(self.stored) >= MAX_STORED_KEYS and page.key not in self.stored:
+            page = None
+        future: asyncio.Future[Values | None] = self._loop.create_future()
         record = self._stream.open
-        record.waiters.append(Waiter(label, page, future))
+        if id_ is not None:
+            record.has_ids = True
+            self.recent.add(id_, future)
+        record.waiters.append(Waiter(label, site, page, id_, future))
         record.pageviews.add(site, page)
         if len(record.waiters) >= MAX_RECORD_HITS:
             self._stream.close_record()
@@ -85,24 +114,34 @@ class Writer:
         return future
 
     async def close(self, grace_s: float) -> None:
-        """Commit what waits, for at most `grace_s` seconds, then stop."""
+        """Bring all to the store within `grace_s` seconds, and what is left to the journal."""
         self._is_closing = True
         self._wake.set()
         done, _ = await asyncio.wait([self.flushing], timeout=grace_s)
-        for task in (self.flushing, self._probing):
-            task.cancel()
-        await asyncio.gather(self.flushing, self._probing, return_exceptions=True)
-        if done and not self._ever_failed:
-            await self._forget()
-        await self._line.close()
-
-    async def _forget(self) -> None:
-        # Only where every question was answered: a packet that got lost on the way may still
-        # arrive, and without the watermark it would count a second time.
+        if not done:
+            await self._session.line.close()  # which ends the wait for an answer
+        await asyncio.wait([self.flushing])
+        self._probing.cancel()
         try:
-            await self._line.forget()
-        except StoreError as error:
-            log.warning("the watermark of writer %s stays in the store: %s", self.id, error)
+            if not self.flushing.exception():
+                await self._leave()
+        except JournalBrokenError as error:
+            log.error("%s", error)
+        await self._session.line.close()
+        if self._journal is not None:
+            await self._journal.close()
+
+    async def _leave(self) -> None:
+        """Leave nothing behind that a successor does not need, and all that he may need."""
+        if self._stream.is_idle and self.is_store_durable:
+            await self._remove_journal()
+        else:
+            await self._hold()
+        # The watermark goes only where every question was answered: a packet that got lost on the
+        # way may still arrive, and without the watermark it would count a second time.
+        if self._journal is None and not self._ever_failed:
+            with suppress(StoreError):
+                await self._session.line.forget()
 
     async def _probe(self) -> None:
         """Ask an idle store now and then: whether it is there, and whether it forgot anything."""
@@ -111,99 +150,169 @@ class Writer:
             self._wake.set()
 
     async def _flush(self) -> None:
-        while not (self._is_closing and self._is_idle()):
+        while not (self._is_closing and (self._stream.is_idle or self.is_away)):
             await self._wake.wait()
             self._wake.clear()
-            if not await self._exchange():
-                await asyncio.sleep(RETRY_WHILE_AWAY_S if self._is_away else RETRY_AFTER_S)
-                self._wake.set()
-            elif not self._is_idle():
-                self._wake.set()
+            try:
+                await self._commit()
+            except StoreError as error:
+                self._left(error)
+                await self._bridge()
 
-    def _ended(self, flushing: "asyncio.Task[None]") -> None:
-        """Leave nobody waiting for a flush that will not come."""
-        self._is_away = True
-        if not flushing.cancelled() and flushing.exception() is not None:
-            self._refuse_all()
-
-    def _is_idle(self) -> bool:
-        return not self._stream.pending and not self._stream.open.waiters
-
-    async def _exchange(self) -> bool:
-        """Send the next chunk, or ask for the watermark; tell whether the store answered."""
+    async def _commit(self) -> None:
+        """Send the next chunk, or ask for the watermark."""
+        for record in self._stream.number_next():
+            if record.has_ids:
+                await self._claim_ids(record)
         chunk = self._stream.next_chunk()
-        asked_at_s = self._loop.time()
-        values: Values = {}
+        if chunk is not None:
+            self._metrics.in_flight.set(self._n_waiting)
+        confirmed, values = await self._session.exchange(chunk)
+        self._acknowledge(confirmed, values)
+        if self.is_away and self._stream.has_caught_up:
+            self._returned()
+        if not self._stream.is_idle:
+            self._wake.set()
+        if not self._stream.needs_journal:
+            await self._remove_journal()
+
+    async def _claim_ids(self, record: Record) -> None:
+        """Take out the hits that other workers were given before, under the same ids."""
+        waiters = [waiter for waiter in record.waiters if waiter.id is not None]
+        ids = [waiter.id for waiter in waiters if waiter.id is not None]
+        claims = await self._session.line.claim(record.number, ids, time.time())
+        for waiter, is_ours in zip(waiters, claims, strict=True):
+            if not is_ours:
+                record.waiters.remove(waiter)
+                record.pageviews.remove(waiter.site, waiter.page)
+                self._n_waiting -= 1
+                waiter.future.set_exception(_unsettled() if is_ours is None else SameHit())
+
+    async def _bridge(self) -> None:
+        """Bring hits to the journal until the store answers."""
+        asking = asyncio.create_task(self._ask_again())
+        asking.add_done_callback(lambda _: self._wake.set())
         try:
-            if chunk is None:
-                watermark = await self._line.watermark()
-            else:
-                self._metrics.in_flight.set(self._n_waiting)
-                watermark, values = await self._line.commit(chunk)
-        except StoreError as error:
-            self._missed(error, asked_at_s)
-            return False
-        self._answered()
-        confirmed, lost = self._stream.confirm(watermark, asked_at_s, self._loop.time())
-        if lost:
-            self._metrics.lost_records.inc(lost)
-            log.error("the store forgot %d records beyond the kept window: hits are lost", lost)
-        if confirmed:
-            self._acknowledge(confirmed, values)
-            self._metrics.commit_s.observe(self._loop.time() - asked_at_s)
-        return True
+            while not asking.done():
+                self._wake.clear()
+                await self._hold()
+                if self._is_closing and not self._stream.has_unsent:
+                    break
+                await asyncio.sleep(GATHER_S)
+                await self._wake.wait()
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+            self._wake.set()
+        if not asking.cancelled():
+            asking.result()
+
+    async def _ask_again(self) -> None:
+        """Wait until the store answers; it may have applied what it did not answer."""
+        while True:
+            await asyncio.sleep(RETRY_EVERY_S)
+            with suppress(StoreError):
+                confirmed, values = await self._session.exchange(self._stream.next_chunk())
+                self._acknowledge(confirmed, values)
+                return
+
+    async def _hold(self) -> None:
+        """Bring all that only memory holds to the journal, and answer who waits."""
+        unsent = self._stream.take_unsent()
+        if not self._stream.needs_journal:
+            await self._remove_journal()  # what comes next does not join what is in there
+        entries = self._stream.to_journal(unsent.pageviews)
+        if not entries:
+            return
+        try:
+            if self._journal is None:
+                self._journal = await self._journals.create(self._lane, self.id)
+            self._metrics.journal_bytes.set(await self._journal.append(entries))
+        except JournalError as error:
+            self._refuse(unsent, Unavailable(error.code, f"{error}; the hit was not counted"))
+            self._refuse_pending()
+        except JournalBrokenError:
+            self._refuse(unsent, _unknown())
+            raise
+        else:
+            self._stream.journaled(unsent.pageviews)
+            for record in (*self._stream.pending, unsent):
+                self._store(record)
+
+    async def _remove_journal(self) -> None:
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            await journal.remove()
+            self._metrics.journal_bytes.set(0)
+
+    def _left(self, error: StoreError) -> None:
+        self._ever_failed = True
+        if not self.is_away:
+            self.is_away = True
+            self._metrics.store_up.set(0)
+            log.error("the store is away, hits go to the journal: %s", error)
+
+    def _returned(self) -> None:
+        log.warning("the store answers again, and holds what the journal held")
+        self.is_away = False
+        self.stored.clear()
+        self._metrics.store_up.set(1)
+        self._metrics.hits_stored.set(0)
+        self.has_returned.set()
 
     def _acknowledge(self, records: Iterable[Record], values: Values) -> None:
         n_hits: Counter[str] = Counter()
         for record in records:
             n_hits.update([waiter.label for waiter in record.waiters])
-            for label, page, future in record.waiters:
+            for label, _, page, _, future in record.waiters:
                 if page is not None and values[page.key] == -1:
                     self._metrics.page_refused(label)
                 if not future.done():
                     future.set_result(values)
             record.waiters = []
+        if n_hits:
+            self._answered(n_hits, COUNTED)
+            self._metrics.chunk_hits.observe(n_hits.total())
+
+    def _store(self, record: Record) -> None:
+        """Acknowledge hits that the journal holds."""
+        if record.waiters:
+            self.stored.update(record.pageviews.by_key())
+            self._metrics.hits_stored.inc(len(record.waiters))
+            self._answered(Counter(waiter.label for waiter in record.waiters), STORED)
+        for waiter in record.waiters:
+            if not waiter.future.done():
+                waiter.future.set_result(None)
+        record.waiters = []
+
+    def _answered(self, n_hits: Counter[str], result: str) -> None:
         self._n_waiting -= n_hits.total()
-        self._metrics.counted(n_hits)
-        self._metrics.chunk_hits.observe(n_hits.total())
+        self._metrics.acknowledged(n_hits, result)
         self._metrics.in_flight.set(0)
         self._metrics.pending.set(self._n_waiting)
 
-    def _answered(self) -> None:
-        if self._failing_since_s is not None:
-            log.warning("the store answers again")
-            self._failing_since_s = None
-        self._is_away = False
-        self._metrics.store_up.set(1)
+    def _ended(self, flushing: "asyncio.Task[None]") -> None:
+        """Leave nobody waiting for a flush that will not come."""
+        if flushing.cancelled() or flushing.exception() is not None:
+            self._refuse(self._stream.take_unsent(), _unknown())
+            self._refuse_pending()
 
-    def _missed(self, error: StoreError, asked_at_s: float) -> None:
-        self._ever_failed = True
-        self._metrics.store_up.set(0)
-        if self._failing_since_s is None:
-            self._failing_since_s = asked_at_s
-            log.warning("%s", error)
-        if self._loop.time() - self._failing_since_s >= self._patience_s and not self._is_away:
-            self._is_away = True
-            log.error("the store is away; hits are refused until it answers: %s", error)
-            self._refuse_all()
-
-    def _refuse_all(self) -> None:
-        self._refuse(self._stream.discard_unsent(), _away)
+    def _refuse_pending(self) -> None:
         for record in self._stream.pending:
-            self._refuse(record.waiters, _unknown)
-            record.waiters = []
-        self._metrics.in_flight.set(0)
-        self._metrics.pending.set(0)
+            self._refuse(record, _unknown())
 
-    def _refuse(self, waiters: Iterable[Waiter], refusal: Callable[[], Unavailable]) -> None:
-        for waiter in waiters:
-            self._n_waiting -= 1
+    def _refuse(self, record: Record, refusal: Unavailable) -> None:
+        self._n_waiting -= len(record.waiters)
+        for waiter in record.waiters:
             if not waiter.future.done():
-                waiter.future.set_exception(refusal())
+                waiter.future.set_exception(refusal)
+        record.waiters = []
+        self._metrics.in_flight.set(0)
+        self._metrics.pending.set(self._n_waiting)
 
 
-def _away() -> Unavailable:
-    return Unavailable("store_unavailable", "the store does not answer; the hit was not counted")
+def _unsettled() -> Unavailable:
+    return Unavailable("unsettled", "another worker has this hit; ask again, with the same id")
 
 
 def _unknown() -> Unavailable:

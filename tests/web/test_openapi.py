@@ -8,10 +8,12 @@ import ast
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,8 +23,8 @@ from openapi_spec_validator import validate
 
 import hitcounter
 from hitcounter import errors
-from hitcounter.keys import bucket_key, lane_of
-from hitcounter.store import LANES
+from hitcounter.keys import bucket_key, ids_key, lane_of
+from hitcounter.store import LANES, STRETCH_S
 from hitcounter.web.app import ROUTES, SITE_ROUTES
 from hitcounter.writer import MAX_WAITING_HITS
 from tests.conftest import RunningService, StartService
@@ -102,7 +104,10 @@ def documented_outcomes() -> Iterator[Outcome]:
 
 
 EVIL = {"Origin": "https://evil.example"}
-OPEN, DECLARED, AWAY, FRESH, FULL, SPOILT = "open", "declared", "away", "fresh", "full", "spoilt"
+OPEN, DECLARED, AWAY, FULL, SPOILT = "open", "declared", "away", "full", "spoilt"
+# The store is away, and the journal has no room, cannot be made, or is found wanting just now.
+NO_ROOM, NO_JOURNAL, SURPRISED = "no room", "no journal", "surprised"
+CLAIMED = "claimed"  # a worker died over a hit
 
 
 def _hits() -> Iterator[tuple[Outcome, Trigger]]:
@@ -132,7 +137,10 @@ def _hits() -> Iterator[tuple[Outcome, Trigger]]:
     yield on(413, "too_large", OPEN, b" " * 3000)
     yield on(415, "bad_content_type", OPEN, b"{}", headers={"Content-Type": "text/html"})
     yield on(503, "store_unavailable", AWAY)
-    yield on(503, "outcome_unknown", FRESH)
+    yield on(503, "journal_full", NO_ROOM)
+    yield on(503, "journal_failed", NO_JOURNAL)
+    yield on(503, "outcome_unknown", SURPRISED)
+    yield on(503, "unsettled", CLAIMED, b'{"id": "0123456789abcdef"}')
     yield on(503, "overloaded", FULL)
 
 
@@ -167,7 +175,9 @@ def _pixel(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     if method == "GET":
         yield on(404, "too_many_sites", OPEN, "other.example.vn/pixel.gif")
         yield on(503, "store_unavailable", AWAY)
-        yield on(503, "outcome_unknown", FRESH)
+        yield on(503, "journal_full", NO_ROOM)
+        yield on(503, "journal_failed", NO_JOURNAL)
+        yield on(503, "outcome_unknown", SURPRISED)
         yield on(503, "overloaded", FULL)
 
 
@@ -205,14 +215,60 @@ def _declared(start: StartService, _: ExitStack) -> RunningService:
     return start('[sites."news.example.vn"]\norigins = ["https://news.example.vn"]\n')
 
 
-def _fresh(start: StartService, _: ExitStack) -> RunningService:
-    """Start a service whose store is away, which it does not know before its first hit."""
+def _away(start: StartService, _: ExitStack) -> RunningService:
+    """Start a service that never saw its store, and knows no numbers."""
     return start("[sites.demo]\n", redis_url="unix:///nonexistent/store.sock", store_timeout_s=0.3)
 
 
-def _away(start: StartService, at_end: ExitStack) -> RunningService:
-    service = _fresh(start, at_end)
-    assert ask(service.port, "POST", "/v1/sites/demo/hits").status == 503
+def _no_room(start: StartService, at_end: ExitStack) -> RunningService:
+    """Fill the journal of a service whose store hangs."""
+    service = start("[sites.demo]\n", store_timeout_s=0.3, journal_max_mb=1)
+    at_end.enter_context(frozen_store(service))
+    draw = Random(1)
+    with ExitStack() as connections:
+        many = [connections.enter_context(Connection(service.port)) for _ in range(50)]
+        for clients, length in ((many, 160), (many[:1], 160), (many[:1], 1)):
+            while _all_stored(clients, draw, length):
+                pass
+    return service
+
+
+def _all_stored(clients: list[Connection], draw: Random, length: int) -> bool:
+    """Send hits for long pages, one per client; tell whether the journal had room for them."""
+    for client in clients:
+        path = "/" + "".join(chr(draw.randrange(0x4E00, 0x9000)) for _ in range(length))
+        client.send(request("POST", "/v1/sites/demo/hits", json.dumps({"path": path}).encode()))
+    answers = [client.receive("POST") for client in clients]
+    return all(answer is not None and answer.status == 200 for answer in answers)
+
+
+def _surprised(start: StartService, _: ExitStack) -> RunningService:
+    """Let the store of a service take no commits, and put a file where its journals would lie.
+
+    The store answers other questions, so the service does not expect that.
+    """
+    service = start("[sites.demo]\n", store_timeout_s=0.3)
+    journals = service.data_dir / "journal"
+    journals.rmdir()
+    journals.touch()
+    with store_of(service) as redis:
+        redis.client_pause(60_000, all=False)
+    return service
+
+
+def _no_journal(start: StartService, at_end: ExitStack) -> RunningService:
+    service = _surprised(start, at_end)
+    assert ask(service.port, "POST", "/v1/sites/demo/hits").code == "outcome_unknown"
+    return service
+
+
+def _claimed(start: StartService, _: ExitStack) -> RunningService:
+    """Leave in the store what a worker leaves there that dies before it counts a hit."""
+    service = start()
+    with store_of(service) as redis:
+        for stretch in (0, 1):
+            name = ids_key(lane_of("demo", LANES), int(time.time() // STRETCH_S) + stretch)
+            redis.hset(name, "0123456789abcdef", "dead:1")
     return service
 
 
@@ -244,7 +300,10 @@ STATES = {
     OPEN: _open,
     DECLARED: _declared,
     AWAY: _away,
-    FRESH: _fresh,
+    NO_ROOM: _no_room,
+    NO_JOURNAL: _no_journal,
+    SURPRISED: _surprised,
+    CLAIMED: _claimed,
     FULL: _full,
     SPOILT: _spoilt,
 }
@@ -253,12 +312,12 @@ Prepare = Callable[[str], RunningService]
 
 @pytest.fixture(scope="module")
 def prepare(start_shared: StartService) -> Iterator[Prepare]:
-    """Give a service in a state: the same to all, except for a fresh one."""
+    """Give a service in a state: the same to all, except for one that can be surprised once."""
     ready: dict[str, RunningService] = {}
     with ExitStack() as at_end:
 
         def give(state: str) -> RunningService:
-            if state not in ready or state == FRESH:
+            if state not in ready or state == SURPRISED:
                 ready[state] = STATES[state](start_shared, at_end)
             return ready[state]
 
@@ -347,7 +406,7 @@ def codes_in_source() -> Iterator[str]:
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func)
-            if name in {*refusals, "super().__init__"}:
+            if name in {*refusals, "JournalError", "super().__init__"}:
                 yield from texts(node.args[:1])
             elif name == "error_answer":
                 yield from texts(node.args[1:2])

@@ -41,6 +41,10 @@ local function add(i, increment)
   end
   values[i] = value
   if increment ~= 0 then
+    -- MGET gives nothing for a hash or a list, and MSET would destroy it.
+    if not stored[i] and redis.call('EXISTS', KEYS[i]) == 1 then
+      error({err = 'ERR ' .. KEYS[i] .. ' does not hold an integer'})
+    end
     writes[#writes + 1] = KEYS[i]
     writes[#writes + 1] = string.format('%.0f', value)
   end

@@ -63,6 +63,7 @@ class Answer(msgspec.Struct, gc=False):
     total: int
     page: Page | msgspec.UnsetType
     state: str
+    age_s: int | msgspec.UnsetType
     widget: Widget
 
 
@@ -128,16 +129,16 @@ def _http_date(now_s: int) -> bytes:
     return formatdate(now_s, usegmt=True).encode()
 
 
-def numbers_answer(numbers: Numbers, state: str, lang: str | None) -> NumbersResponse:
+def numbers_answer(numbers: Numbers, lang: str | None) -> NumbersResponse:
     """Answer the numbers of a site, with the block in `lang` or else in the site's language."""
-    site, date, values, path, page_total = numbers
+    site, names, values, state, path, page_total, _, age_s = numbers
     lang = lang or site.lang
     words = LANGUAGES[lang]
     today, yesterday, month, year, total = values
     answer = Answer(
         site.name,
         site.timezone.key,
-        date,
+        names.date,
         today,
         yesterday,
         month,
@@ -145,6 +146,7 @@ def numbers_answer(numbers: Numbers, state: str, lang: str | None) -> NumbersRes
         total,
         msgspec.UNSET if path is None else Page(path, page_total),
         state,
+        msgspec.UNSET if age_s is None else age_s,
         Widget(lang, words.title, _lines(words, values, line_texts(values, lang))),
     )
     return NumbersResponse(_encode(answer))

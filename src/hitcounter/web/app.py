@@ -25,12 +25,24 @@ KEEPALIVE_S = 20.0
 LINGERING_S = 1.0
 
 
+def _always(_target: Target) -> bool:
+    return True
+
+
+def _never(_target: Target) -> bool:
+    return False
+
+
+def _if_asked(target: Target) -> bool:
+    return "count=1" in target.query.split("&")
+
+
 class Route(NamedTuple):
-    """Who answers, to which method, and whether that counts a hit."""
+    """Who answers, to which method, and whether a target asks there to count a hit."""
 
     method: str
     handler: Callable[[Service, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
-    is_counting: bool = False
+    is_counting: Callable[[Target], bool] = _never
 
     @property
     def allowed(self) -> str:
@@ -40,13 +52,16 @@ class Route(NamedTuple):
 
 # Below /v1/sites/{site}/
 SITE_ROUTES: Mapping[str, Route] = {
-    "hits": Route("POST", hits.hits, is_counting=True),
+    "hits": Route("POST", hits.hits, _always),
     "counts": Route("GET", hits.counts),
-    "pixel.gif": Route("GET", hits.pixel, is_counting=True),
+    "pixel.gif": Route("GET", hits.pixel, _always),
+    "badge.svg": Route("GET", hits.badge, _if_asked),
 }
 ROUTES: Mapping[str, Route] = {
     "/": Route("GET", operations.index),
+    "/index.js": Route("GET", operations.index_script),
     "/widget.js": Route("GET", operations.widget),
+    operations.PINNED_WIDGET: Route("GET", operations.pinned_widget),
     "/openapi.yaml": Route("GET", operations.openapi),
     "/metrics": Route("GET", operations.metrics),
     "/healthz": Route("GET", operations.healthz),
@@ -84,7 +99,7 @@ class App:
             else:
                 response = await self._other_answer(route, request, target)
         except Refusal as refusal:
-            if route is not None and route.is_counting:
+            if route is not None and route.is_counting(target):
                 self._service.metrics.not_counted(target.site, refusal.code)
             response = refusal_answer(refusal)
         if self.is_draining:

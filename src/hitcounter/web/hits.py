@@ -9,6 +9,7 @@ from aiohttp import web
 
 from hitcounter.service import CountedSite, Service
 from hitcounter.site import site_name
+from hitcounter.web import badge as picture
 from hitcounter.web import requests
 from hitcounter.web.answers import COMMON_HEADERS, NumbersResponse, numbers_answer
 from hitcounter.web.requests import Target
@@ -20,19 +21,20 @@ PIXEL_HEADERS = COMMON_HEADERS | {"Content-Type": "image/gif", "Cache-Control": 
 async def hits(service: Service, request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Count one hit; answer the numbers with it."""
     lang = requests.language(requests.fields(target, "lang")) if target.query else None
-    path = await requests.hit_path(request)
+    body = await requests.hit_body(request)
+    path = requests.page_field(body.path)
     is_prefetch = requests.is_prefetch(request.headers)
     counted = await _site(service, request, target, counts=not is_prefetch)
     path = requests.page(path, request.headers, counted.site)
     if is_prefetch:
         service.metrics.not_counted(target.site, "prefetch")
-        return numbers_answer(await service.read(counted, path), "fresh", lang)
-    return numbers_answer(await service.count(counted, path), "counted", lang)
+        return numbers_answer(await service.read(counted, path), lang)
+    return numbers_answer(await service.count(counted, path, body.id), lang)
 
 
 async def pixel(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
-    path = requests.page_field(requests.fields(target, "path"))
+    path = requests.page_field(requests.fields(target, "path").get("path"))
     is_prefetch = requests.is_prefetch(request.headers)
     counts = request.method == "GET" and not is_prefetch  # HEAD asks only what GET would answer
     counted = await _site(service, request, target, counts=counts)
@@ -43,13 +45,31 @@ async def pixel(service: Service, request: web.BaseRequest, target: Target) -> w
     return web.Response(body=PIXEL, headers=PIXEL_HEADERS)
 
 
+async def badge(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
+    """Answer the block as a picture; count a hit only where the query says so."""
+    fields = requests.fields(target, *picture.LOOK_FIELDS, "count", "path")
+    look = picture.look(fields)
+    path = requests.page_field(fields.get("path"))
+    if not picture.wants_count(fields):
+        numbers = await service.read(service.site(site_name(target.site)), path)
+    else:
+        is_prefetch = requests.is_prefetch(request.headers)
+        counts = request.method == "GET" and not is_prefetch
+        counted = await _site(service, request, target, counts=counts)
+        if is_prefetch:
+            service.metrics.not_counted(target.site, "prefetch")
+        path = requests.page(path, request.headers, counted.site)
+        numbers = await (service.count if counts else service.read)(counted, path)
+    return web.Response(body=picture.draw(numbers, look).encode(), headers=picture.BADGE_HEADERS)
+
+
 async def counts(service: Service, _request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Answer the numbers; count nothing."""
     fields = requests.fields(target, "path", "lang")
     lang = requests.language(fields)
-    path = requests.page_field(fields)
+    path = requests.page_field(fields.get("path"))
     numbers = await service.read(service.site(site_name(target.site)), path)
-    return numbers_answer(numbers, "fresh", lang)
+    return numbers_answer(numbers, lang)
 
 
 async def _site(

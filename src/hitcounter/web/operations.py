@@ -1,6 +1,8 @@
 """The pages for people who run or embed the service."""
 
 import re
+from base64 import b64encode
+from hashlib import sha256, sha384
 from importlib import resources
 from ipaddress import ip_address
 
@@ -8,16 +10,15 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from hitcounter.config import Network
-from hitcounter.guard import level, promise
+from hitcounter.guard import level, promise, warnings
 from hitcounter.service import Service
+from hitcounter.site import site_name
+from hitcounter.web import front_page, requests
 from hitcounter.web.answers import COMMON_HEADERS, json_answer
+from hitcounter.web.front_page import Choice, Script
 from hitcounter.web.requests import Target
 
-# The page runs only our own script, and shows nothing from elsewhere.
-INDEX_CSP = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline';"
-    " img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
+_JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:]{2,45}\](:\d{1,5})?")
 
 
@@ -29,16 +30,28 @@ def _headers(content_type: str, cache: str = "no-store") -> dict[str, str]:
     return COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": cache}
 
 
-_INDEX = _static("index.html")
+_JAVASCRIPT = "text/javascript; charset=utf-8"
+_INDEX_SCRIPT = _static("index.js").encode()
 _WIDGET = _static("widget.js").encode()
 _OPENAPI = _static("openapi.yaml").encode()
+# Content management systems add one of these to a script's address; the answer is the same.
+_VERSION_FIELDS = ("v", "ver")
+# One address for each content: it can be kept for ever, and checked.
+PINNED_WIDGET = f"/widget-{sha256(_WIDGET).hexdigest()[:12]}.js"
+_PINNED = Script(PINNED_WIDGET, f"sha384-{b64encode(sha384(_WIDGET).digest()).decode()}")
 
 
-async def index(service: Service, request: web.BaseRequest, _target: Target) -> web.Response:
-    """Show the live block and the tag to copy."""
+async def index(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
+    """Show the live block, and what to copy for the options of the query."""
+    fields = requests.fields(target, *front_page.FIELDS)
+    look = front_page.chosen_look(fields)
+    name = site_name(fields.get("site", front_page.first_site(service.config)))
+    site = service.site(name).site
     origin = _origin(request, service.config.trusted_proxies)
-    headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": INDEX_CSP}
-    return web.Response(body=_INDEX.replace("{{origin}}", origin).encode(), headers=headers)
+    # A look at this page is no visit of anybody's site.
+    choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
+    headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
+    return web.Response(body=front_page.page(choice, origin, _PINNED).encode(), headers=headers)
 
 
 def _origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
@@ -49,10 +62,26 @@ def _origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
     return f"{forwarded if is_forwarded else 'http'}://{host if _HOST.fullmatch(host) else '?'}"
 
 
-async def widget(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
-    """Serve the script to embed."""
-    headers = _headers("text/javascript; charset=utf-8", cache="public, max-age=3600")
-    return web.Response(body=_WIDGET, headers=headers)
+async def index_script(
+    _service: Service, _request: web.BaseRequest, _target: Target
+) -> web.Response:
+    """Serve the script of the front page."""
+    return web.Response(body=_INDEX_SCRIPT, headers=_headers(_JAVASCRIPT))
+
+
+async def widget(_service: Service, _request: web.BaseRequest, target: Target) -> web.Response:
+    """Serve the script to embed, as it is in this version."""
+    requests.fields(target, *_VERSION_FIELDS)
+    return web.Response(body=_WIDGET, headers=_headers(_JAVASCRIPT, "public, max-age=3600"))
+
+
+async def pinned_widget(
+    _service: Service, _request: web.BaseRequest, target: Target
+) -> web.Response:
+    """Serve the same script under the address that never has another content."""
+    requests.fields(target, *_VERSION_FIELDS)
+    cache = "public, max-age=31536000, immutable"
+    return web.Response(body=_WIDGET, headers=_headers(_JAVASCRIPT, cache))
 
 
 async def openapi(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
@@ -77,8 +106,18 @@ async def healthz(_service: Service, _request: web.BaseRequest, _target: Target)
 async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Tell whether hits can be counted, and which promise the store keeps."""
     facts = await service.store_facts()
+    if facts is None:
+        return json_answer(
+            {"status": "journaling", "level": "A", "promise": _JOURNALING, "warnings": []}
+        )
     return json_answer(
-        {"status": "ready", "store": facts.name, "level": level(facts), "promise": promise(facts)}
+        {
+            "status": "ready",
+            "store": facts.name,
+            "level": level(facts),
+            "promise": promise(facts),
+            "warnings": warnings(facts),
+        }
     )
 
 

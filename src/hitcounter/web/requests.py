@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -30,35 +30,36 @@ class Target(NamedTuple):
     query: str
 
 
-class HitBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON that a hit may bring."""
+ID_PATTERN = "^[A-Za-z0-9_-]{8,64}$"
+
+
+class HitBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The JSON that a hit may bring: its page, and an id that a retry repeats."""
 
     path: str | None = None
+    id: Annotated[str, msgspec.Meta(pattern=ID_PATTERN)] | None = None
 
 
+_NOTHING = HitBody()
 _decode = msgspec.json.Decoder(HitBody).decode
 
 
-async def hit_path(request: web.BaseRequest) -> str | None:
-    """Read the page that a hit names in its body.
-
-    The body is empty or JSON, also as text/plain, which needs no preflight.
-    """
+async def hit_body(request: web.BaseRequest) -> HitBody:
+    """Read the body of a hit: empty or JSON, also as text/plain, which needs no preflight."""
     content = request.content
     # It nearly always came with the headers: then no timer is needed.
     raw = content.read_nowait(-1) if content.is_eof() else await _slow_body(request)
     if len(raw) > MAX_BODY_BYTES:
         raise _too_large()
     if not raw:
-        return None
+        return _NOTHING
     headers = request.headers
     if not _is_json(headers.get(hdrs.CONTENT_TYPE, "")) or hdrs.CONTENT_ENCODING in headers:
         raise BadRequest("bad_content_type", "the body is plain JSON, or nothing", status=415)
     try:
-        path = _decode(raw).path
+        return _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("bad_json", f"the body is not as documented: {error}") from None
-    return None if path is None else page_path(path)
 
 
 @lru_cache(maxsize=64)
@@ -109,9 +110,8 @@ def language(fields: Mapping[str, str]) -> str | None:
     return lang
 
 
-def page_field(fields: Mapping[str, str]) -> str | None:
-    """Give the page that a query names."""
-    path = fields.get("path")
+def page_field(path: str | None) -> str | None:
+    """Give the page that a query or a body names."""
     return None if path is None else page_path(path)
 
 

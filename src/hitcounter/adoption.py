@@ -1,0 +1,71 @@
+"""Brings the journals of writers that are gone to the store, under their own ids.
+
+The watermark tells which of the records are there already. A file is removed once all of them are
+confirmed and the kept window is over; until then a crash only means that somebody begins again.
+The watermark stays: a packet of the dead may still be on its way.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from hitcounter.errors import StoreError
+from hitcounter.journal import Journal, Journals
+from hitcounter.metrics import Metrics
+from hitcounter.session import Session
+from hitcounter.stream import Stream
+from hitcounter.writer import PROBE_EVERY_S, RETRY_EVERY_S, OpenLine
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+
+
+class Adoption:
+    """Looks for journals without an owner, as long as this worker runs."""
+
+    def __init__(
+        self, open_line: OpenLine, journals: Journals, metrics: Metrics, kept_window_s: float
+    ) -> None:
+        """Replay through lines that `open_line` opens for a lane and a writer's id."""
+        self._open_line = open_line
+        self._journals = journals
+        self._metrics = metrics
+        self._kept_window_s = kept_window_s
+
+    async def run(self) -> None:
+        """Adopt whatever is found; when cancelled, leave what is not done to others."""
+        async with asyncio.TaskGroup() as replaying:
+            while True:
+                for journal in await self._journals.orphans():
+                    replaying.create_task(self._adopt(journal))
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _adopt(self, journal: Journal) -> None:
+        log.warning("replaying the journal %s, whose writer is gone", journal.name)
+        try:
+            await self._replay(journal)
+        except Exception:
+            log.exception("cannot replay the journal %s; it stays for another worker", journal.name)
+            await journal.close()
+        except asyncio.CancelledError:
+            await journal.close()
+            raise
+        else:
+            await journal.remove()
+            self._metrics.replayed_journals.inc()
+            log.warning("the store holds all of the journal %s", journal.name)
+
+    async def _replay(self, journal: Journal) -> None:
+        stream = Stream.restored(self._kept_window_s, await journal.sums())
+        line = self._open_line(journal.lane, journal.writer)
+        session = Session(stream, line, self._metrics)
+        try:
+            while stream.pending or stream.kept:
+                with suppress(StoreError):
+                    await session.exchange(stream.next_chunk())
+                    if stream.pending:
+                        continue
+                await asyncio.sleep(PROBE_EVERY_S if not stream.pending else RETRY_EVERY_S)
+        finally:
+            await line.close()

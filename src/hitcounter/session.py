@@ -1,0 +1,44 @@
+"""One stream on its line to the store: asks, believes the answer, and reports what is lost."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from hitcounter.metrics import Metrics
+from hitcounter.store import Line
+from hitcounter.stream import Chunk, Record, Stream
+
+log = logging.getLogger(__name__)
+
+Values = Mapping[str, int]
+
+
+class Session:
+    """The exchange of chunks for watermarks, one at a time."""
+
+    def __init__(self, stream: Stream, line: Line, metrics: Metrics) -> None:
+        """Speak for a stream on a line that nobody else uses."""
+        self.stream = stream
+        self.line = line
+        self._metrics = metrics
+
+    async def exchange(self, chunk: Chunk | None) -> tuple[list[Record], Values]:
+        """Send a chunk, or only ask for the watermark; return what that confirms, and the values.
+
+        Raise `StoreError` where there is no answer: then the same records are to be sent again.
+        """
+        loop = asyncio.get_running_loop()
+        asked_at_s = loop.time()
+        values: Values = {}
+        if chunk is None:
+            watermark = await self.line.watermark()
+        else:
+            watermark, values = await self.line.commit(chunk)
+        answered_at_s = loop.time()
+        confirmed, n_lost = self.stream.confirm(watermark, asked_at_s, answered_at_s)
+        if n_lost:
+            self._metrics.lost_records.inc(n_lost)
+            log.error("the store forgot %d records beyond the kept window: hits are lost", n_lost)
+        if confirmed:
+            self._metrics.commit_s.observe(answered_at_s - asked_at_s)
+        return confirmed, values

@@ -1,0 +1,70 @@
+"""Watches the store: which promise does it keep, and are its numbers still there?"""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from hitcounter.errors import StoreError, StoreUnfitError
+from hitcounter.guard import PROMISES, StoreFacts, level, promise, warnings
+from hitcounter.metrics import Metrics
+from hitcounter.service import Service
+from hitcounter.store import Store
+from hitcounter.writer import Writer
+
+log = logging.getLogger(__name__)
+
+RETRY_EVERY_S = 1.0
+
+
+class Watch:
+    """Checks the store at start, then every so often, and when it has returned."""
+
+    def __init__(
+        self, store: Store, service: Service, writer: Writer, metrics: Metrics, every_s: float
+    ) -> None:
+        """Watch for a writer and a service, every `every_s` seconds."""
+        self._store = store
+        self._service = service
+        self._writer = writer
+        self._metrics = metrics
+        self._every_s = every_s
+        self._said: list[str] = []
+
+    async def check(self) -> None:
+        """Look once; raise `StoreError` or `StoreUnfitError`."""
+        try:
+            facts = await self._store.check()
+        except StoreUnfitError:
+            self._writer.is_store_durable = False
+            self._metrics.store_promise.set(PROMISES["none"])
+            raise
+        self._writer.is_store_durable = level(facts) == "A"
+        self._metrics.store_promise.set(PROMISES[level(facts)])
+        self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
+        self._say(facts)
+        await self._service.refresh()
+
+    def _say(self, facts: StoreFacts) -> None:
+        """Log what is new."""
+        news = [f"store {facts.name}, promise level {level(facts)}: {promise(facts)}"]
+        news += warnings(facts)
+        if news != self._said:
+            for line in news:
+                log.warning("%s", line) if level(facts) == "none" else log.info("%s", line)
+        self._said = news
+
+    async def run(self) -> None:
+        """Look again and again; what is wrong goes to the log."""
+        pause_s = self._every_s
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._writer.has_returned.wait()
+            self._writer.has_returned.clear()
+            pause_s = self._every_s
+            try:
+                await self.check()
+            except StoreError:
+                pause_s = min(RETRY_EVERY_S, self._every_s)
+            except StoreUnfitError as error:
+                log.error("the store is not fit for exact counts: %s", error)

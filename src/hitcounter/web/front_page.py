@@ -1,0 +1,160 @@
+"""The front page: the live block in all themes, and what to copy for the options of a query.
+
+Pure text building. From outside come the name of a site and our own address, both checked; what
+gets into the page is escaped besides.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from html import escape
+from importlib import resources
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
+from hitcounter.config import Config
+from hitcounter.errors import BadRequest
+from hitcounter.site import Site
+from hitcounter.web import badge
+from hitcounter.web.badge import Look
+
+# A line that shall be shown is a field of its own, so that the form works without a script.
+FIELDS = ("site", "lang", "theme", *LINE_KEYS)
+DEMO = "demo"
+
+_TEMPLATE = resources.files("hitcounter.web").joinpath("static", "index.html").read_text("utf-8")
+_STYLE = _TEMPLATE.partition("<style>")[2].partition("</style>")[0]
+_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+# The page runs only our own scripts, and shows nothing from elsewhere.
+CSP = (
+    f"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'sha256-{_STYLE_HASH}';"
+    " img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+_CAPTIONS = {
+    "auto": "theo máy người xem",
+    "light": "nền sáng",
+    "dark": "nền tối",
+    "plain": "theo kiểu chữ của trang",
+}
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+# Without it, browsers tell an image of another origin not which page it is on.
+_REFERRED = 'referrerpolicy="no-referrer-when-downgrade"'
+
+
+class Script(NamedTuple):
+    """The address of one version of the widget, and what browsers check it with."""
+
+    path: str
+    integrity: str
+
+
+class Choice(NamedTuple):
+    """What the page is about; `counts` says whether a view of it is a hit of the site."""
+
+    site: Site
+    look: Look
+    counts: bool
+
+    @property
+    def lang(self) -> str:
+        """Name the language of the block."""
+        return self.look.lang or self.site.lang
+
+
+def first_site(config: Config) -> str:
+    """Name the site that is shown unless another is chosen: `demo` wherever it is counted."""
+    return DEMO if config.is_open or DEMO in config.sites else next(iter(config.sites))
+
+
+def chosen_look(fields: Mapping[str, str]) -> Look:
+    """Check the looks that a query chooses; all lines where it names none."""
+    lines = [key for key in LINE_KEYS if key in fields]
+    if any(fields[key] != "1" for key in lines):
+        raise BadRequest("bad_query", f"{', '.join(LINE_KEYS)} are 1, or not there")
+    chosen = {name: fields[name] for name in ("lang", "theme") if name in fields}
+    return badge.look(chosen | ({"lines": ",".join(lines)} if lines else {}))
+
+
+def page(choice: Choice, origin: str, pinned: Script) -> str:
+    """Write the page."""
+    texts = {name: escape(text) for name, text in _snippets(choice, origin, pinned).items()}
+    parts = {
+        "site": escape(choice.site.name),
+        "title": escape(LANGUAGES[choice.lang].title),
+        "samples": "".join(_sample(choice, theme) for theme in THEMES),
+        "languages": _options({tag: words.name for tag, words in LANGUAGES.items()}, choice.lang),
+        "themes": _options({key: f"{key} – {_CAPTIONS[key]}" for key in THEMES}, choice.look.theme),
+        "lines": "".join(_box(key, choice) for key in LINE_KEYS),
+        "badge_image": _image(choice, ""),
+        "counts": escape(f"/v1/sites/{choice.site.name}/counts?lang={choice.lang}"),
+    }
+    return _PLACE.sub(lambda place: (parts | texts)[place[1]], _TEMPLATE)
+
+
+def _snippets(choice: Choice, origin: str, pinned: Script) -> dict[str, str]:
+    """Write what is there to be copied, as HTML."""
+    site, attributes = f"{origin}/v1/sites/{choice.site.name}", _attributes(choice)
+    return {
+        "tag": f'<script async src="{origin}/widget.js"{attributes}></script>',
+        "pinned_tag": f'<script async src="{origin}{pinned.path}" integrity="{pinned.integrity}"'
+        f' crossorigin="anonymous"{attributes}></script>',
+        "badge": _image(choice, origin),
+        "noscript": f"<noscript>{_image(choice, origin, _REFERRED, count='1')}</noscript>",
+        "pixel": f'<img src="{site}/pixel.gif?path=/tin-tuc/1" width="1" height="1" alt="">',
+        "placeholder": 'Số lượt xem: <b data-hitcounter="page"></b>',
+    }
+
+
+def _attributes(choice: Choice, **more: str) -> str:
+    """Write the attributes of a tag, without those that say what goes without saying."""
+    named = {"site": choice.site.name} | _differences(choice) | more
+    return "".join(f' data-{name}="{escape(value)}"' for name, value in named.items())
+
+
+def _differences(choice: Choice) -> dict[str, str]:
+    """Name the options that differ from what a block of the site looks like without any."""
+    lang, lines, theme = choice.lang, ",".join(choice.look.lines), choice.look.theme
+    usual = {"lang": choice.site.lang, "lines": ",".join(LINE_KEYS), "theme": THEMES[0]}
+    chosen = {"lang": lang, "lines": lines, "theme": theme}
+    return {name: value for name, value in chosen.items() if value != usual[name]}
+
+
+def _image(choice: Choice, origin: str, *attributes: str, **more: str) -> str:
+    """Write the tag of a badge."""
+    query = urlencode(_differences(choice) | more, safe=",")
+    url = f"{origin}/v1/sites/{choice.site.name}/badge.svg" + (f"?{query}" if query else "")
+    width, height = badge.size(choice.lang, choice.look.lines)
+    title = LANGUAGES[choice.lang].title
+    tail = "".join(f" {attribute}" for attribute in attributes)
+    return (
+        f'<img src="{escape(url)}" width="{width}" height="{height}" alt="{escape(title)}"{tail}>'
+    )
+
+
+def _sample(choice: Choice, theme: str) -> str:
+    """Write a live block in one theme; at most the first of them counts."""
+    sample = choice._replace(look=choice.look._replace(theme=theme))
+    counts = choice.counts and theme == THEMES[0]
+    attributes = _attributes(sample, **({} if counts else {"count": "false"}))
+    image = _image(sample, "", **({"count": "1"} if counts else {}))
+    return (
+        f"<figure><figcaption>{theme} – {_CAPTIONS[theme]}</figcaption>"
+        f'<script async src="/widget.js"{attributes}></script>'
+        f"<noscript>{image}</noscript></figure>\n"
+    )
+
+
+def _options(texts: Mapping[str, str], chosen: str) -> str:
+    return "".join(
+        f'<option value="{escape(value)}"{" selected" if value == chosen else ""}>'
+        f"{escape(text)}</option>"
+        for value, text in texts.items()
+    )
+
+
+def _box(key: str, choice: Choice) -> str:
+    label = escape(LANGUAGES[choice.lang].labels[key])
+    checked = " checked" if key in choice.look.lines else ""
+    return f'<label><input type="checkbox" name="{key}" value="1"{checked}> {label}</label>\n'
