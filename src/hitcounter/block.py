@@ -73,7 +73,7 @@ def _number_text(number: int, language: Language) -> str:
     digits = str(number)
     if len(digits) < language.fewest_digits:
         return digits
-    groups = [digits[-3:]]
-    for end in range(len(digits) - 3, 0, -language.upper_group):
-        groups.append(digits[max(0, end - language.upper_group) : end])
-    return language.separator.join(reversed(groups))
+    thousands, size = digits[:-3], language.upper_group
+    starts = range(len(thousands) % size - size, len(thousands), size)
+    groups = [thousands[max(0, start) : start + size] for start in starts]
+    return language.separator.join([*filter(None, groups), digits[-3:]])

@@ -83,7 +83,7 @@ class EmbeddedStore:
         """Lock a data directory; raise `StartError` if another process owns it."""
         program = find_server(configured)
         socket_path(data_dir)
-        return cls(data_dir, await _lock(data_dir), program)
+        return cls(data_dir, await lock(data_dir), program)
 
     async def start(self) -> None:
         """Start the server, and wait until it has loaded its data."""
@@ -189,7 +189,11 @@ async def borrowed(data_dir: Path, configured: str, *, create: bool) -> AsyncIte
         store.unlock()
 
 
-async def _lock(data_dir: Path) -> int:
+async def lock(data_dir: Path) -> int:
+    """Lock a data directory until the file descriptor is closed.
+
+    Raise `StartError` if another process owns it.
+    """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock_fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, valu
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from hitcounter import __version__
+from hitcounter.guard import PROMISES
 
 OTHER_SITES = "(other)"
 COUNTED = "counted"  # what became of a hit that was acknowledged
@@ -102,6 +103,7 @@ class Metrics:
         build.labels(__version__, platform.python_version()).set(1)
         # A worker that has only begun knows nothing bad of the store.
         self.store_up.set(1)
+        self.store_promise.set(max(PROMISES.values()))
 
     def acknowledged(self, hits: Mapping[str, int], result: str) -> None:
         """Add pageviews by label: `COUNTED` in the store, or `STORED` in the journal."""

@@ -26,7 +26,7 @@ from typing import Any
 
 from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
-from hitcounter.embedded import EmbeddedStore, url
+from hitcounter.embedded import EmbeddedStore, lock, url
 from hitcounter.errors import ConfigError, StartError
 from hitcounter.job import END_SOON, END_WHEN_LEFT, READY, Job, end_within, write_job
 
@@ -162,7 +162,12 @@ def _address(listener: socket.socket) -> str:
 async def _store(config: Config) -> AsyncIterator[str]:
     """Give the address of the configured store, or of our own while it runs."""
     if config.redis_url:
-        yield config.redis_url
+        # Journals of one store must not be replayed into another.
+        lock_fd = await lock(config.data_dir)
+        try:
+            yield config.redis_url
+        finally:
+            os.close(lock_fd)
         return
     store = await EmbeddedStore.locked(config.data_dir, config.store_binary)
     try:

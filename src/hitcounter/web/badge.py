@@ -44,7 +44,7 @@ _WIDTHS_EM = {
 _LATIN_EM, _LATIN_CAPITAL_EM, _OTHER_EM, _HORN_EM = 0.72, 0.88, 1.10, 0.10
 _HORN = "\u031b"  # of Ơ and Ư; all other marks stand above or below their letter
 _STYLE = """
-text{font:14px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Helvetica Neue",Arial,sans-serif;\
+text{font:14px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",Arial,sans-serif;\
 font-variant-numeric:tabular-nums}
 .bold{font-weight:600}
 .number{text-anchor:end}

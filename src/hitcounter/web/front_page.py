@@ -32,12 +32,7 @@ CSP = (
     f"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'sha256-{_STYLE_HASH}';"
     " img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
-_CAPTIONS = {
-    "auto": "theo máy người xem",
-    "light": "nền sáng",
-    "dark": "nền tối",
-    "plain": "theo kiểu chữ của trang",
-}
+_CAPTIONS = {"auto": "tự động", "light": "sáng", "dark": "tối", "plain": "theo trang"}
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 # Without it, browsers tell an image of another origin not which page it is on.
 _REFERRED = 'referrerpolicy="no-referrer-when-downgrade"'
@@ -82,11 +77,12 @@ def page(choice: Choice, origin: str, pinned: Script) -> str:
     texts = {name: escape(text) for name, text in _snippets(choice, origin, pinned).items()}
     parts = {
         "site": escape(choice.site.name),
-        "title": escape(LANGUAGES[choice.lang].title),
+        "badge_measures": _measures(choice),
         "samples": "".join(_sample(choice, theme) for theme in THEMES),
         "languages": _options({tag: words.name for tag, words in LANGUAGES.items()}, choice.lang),
         "themes": _options({key: f"{key} – {_CAPTIONS[key]}" for key in THEMES}, choice.look.theme),
         "lines": "".join(_box(key, choice) for key in LINE_KEYS),
+        "badge_url": escape(_badge_url(choice, "")),
         "badge_image": _image(choice, ""),
         "counts": escape(f"/v1/sites/{choice.site.name}/counts?lang={choice.lang}"),
     }
@@ -123,14 +119,20 @@ def _differences(choice: Choice) -> dict[str, str]:
 
 def _image(choice: Choice, origin: str, *attributes: str, **more: str) -> str:
     """Write the tag of a badge."""
+    url = escape(_badge_url(choice, origin, **more))
+    tail = "".join(f" {attribute}" for attribute in (_measures(choice), *attributes))
+    return f'<img src="{url}"{tail}>'
+
+
+def _badge_url(choice: Choice, origin: str, **more: str) -> str:
     query = urlencode(_differences(choice) | more, safe=",")
-    url = f"{origin}/v1/sites/{choice.site.name}/badge.svg" + (f"?{query}" if query else "")
+    return f"{origin}/v1/sites/{choice.site.name}/badge.svg" + (f"?{query}" if query else "")
+
+
+def _measures(choice: Choice) -> str:
     width, height = badge.size(choice.lang, choice.look.lines)
     title = LANGUAGES[choice.lang].title
-    tail = "".join(f" {attribute}" for attribute in attributes)
-    return (
-        f'<img src="{escape(url)}" width="{width}" height="{height}" alt="{escape(title)}"{tail}>'
-    )
+    return f'width="{width}" height="{height}" alt="{escape(title)}"'
 
 
 def _sample(choice: Choice, theme: str) -> str:
