@@ -5,6 +5,7 @@
     ├── StartError           the surroundings are wrong: port, directory, server binary
     ├── CommandError         a command was asked for something that cannot be done
     ├── StoreError           the store gave no answer: what was asked may or may not be done
+    ├── CounterError         a counter holds something that is no integer
     ├── StoreUnfitError      the store answers, but cannot keep our promise
     ├── JournalError         the journal did not take what it was given; has a `code`
     ├── JournalBrokenError   nobody knows what the journal holds; its writer must end
@@ -38,6 +39,10 @@ class CommandError(HitcounterError):
 
 class StoreError(HitcounterError):
     """The store gave no answer: what it was asked to do may or may not be done."""
+
+
+class CounterError(HitcounterError):
+    """A counter holds something that is no integer: somebody else wrote it."""
 
 
 class StoreUnfitError(HitcounterError):

@@ -7,9 +7,9 @@ after it was asked, and a client that was told of its hit never reads an older n
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from hitcounter.store import Store
+from hitcounter.store import Store, number
 
-Values = Mapping[str, int | None]
+Values = Mapping[str, bytes | None]
 
 
 class Reader:
@@ -23,16 +23,19 @@ class Reader:
         self._next: asyncio.Task[Values] | None = None
 
     async def read(self, names: Sequence[str]) -> list[int | None]:
-        """Read counters, all at one moment; None where nothing was counted yet."""
+        """Read counters, all at one moment; None where nothing was counted yet.
+
+        Raise `CounterError` where one of them holds no integer, and `StoreError`.
+        """
         if self._next is None:
             self._next = asyncio.create_task(self._read_after(self._last))
         self._gathered.update(dict.fromkeys(names))
         values = await asyncio.shield(self._next)  # others wait for it too
-        return [values[name] for name in names]
+        return [number(name, values[name]) for name in names]
 
     async def _read_after(self, last: "asyncio.Task[Values] | None") -> Values:
         if last is not None:
             await asyncio.wait([last])
         names, self._gathered = list(self._gathered), {}
         self._last, self._next = self._next, None
-        return dict(zip(names, await self._store.read(names), strict=True))
+        return await self._store.read_raw(names)

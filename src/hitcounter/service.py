@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hitcounter import keys
 from hitcounter.config import Config
-from hitcounter.errors import StoreError, StoreUnfitError, Unavailable, UnknownSite
+from hitcounter.errors import CounterError, StoreError, StoreUnfitError, Unavailable, UnknownSite
 from hitcounter.guard import StoreFacts
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.metrics import COUNTED, STORED, Metrics
@@ -252,8 +252,14 @@ class Service:
             now_s = self._clock()
             batch = sites[start : start + _REFRESH_SITES]
             fresh = [self._fresh(site, site.keys_at(now_s), None, None, now_s) for site in batch]
-            for site, numbers in zip(batch, await asyncio.gather(*fresh), strict=True):
-                self._watch_total(site, numbers.values[-1])
+            found = await asyncio.gather(*fresh, return_exceptions=True)
+            for site, numbers in zip(batch, found, strict=True):
+                if isinstance(numbers, CounterError):
+                    log.error("the numbers of %s are not known: %s", site.site.name, numbers)
+                elif isinstance(numbers, BaseException):
+                    raise numbers
+                else:
+                    self._watch_total(site, numbers.values[-1])
 
     def _watch_total(self, site: CountedSite, total: int) -> None:
         if total < site.watched_total:

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 
 from hitcounter import keys
-from hitcounter.errors import ConfigError, StoreError, StoreUnfitError
+from hitcounter.errors import ConfigError, CounterError, StoreError, StoreUnfitError
 from hitcounter.guard import StoreFacts, faults
 from hitcounter.stream import Chunk
 
@@ -92,11 +92,17 @@ class Store:
         return self._redis.connection_pool.make_connection()
 
     async def read(self, names: Sequence[str]) -> list[int | None]:
-        """Read counters, all at one moment; None where nothing was counted yet."""
-        if not names:
-            return []
-        values = await self._ask(lambda redis: redis.mget(names))
-        return [None if value is None else int(value) for value in values]
+        """Read counters, all at one moment; None where nothing was counted yet.
+
+        Raise `CounterError` where one holds no integer.
+        """
+        return [number(name, raw) for name, raw in (await self.read_raw(names)).items()]
+
+    async def read_raw(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """Read counters, all at one moment, for `number` to understand."""
+        names = list(names)
+        values = await self._ask(lambda redis: redis.mget(names)) if names else []
+        return dict(zip(names, values, strict=True))
 
     async def replace(
         self,
@@ -207,6 +213,14 @@ class Store:
                 return await question(self._redis)
         except Exception as error:  # clients also leak AttributeError and the like under churn
             raise _no_answer(error) from error
+
+
+def number(name: str, raw: bytes | None) -> int | None:
+    """Understand what a counter holds; None where nothing was counted yet."""
+    try:
+        return None if raw is None else int(raw)
+    except ValueError:
+        raise CounterError(f"{name} does not hold an integer") from None
 
 
 class Line:

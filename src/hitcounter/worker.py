@@ -98,9 +98,11 @@ async def _serve(job: Job) -> None:
     _tame_collector()
     print(READY, flush=True)  # noqa: T201 -- the supervisor waits for it
 
-    writer.flushing.add_done_callback(ending.writer_ended)
+    writer.flushing.add_done_callback(ending.task_ended)
     adoption = Adoption(store.line, journals, metrics, config.kept_window_s)
     background = [asyncio.create_task(task) for task in (watch.run(), adoption.run())]
+    for task in background:
+        task.add_done_callback(ending.task_ended)
     await ending.is_told.wait()
     await _stop_listening(listener, socket_)
     app.is_draining = True
@@ -149,10 +151,10 @@ class _Ending:
         shutil.rmtree(self._metrics_dir, ignore_errors=True)  # nobody else is left to do it
         self._soon()
 
-    def writer_ended(self, flushing: "asyncio.Task[None]") -> None:
-        """End a worker that cannot count any more."""
-        if not flushing.cancelled() and flushing.exception() is not None:
-            log.critical("the writer failed; this worker ends", exc_info=flushing.exception())
+    def task_ended(self, task: "asyncio.Task[None]") -> None:
+        """End a worker that has lost a part of itself."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("this worker fails and ends", exc_info=task.exception())
             self._soon()
 
 

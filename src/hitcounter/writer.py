@@ -82,6 +82,7 @@ class Writer:
         self._n_waiting = 0
         self._ever_failed = False
         self._is_closing = False
+        self._is_refusing = False
         self.flushing = asyncio.create_task(self._flush())
         self.flushing.add_done_callback(self._ended)
         self._probing = asyncio.create_task(self._probe())
@@ -186,7 +187,8 @@ class Writer:
                 record.waiters.remove(waiter)
                 record.pageviews.remove(waiter.site, waiter.page)
                 self._n_waiting -= 1
-                waiter.future.set_exception(_unsettled() if is_ours is None else SameHit())
+                if not waiter.future.done():
+                    waiter.future.set_exception(_unsettled() if is_ours is None else SameHit())
 
     async def _bridge(self) -> None:
         """Bring hits to the journal until the store answers."""
@@ -195,10 +197,10 @@ class Writer:
         try:
             while not asking.done():
                 self._wake.clear()
-                await self._hold()
+                is_held = await self._hold()
                 if self._is_closing and not self._stream.has_unsent:
                     break
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(GATHER_S if is_held else RETRY_EVERY_S)
                 await self._wake.wait()
         finally:
             asking.cancel()
@@ -216,28 +218,33 @@ class Writer:
                 self._acknowledge(confirmed, values)
                 return
 
-    async def _hold(self) -> None:
-        """Bring all that only memory holds to the journal, and answer who waits."""
+    async def _hold(self) -> bool:
+        """Bring all that only memory holds to the journal, and answer who waits; tell if it did."""
         unsent = self._stream.take_unsent()
         if not self._stream.needs_journal:
             await self._remove_journal()  # what comes next does not join what is in there
         entries = self._stream.to_journal(unsent.pageviews)
         if not entries:
-            return
+            return True
         try:
             if self._journal is None:
                 self._journal = await self._journals.create(self._lane, self.id)
             self._metrics.journal_bytes.set(await self._journal.append(entries))
         except JournalError as error:
+            if not self._is_refusing:
+                log.error("hits are refused: %s", error)
+            self._is_refusing = True
             self._refuse(unsent, Unavailable(error.code, f"{error}; the hit was not counted"))
             self._refuse_pending()
+            return False
         except JournalBrokenError:
             self._refuse(unsent, _unknown())
             raise
-        else:
-            self._stream.journaled(unsent.pageviews)
-            for record in (*self._stream.pending, unsent):
-                self._store(record)
+        self._is_refusing = False
+        self._stream.journaled(unsent.pageviews)
+        for record in (*self._stream.pending, unsent):
+            self._store(record)
+        return True
 
     async def _remove_journal(self) -> None:
         if self._journal is not None:
