@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKS := requirements/serve.txt requirements/dev.txt
 
-.PHONY: all install run test check bench lock clean
+.PHONY: all install run test faults check bench lock clean
 all: check test
 
 install: .venv/serve.stamp
@@ -18,6 +18,10 @@ PURE := block config errors guard keys period site stream
 test: .venv/dev.stamp
 	$(BIN)/pytest tests/unit $(PURE:%=--cov=hitcounter.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 	$(BIN)/pytest --ignore=tests/unit
+
+# More fault schedules than the tests run: N=1000, or one of them again: SEED=123.
+faults: .venv/dev.stamp
+	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--n $(or $(N),100))
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 SUFFIX = ".journal"
 ASIDE_SUFFIX = ".aside"
+_WAL = "-wal"
 MAX_AGE_S = 30 * 24 * 3600
 MAX_DISK_SHARE = 0.1  # of what is free when a file is made
 _PAGE_BYTES = 4096
@@ -115,7 +116,7 @@ class Journal:
         return list(_sums(self.lane, (packed for (packed,) in rows)))
 
     def _size_bytes(self) -> int:
-        files = (self._path, self._path.with_name(f"{self.name}-wal"))
+        files = (self._path, self._path.with_name(self.name + _WAL))
         return sum(file.stat().st_size for file in files if file.exists())
 
     def _remove(self) -> None:
@@ -127,7 +128,7 @@ class Journal:
         with suppress(sqlite3.Error):  # a full disk; there is nothing to save
             self._connection.close()
         with suppress(OSError):
-            self._path.with_name(f"{self.name}-wal").unlink(missing_ok=True)
+            self._path.with_name(self.name + _WAL).unlink(missing_ok=True)
 
 
 class Journals:
@@ -172,13 +173,14 @@ class Journals:
         return min(self._max_bytes, int(free_bytes * MAX_DISK_SHARE))
 
     def _orphans(self) -> Iterator[Journal]:
+        self._sweep_logs()
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             if path.name in self._known:
                 continue
             try:
                 if path.stat().st_size == 0:
                     _sweep(path)
-                elif (connection := self._adopted(path)) is not None:
+                elif (connection := _adopted(path)) is not None:
                     self._known.add(path.name)
                     yield Journal(path, connection)
             except (FileNotFoundError, BlockingIOError):
@@ -187,34 +189,44 @@ class Journals:
                 self._known.add(path.name)
                 log.error("the journal %s cannot be read, its hits are missing: %s", path, error)
 
-    def _adopted(self, path: Path) -> sqlite3.Connection | None:
-        """Lock a file that holds something to replay."""
-        connection = _locked(path)
-        wanted = False
-        try:
-            wanted = path.exists() and _is_wanted(path, connection)
-        finally:
-            if not wanted:
-                connection.close()
-        return connection if wanted else None
+    def _sweep_logs(self) -> None:
+        """Remove what is left where somebody died while he removed a file."""
+        for wal in self._directory.glob(f"*{SUFFIX}{_WAL}"):
+            if not wal.with_name(wal.name.removesuffix(_WAL)).exists():
+                wal.unlink(missing_ok=True)
 
 
-def _is_wanted(path: Path, connection: sqlite3.Connection) -> bool:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, FORMAT):
-        raise ValueError(f"it is of format {version}, and this program reads {FORMAT}")
+def _adopted(path: Path) -> sqlite3.Connection | None:
+    """Lock a file that holds something to replay, and clear another away."""
+    connection = _locked(path)
     written_at = None
-    if version == FORMAT:
-        (written_at,) = connection.execute("SELECT max(written_at) FROM log").fetchone()
+    try:
+        if path.exists():  # else its owner removed it between our opening and our lock
+            written_at = _last_written_at(connection)
+        if written_at is not None and time.time() - written_at <= MAX_AGE_S:
+            return connection
+    except (sqlite3.Error, ValueError):
+        connection.close()
+        raise
+    connection.close()  # which brings the write-ahead log into the file
     if written_at is None:  # its writer had no time to write
-        path.unlink()
-        return False
-    if time.time() - written_at > MAX_AGE_S:
+        path.unlink(missing_ok=True)
+    else:
         aside = path.with_suffix(ASIDE_SUFFIX)
         path.rename(aside)
         log.error("a journal is older than 30 days: set aside as %s, not counted", aside)
-        return False
-    return True
+    return None
+
+
+def _last_written_at(connection: sqlite3.Connection) -> float | None:
+    """Tell when an entry was written last; raise `ValueError` for a file of another format."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:  # its writer had no time to make the table
+        return None
+    if version != FORMAT:
+        raise ValueError(f"it is of format {version}, and this program reads {FORMAT}")
+    (written_at,) = connection.execute("SELECT max(written_at) FROM log").fetchone()
+    return None if written_at is None else float(written_at)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -1,3 +1,4 @@
+// @ts-check
 /*
  * The front page without reloads: shows what the form chooses, copies tags, and shows the answer of
  * the service as it is. The service writes all of it, so without this script the same page works
@@ -7,47 +8,70 @@ const WAIT_MS = 3000;
 /** What the answer to a choice replaces. */
 const PARTS = ["#samples", "#snippet", "#pictures", "#pinned", "#counts"];
 
-const form = document.querySelector("form");
-const status = form.querySelector("[role=status]");
+/**
+ * @param {string} selector
+ * @param {ParentNode} [root]
+ * @returns {HTMLElement}
+ */
+function find(selector, root = document) {
+  const found = root.querySelector(selector);
+  if (!(found instanceof HTMLElement)) throw new Error(`the page has no ${selector}`);
+  return found;
+}
 
-/** Whether the block has its numbers, or will not get any. */
+const form = /** @type {HTMLFormElement} */ (find("form"));
+const status = find("[role=status]", form);
+const live = find("#live");
+
+/** When the block has its numbers, or will not get any. */
 const counted = new Promise((resolve) => {
-  const live = document.querySelector("#live");
-  const show = () => resolve((live.hidden = false));
+  const show = () => {
+    live.hidden = false;
+    resolve(true);
+  };
   new MutationObserver(show).observe(live, { childList: true, subtree: true });
   setTimeout(resolve, WAIT_MS);
 });
 
+/** @param {Element} snippet */
+function offerCopy(snippet) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Chép";
+  button.title = "Copy";
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(find("pre", snippet).textContent ?? "");
+    button.textContent = "Đã chép";
+    setTimeout(() => {
+      button.textContent = "Chép";
+    }, 2000);
+  });
+  snippet.append(button);
+}
+
 function offerCopies() {
   if (!navigator.clipboard) return; // http, other than of this machine
-  for (const snippet of document.querySelectorAll(".snippet:not(:has(button))")) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "Chép";
-    button.setAttribute("aria-label", "Chép / Copy");
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(snippet.querySelector("pre").textContent);
-      button.textContent = "Đã chép";
-      setTimeout(() => (button.textContent = "Chép"), 2000);
-    });
-    snippet.append(button);
-  }
+  document.querySelectorAll(".snippet:not(:has(button))").forEach(offerCopy);
 }
 
 /** Show what depends on the numbers, after the block has counted. */
 async function showNumbers() {
-  const image = document.querySelector("img[data-badge]");
-  image.src = image.dataset.badge;
+  const image = /** @type {HTMLImageElement} */ (find("img[data-badge]"));
+  image.src = image.dataset.badge ?? "";
   image.hidden = false;
-  const json = document.querySelector("#json");
-  const answer = await fetch(document.querySelector("#counts").href);
+  const json = find("#json");
+  const answer = await fetch(/** @type {HTMLAnchorElement} */ (find("#counts")).href);
   json.textContent = JSON.stringify(await answer.json(), null, 2);
   json.hidden = false;
 }
 
-/** Make the scripts of a parsed part run, and drop what is for pages without scripts. */
+/**
+ * Make the scripts of a parsed part run, and drop what is for pages without scripts: it would load.
+ *
+ * @param {HTMLElement} part
+ */
 function revive(part) {
-  for (const fallback of part.querySelectorAll("noscript")) fallback.remove(); // here it would load
+  for (const fallback of part.querySelectorAll("noscript")) fallback.remove();
   for (const inert of part.querySelectorAll("script")) {
     const script = document.createElement("script");
     for (const { name, value } of inert.attributes) script.setAttribute(name, value);
@@ -60,27 +84,38 @@ function revive(part) {
 let choices = 0;
 
 async function choose() {
-  const choice = ++choices;
-  const query = new URLSearchParams(new FormData(form));
+  choices += 1;
+  const choice = choices;
+  const query = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) query.append(name, String(value));
   const answer = await fetch(`/?${query}`);
   const text = await answer.text();
   if (choice !== choices) return; // there is a later one
-  status.textContent = answer.ok ? "" : status.dataset[answer.status === 404 ? "unknown" : "failed"];
+  const { unknown = "", failed = "" } = status.dataset;
+  status.textContent = answer.ok ? "" : answer.status === 404 ? unknown : failed;
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(text, "text/html");
-  for (const part of PARTS) document.querySelector(part).replaceWith(revive(page.querySelector(part)));
+  for (const part of PARTS) find(part).replaceWith(revive(find(part, page)));
   offerCopies();
   await showNumbers();
 }
 
-const fail = () => (status.textContent = status.dataset.failed);
+function update() {
+  choose().catch(() => {
+    status.textContent = status.dataset.failed ?? "";
+  });
+}
 
-form.addEventListener("change", () => form.checkValidity() && choose().catch(fail));
+form.addEventListener("change", () => {
+  if (form.reportValidity()) update();
+});
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  choose().catch(fail);
+  update();
 });
-form.querySelector("button").hidden = true;
+find("button", form).hidden = true;
 offerCopies();
 await counted;
 await showNumbers();
+
+export {};
