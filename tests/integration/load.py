@@ -7,14 +7,26 @@ closed. Nothing is ever sent twice, so an unanswered hit is seen and never hidde
 import asyncio
 import json
 import os
+import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Found = TypeVar("Found")
 
 DEADLINE_S = 30.0
 POLL_S = 0.005
@@ -122,7 +134,11 @@ class Tally:
     acked: Counter[Target] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[Target] = field(default_factory=Counter)
+    unknown: Counter[Target] = field(default_factory=Counter)  # refused, but may be counted
+    states: Counter[str] = field(default_factory=Counter)
+    on_day: Counter[tuple[str, str]] = field(default_factory=Counter)  # by site and date
     highest: dict[str, int] = field(default_factory=dict)
+    equal: tuple[str, ...] = KEPT_EQUAL  # the lines of a new site that are the same
 
     async def hit(self, connection: Connection, target: Target) -> Answer | None:
         """Send one hit and note what became of it; None if there was no answer."""
@@ -139,15 +155,20 @@ class Tally:
             assert answer.status == 503, answer
             assert int(answer.headers["retry-after"]) > 0
             self.refused[answer.code] += 1
+            self.unknown[target] += answer.code == "outcome_unknown"
         return answer
 
     def _acknowledged(self, target: Target, numbers: Mapping[str, Any]) -> None:
         self.acked[target] += 1
-        assert len({numbers[key] for key in KEPT_EQUAL}) == 1, numbers
+        self.states[numbers["state"]] += 1
+        self.on_day[target.site, numbers["date"]] += 1
+        assert len({numbers[key] for key in self.equal}) == 1, numbers
         self.highest[target.site] = max(self.highest.get(target.site, 0), numbers["total"])
         if target.path is not None:
             assert numbers["page"]["path"] == target.path
-            assert 0 < numbers["page"]["total"] <= numbers["total"]
+            total = numbers["page"]["total"]
+            is_new_page = total is None and numbers["state"] == "stored"
+            assert is_new_page or 0 < total <= numbers["total"], numbers
 
     @property
     def n_acked(self) -> int:
@@ -170,6 +191,121 @@ async def _send_from(port: int, tally: Tally, targets: Iterator[Target]) -> None
             await tally.hit(connection, target)
     finally:
         connection.close()
+
+
+def declared(path: Path, targets: Iterable[Target]) -> Path:
+    """Write a configuration that declares the sites of targets, so that all workers know them."""
+    sites = sorted({target.site for target in targets})
+    path.write_text("".join(f'[sites."{site}"]\n' for site in sites))
+    return path
+
+
+@asynccontextmanager
+async def visiting(
+    port: int, tally: Tally, targets: Sequence[Target], *, n_clients: int = 16, per_s: float = 0.0
+) -> AsyncIterator[None]:
+    """Send hits from some clients all the time, or `per_s` of them in a second.
+
+    Where nobody listens they come again; at the end they wait for their last answers.
+    """
+    is_over, shared = asyncio.Event(), cycle(targets)
+    every_s = n_clients / per_s if per_s else 0.0
+    async with asyncio.TaskGroup() as group:
+        for _ in range(n_clients):
+            group.create_task(_visit(Connection(port), tally, shared, every_s, is_over))
+        try:
+            yield
+        finally:
+            is_over.set()
+
+
+async def _visit(
+    connection: Connection,
+    tally: Tally,
+    targets: Iterator[Target],
+    every_s: float,
+    is_over: asyncio.Event,
+) -> None:
+    next_at_s = time.monotonic()
+    try:
+        while not is_over.is_set():
+            target = next(targets)
+            try:
+                await tally.hit(connection, target)
+            except ConnectionError:  # nobody listens: nothing was sent
+                tally.sent[target] -= 1
+                await asyncio.sleep(POLL_S)
+            next_at_s += every_s
+            await asyncio.sleep(max(0.0, next_at_s - time.monotonic()))
+    finally:
+        connection.close()
+
+
+async def more(tally: Tally, state: str, n: int) -> None:
+    """Wait until so many more hits are answered with a state."""
+    enough = tally.states[state] + n
+
+    async def are_answered() -> bool:
+        return tally.states[state] >= enough
+
+    await eventually(are_answered, f"{n} more hits are {state}: {tally.states} {tally.refused}")
+
+
+async def metric(port: int, name: str) -> float:
+    """Read a metric that has no labels."""
+    text = (await ask(port, "GET", "/metrics")).text
+    (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(value)
+
+
+async def settled(port: int, data_dir: Path) -> None:
+    """Wait until no journal is left and every worker's hits are in the store."""
+
+    async def is_settled() -> bool:
+        return not journals(data_dir) and await metric(port, "hitcounter_store_up") == 1
+
+    await eventually(is_settled, "no journal is left")
+
+
+def journals(data_dir: Path) -> list[str]:
+    """List the files of the journal."""
+    return sorted(path.name for path in data_dir.glob("journal/*"))
+
+
+async def expect_exact(port: int, tally: Tally) -> None:
+    """Expect every acknowledged hit in the store, once, and no other whose outcome is known."""
+    least = tally.acked + by_site(tally.acked)
+    unsure = tally.unanswered + tally.unknown
+    unsure += by_site(unsure)
+    found = await fresh(port, least)
+    wrong = {
+        target: (n, found[target], n + unsure[target])
+        for target, n in least.items()
+        if not n <= found[target] <= n + unsure[target]
+    }
+    assert wrong == {}
+
+
+async def fresh(port: int, targets: Iterable[Target]) -> dict[Target, int]:
+    """Read what the store holds for sites and pages; wait while the answers are stale."""
+    connection, found = Connection(port), {}
+    try:
+        for target in targets:
+            found[target] = await _fresh(connection, target)
+    finally:
+        connection.close()
+    return found
+
+
+async def _fresh(connection: Connection, target: Target) -> int:
+    query = "" if target.path is None else f"?path={target.path}"
+
+    async def is_fresh() -> Answer | None:
+        answer = await connection.ask("GET", f"/v1/sites/{target.site}/counts{query}")
+        return answer if answer.status == 200 and answer.body["state"] == "fresh" else None
+
+    numbers = (await eventually(is_fresh, f"the numbers of {target} are fresh")).body
+    return int(numbers["page"]["total"] if target.path else numbers["total"])
 
 
 async def counted(port: int, targets: Iterable[Target]) -> dict[Target, int]:
@@ -218,12 +354,22 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(POLL_S)
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> None:
-    """Poll until an asynchronous condition holds; fail after the deadline."""
+async def eventually(condition: Callable[[], Awaitable[Found | None]], what: str) -> Found:
+    """Poll until an asynchronous condition holds, and return it; fail after the deadline."""
     give_up_at = time.monotonic() + DEADLINE_S
-    while not await condition():
+    while not (found := await condition()):
         assert time.monotonic() < give_up_at, f"waited in vain until {what}"
         await asyncio.sleep(POLL_S)
+    return found
+
+
+async def comes_true(condition: Callable[[], object], what: str) -> None:
+    """Poll until a condition holds, while clients go on; fail after the deadline."""
+
+    async def holds() -> object:
+        return condition()
+
+    await eventually(holds, what)
 
 
 def is_running(pid: int) -> bool:

@@ -1,11 +1,13 @@
 """Real servers, started by a test the way an operator runs them, and ended with it."""
 
+import asyncio
+import os
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +57,18 @@ def debian_program() -> str:
     return path
 
 
+def libfaketime() -> Path:
+    """Find the library of Debian's package of that name; skip where it is not installed.
+
+    `LIBFAKETIME` may name it where it is elsewhere.
+    """
+    if named := os.environ.get("LIBFAKETIME"):
+        return Path(named)
+    for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"):
+        return path
+    pytest.skip("libfaketime is not installed")
+
+
 def programs() -> list[str]:
     """List the server programs of this machine."""
     found = [shutil.which(name) for name in ("redis-server", "valkey-server")]
@@ -74,6 +88,57 @@ def store_server(
         server.process.send_signal(signal.SIGCONT)
         server.process.terminate()
         server.process.wait(DEADLINE_S)
+
+
+class MortalStore:
+    """A server that is killed, and started again on the same files and the same socket."""
+
+    def __init__(self, directory: Path, *options: str, program: str = "") -> None:
+        """Choose the server; nothing is started yet."""
+        self.directory = directory
+        self.socket_path = directory / "socket"
+        self.url = f"unix://{self.socket_path}"
+        self._options = options
+        self._program = program
+        self._running = ExitStack()
+        self._server: StoreServer | None = None
+
+    async def start(self, *options: str) -> None:
+        """Start the server, this time with more options, and wait until it has loaded its data."""
+        starting = store_server(self.directory, *self._options, *options, program=self._program)
+        self._server = await asyncio.to_thread(self._running.enter_context, starting)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server."""
+        assert self._server is not None
+        self._server.process.send_signal(number)
+
+    async def kill(self) -> None:
+        """Kill the server."""
+        self.signal(signal.SIGKILL)
+        await self.end()
+
+    async def end(self) -> None:
+        """Tell the server to end, if it runs, and wait until it has."""
+        await asyncio.to_thread(self._running.close)
+
+    def ask(self, *command: str | int) -> Any:
+        """Ask the server something, past the service."""
+        with connected(self.socket_path) as redis:
+            return redis.execute_command(*command)
+
+
+@asynccontextmanager
+async def mortal_store(
+    directory: Path, *options: str, program: str = ""
+) -> AsyncIterator[MortalStore]:
+    """Run a server that the test may kill and start again."""
+    store = MortalStore(directory, *options, program=program)
+    try:
+        await store.start()
+        yield store
+    finally:
+        await store.end()
 
 
 def _started(directory: Path, options: tuple[str, ...], program: str, is_tls: bool) -> StoreServer:

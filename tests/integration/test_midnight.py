@@ -1,25 +1,39 @@
 """The day changes in a running service: at local midnight, and for nobody a second earlier.
 
-The real service, writer, store and server; only the clock is ours.
+The real service, writer, journal, store and server; only the clock is ours.
 """
 
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client import values
 
+from hitcounter.adoption import Adoption
 from hitcounter.block import LINE_KEYS
 from hitcounter.config import Config
-from hitcounter.keys import watermark_key
+from hitcounter.journal import Journals
+from hitcounter.keys import bucket_key, watermark_key
 from hitcounter.metrics import Metrics
-from hitcounter.service import Numbers, Service
+from hitcounter.service import CountedSite, Numbers, Service
 from hitcounter.store import Store
 from hitcounter.writer import Writer
-from tests.integration.servers import StoreServer, connected, store_server
+from tests.conftest import StartService
+from tests.integration.load import (
+    Tally,
+    Target,
+    comes_true,
+    declared,
+    expect_exact,
+    more,
+    settled,
+    visiting,
+)
+from tests.integration.servers import MortalStore, connected, libfaketime, mortal_store
 
 SITE = "demo"
 HANOI = "Asia/Ho_Chi_Minh"
@@ -46,20 +60,27 @@ class Clock:
 class Running:
     """A service in this process, on a real server."""
 
-    def __init__(self, server: StoreServer, directory: Path, zone: str) -> None:
+    def __init__(self, url: str, directory: Path, zone: str) -> None:
         """Put the parts together as a worker does."""
         config = Config(timezone=ZoneInfo(zone), store_timeout_s=10)
         metrics = Metrics(directory, 0, ())
         self.clock = Clock()
-        self.server = server
-        self.store = Store(server.unix_url, config.store_timeout_s)
-        self.writer = Writer(self.store, metrics, lane=0, kept_window_s=5, patience_s=10)
+        self.store = Store(url, config.store_timeout_s)
+        journals = Journals(directory / "journal", max_bytes=1 << 20)
+        journals.prepare()
+        self.writer = Writer(self.store.line, journals, metrics, lane=0, kept_window_s=0.1)
         self.service = Service(config, self.store, self.writer, metrics, self.clock)
+        self.adoption = Adoption(self.store.line, journals, metrics, kept_window_s=0.1)
+        self._is_closed = False
+
+    async def site(self) -> CountedSite:
+        """Find the site as a request does."""
+        return self.service.known(SITE) or await self.service.admit(SITE)
 
     async def hits(self, instant: str, n: int) -> dict[str, int]:
         """Count some hits at an instant; return the lines that the last one saw."""
         self.clock.set(instant)
-        site = await self.service.admit(SITE)
+        site = await self.site()
         for _ in range(n):
             numbers = await self.service.count(site, PATH)
         return lines(numbers)
@@ -71,8 +92,10 @@ class Running:
 
     async def close(self) -> None:
         """End the writer and the store's connections."""
-        await self.writer.close(5)
-        await self.store.close()
+        if not self._is_closed:
+            await self.writer.close(5)
+            await self.store.close()
+        self._is_closed = True
 
 
 def lines(numbers: Numbers) -> dict[str, int]:
@@ -84,21 +107,29 @@ StartRunning = Callable[[str], Running]
 
 
 @pytest.fixture
-async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartRunning]:
+async def store(tmp_path: Path) -> AsyncIterator[MortalStore]:
+    """Run a server."""
+    async with mortal_store(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.fixture
+async def running(
+    store: MortalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StartRunning]:
     """Start services on one server; all end with the test."""
     # Metrics set both for a whole worker process; here they are given back.
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     started = []
-    with store_server(tmp_path / "store") as server:
 
-        def start(zone: str = HANOI) -> Running:
-            started.append(Running(server, tmp_path, zone))
-            return started[-1]
+    def start(zone: str = HANOI) -> Running:
+        started.append(Running(store.url, tmp_path, zone))
+        return started[-1]
 
-        yield start
-        for each in started:
-            await each.close()
+    yield start
+    for each in started:
+        await each.close()
 
 
 @pytest.mark.parametrize(
@@ -154,13 +185,195 @@ async def test_a_day_that_a_zone_skipped_was_yesterday_and_had_no_pageviews(
     assert await service.hits("2011-12-30 10:00:00", 1) == block(1, 0, 4, 4, 4)
 
 
-async def test_a_record_that_crosses_midnight_holds_both_days(running: StartRunning) -> None:
+async def test_a_record_that_crosses_midnight_holds_both_days(
+    running: StartRunning, store: MortalStore
+) -> None:
     service = running(HANOI)
-    site = await service.service.admit(SITE)
+    site = await service.site()
     service.clock.set("2019-12-31 16:59:59", "2019-12-31 17:00:00", "2019-12-31 16:59:59")
     counting = [service.service.count(site, PATH) for _ in range(3)]
     old, new, late = [lines(numbers) for numbers in await asyncio.gather(*counting)]
-    with connected(service.server.socket_path) as redis:
+    with connected(store.socket_path) as redis:
         assert redis.get(watermark_key(0, service.writer.id)) == b"1"
     assert old == late == block(2, 0, 2, 2, 3)
     assert new == block(1, 2, 1, 1, 3)
+
+
+# While the store is away
+
+
+async def left(service: Running) -> None:
+    """Wait until the writer has noticed that its store is away."""
+    await comes_true(lambda: service.writer.is_away, "the writer notices")
+
+
+async def returned(service: Running) -> None:
+    """Wait until the writer has brought everything to its store."""
+    await comes_true(lambda: not service.writer.is_away, "the store holds everything")
+
+
+@pytest.mark.parametrize(
+    ("last_second", "midnight", "month", "year"),
+    [
+        pytest.param("2019-04-19 16:59:59.999", "2019-04-19 17:00:00", 5, 5, id="a day"),
+        pytest.param("2019-04-30 16:59:59.999", "2019-04-30 17:00:00", 0, 5, id="1 May"),
+        pytest.param("2019-12-31 16:59:59.999", "2019-12-31 17:00:00", 0, 0, id="1 Jan"),
+    ],
+)
+async def test_stale_numbers_change_their_day_at_midnight_and_hits_stay_on_theirs(
+    running: StartRunning,
+    store: MortalStore,
+    last_second: str,
+    midnight: str,
+    month: int,
+    year: int,
+) -> None:
+    service = running(HANOI)
+    await service.hits(last_second, 3)
+    await store.kill()
+    await left(service)
+    assert await service.hits(last_second, 2) == block(5, 0, 5, 5, 5)
+    assert await service.read(midnight) == block(0, 5, month, year, 5)
+    assert await service.hits(midnight, 4) == block(4, 5, month + 4, year + 4, 9)
+    await store.start()
+    await returned(service)
+    assert await service.read(midnight) == block(4, 5, month + 4, year + 4, 9)
+    assert await service.read(last_second) == block(
+        5, 0, 5 + 4 * bool(month), 5 + 4 * bool(year), 9
+    )
+
+
+async def test_stale_numbers_of_two_days_ago_are_nobodys_yesterday(
+    running: StartRunning, store: MortalStore
+) -> None:
+    service = running(HANOI)
+    await service.hits("2019-04-17 16:59:59", 3)
+    await store.kill()
+    await left(service)
+    assert await service.read("2019-04-17 17:00:00") == block(0, 3, 3, 3, 3)
+    assert await service.read("2019-04-18 17:00:00") == block(0, 0, 3, 3, 3)
+    numbers = await service.service.read(service.service.site(SITE), None)
+    assert (numbers.state, numbers.age_s) == ("stale", 24 * 3600 + 1)
+    await store.start()
+    await returned(service)
+
+
+async def test_every_zone_has_its_own_midnight_while_the_store_is_away(
+    running: StartRunning, store: MortalStore
+) -> None:
+    hanoi, paris = running(HANOI), running("Europe/Paris")
+    await hanoi.hits("2019-12-31 16:59:59", 1)
+    await paris.hits("2019-12-31 16:59:59", 1)
+    await store.kill()
+    await asyncio.gather(left(hanoi), left(paris))
+    # Each knows of the other's hits only what the store told it before.
+    assert await hanoi.hits("2019-12-31 17:00:00", 2) == block(2, 1, 2, 2, 3)
+    assert await paris.hits("2019-12-31 17:00:00", 4) == block(6, 0, 6, 6, 6)
+    await store.start()
+    await asyncio.gather(returned(hanoi), returned(paris))
+    assert await hanoi.read("2019-12-31 17:00:00") == block(2, 6, 2, 2, 8)
+    assert await paris.read("2019-12-31 23:00:00") == block(2, 6, 2, 2, 8)
+
+
+async def test_an_outage_at_1000_hits_per_second_across_midnight_counts_each_on_its_day(
+    running: StartRunning, store: MortalStore
+) -> None:
+    service = running(HANOI)
+    await service.hits("2019-12-31 16:59:00", 10)
+    await store.kill()
+    await left(service)
+    old = [f"2019-12-31 16:59:{second:02}" for second in range(60)]
+    new = [f"2019-12-31 17:00:{second:02}" for second in range(60)]
+    for instant in (*old, *new):
+        await burst(service, instant, 1_000)
+    await store.start()
+    await returned(service)
+    assert await service.read(new[-1]) == block(60_000, 60_010, 60_000, 60_000, 120_010)
+    assert await service.read(old[-1]) == block(60_010, 0, 60_010, 60_010, 120_010)
+
+
+async def burst(service: Running, instant: str, n: int) -> None:
+    """Count hits that arrive in one second; all are stored."""
+    service.clock.set(instant)
+    site = await service.site()
+    numbers = await asyncio.gather(*(service.service.count(site, PATH) for _ in range(n)))
+    assert {each.state for each in numbers} == {"stored"}
+
+
+async def test_the_journal_of_yesterday_is_replayed_to_yesterday_by_another_process(
+    running: StartRunning, store: MortalStore, tmp_path: Path
+) -> None:
+    dying = running(HANOI)
+    await dying.hits("2019-12-31 16:59:58", 3)
+    await store.kill()
+    await left(dying)
+    await dying.hits("2019-12-31 16:59:59", 4)
+    await dying.hits("2019-12-31 17:00:00", 5)
+    await dying.close()
+    await store.start()
+    heir = running(HANOI)
+    adopting = asyncio.create_task(heir.adoption.run())
+    await comes_true(lambda: not list(tmp_path.glob("journal/*")), "the journal is replayed")
+    adopting.cancel()
+    await asyncio.wait([adopting])
+    assert await heir.read("2020-01-05 12:00:00") == block(0, 0, 5, 5, 12)
+    assert await heir.read("2019-12-31 17:00:00") == block(5, 7, 5, 5, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeClock:
+    """The clock of processes that run with libfaketime; it stands still between two settings."""
+
+    path: Path
+
+    def set(self, instant: str) -> None:
+        """Set the clock to an instant in UTC."""
+        new = self.path.with_suffix(".new")
+        new.write_text(f"{instant}\n")
+        new.rename(self.path)
+
+    def environment(self) -> dict[str, str]:
+        """Give what a process needs to read this clock; time that passes is not faked."""
+        return {
+            "LD_PRELOAD": str(libfaketime()),
+            "FAKETIME_TIMESTAMP_FILE": str(self.path),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+            "TZ": "UTC",
+        }
+
+
+async def test_processes_whose_clocks_pass_midnight_in_an_outage_count_each_hit_on_its_day(
+    start_service: StartService, store: MortalStore, tmp_path: Path
+) -> None:
+    targets = [Target(f"site{n % 20}.example.vn", f"/tin-tuc/{n}") for n in range(200)]
+    clock = FakeClock(tmp_path / "clock")
+    clock.set("2019-04-19 16:59:59")
+    settings = {"redis_url": store.url, "timezone": HANOI, "kept_window_s": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in clock.environment().items():
+            patch.setenv(name, value)
+        service = start_service(workers=2, config=declared(tmp_path / "toml", targets), **settings)
+    tally = Tally(equal=("month", "year", "total"))
+    async with visiting(service.port, tally, targets, n_clients=64, per_s=1_000):
+        await more(tally, "counted", 500)
+        await store.kill()
+        await more(tally, "stored", 1_000)
+        clock.set("2019-04-19 17:00:00")
+        await comes_true(lambda: is_new_day(tally, "2019-04-20"), "the next day has begun")
+        await more(tally, "stored", 1_000)
+        await store.start()
+        await more(tally, "counted", 500)
+    assert (tally.refused, tally.unanswered) == ({}, {})
+    await settled(service.port, service.data_dir)
+    await expect_exact(service.port, tally)
+    assert {day for _, day in tally.on_day} == {"2019-04-19", "2019-04-20"}
+    for (site, day), n in tally.on_day.items():
+        assert int(store.ask("GET", bucket_key(0, site, day))) == n
+    assert await asyncio.to_thread(service.stop) == 0
+
+
+def is_new_day(tally: Tally, date: str) -> bool:
+    """Tell whether hits are answered with a date."""
+    return any(day == date for _, day in tally.on_day)

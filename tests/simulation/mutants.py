@@ -1,0 +1,394 @@
+"""Wrong variants of the protocol: each loses or doubles hits, and the simulation has to see it.
+
+A mutant replaces a method of the production code, or of what the simulation puts in its place,
+by a plausible mistake. `bound` is within how many schedules, from seed 0 on, it has to be caught.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from hitcounter import keys
+from hitcounter.adoption import Adoption
+from hitcounter.errors import StoreError, Unavailable
+from hitcounter.journal import Journal, _packed
+from hitcounter.keys import PageKeys, SiteKeys
+from hitcounter.session import Session, Values
+from hitcounter.stream import Chunk, Entry, Pageviews, Record, Stream
+from hitcounter.writer import RETRY_EVERY_S, Writer
+from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
+from tests.simulation.network import SimulatedLine
+from tests.simulation.store import Commit, Reply, SimulatedStore
+from tests.simulation.store import Values as StoreValues
+
+Replacement = tuple[type, str, Callable[..., Any] | property]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A wrong variant: what it replaces by what."""
+
+    name: str
+    bound: int
+    replacements: tuple[Replacement, ...]
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Make the mistake for a while."""
+        with ExitStack() as stack:
+            for owner, name, replacement in self.replacements:
+                stack.enter_context(mock.patch.object(owner, name, replacement))
+            yield
+
+
+_commit = Writer._commit
+_bridge = Writer._bridge
+_left = Writer._left
+_leave = Writer._leave
+_count = Writer.count
+_replay = Adoption._replay
+_init = Stream.__init__
+_to_journal = Stream.to_journal
+_confirm = Stream.confirm
+_number_held = Stream._number_held
+_restored = Stream.restored.__func__  # type: ignore[attr-defined]  # of a classmethod
+_counters = Pageviews.counters
+_exchange = Session.exchange
+_create = SimulatedJournals.create
+_commit_in_store = SimulatedStore.commit
+_write = SimulatedStore.write
+
+
+async def commit_answered_early(self: Writer) -> None:
+    """Answer the hits of a chunk as soon as it leaves."""
+    self._stream.number_next()
+    for record in self._stream.pending:
+        self._store(record)
+    await _commit(self)
+
+
+async def create_under_another_id(self: SimulatedJournals, lane: int, writer: str) -> Journal:
+    """Make a journal whose records are those of a new writer."""
+    return await _create(self, lane, f"{writer}x")
+
+
+async def commit_in_two_commands(self: SimulatedLine, chunk: Chunk) -> tuple[int, StoreValues]:
+    """Add to the counters first, and move the watermark then."""
+    counters, pages = chunk.pageviews.counters(), chunk.pageviews.page_counters()
+    added = await self.ask(Commit(self.key, chunk.expect, chunk.expect, counters, pages))
+    moved = await self.ask(Commit(self.key, chunk.expect, chunk.last, {}, {}))
+    return moved.watermark, added.values
+
+
+def init_with_short_window(self: Stream, kept_window_s: float) -> None:
+    """Keep records for less time than a store may need to sync them."""
+    _init(self, 0.1 * kept_window_s)
+
+
+def to_journal_without_pending(self: Stream, unsent: Pageviews) -> list[Entry]:
+    """Leave out the records on their way, whose fate nobody knows."""
+    pending, self.pending = self.pending, deque()
+    try:
+        return _to_journal(self, unsent)
+    finally:
+        self.pending = pending
+
+
+def to_journal_without_kept(self: Stream, unsent: Pageviews) -> list[Entry]:
+    """Leave out the records that the store has confirmed."""
+    kept, self.kept = self.kept, deque()
+    try:
+        return _to_journal(self, unsent)
+    finally:
+        self.kept = kept
+
+
+def commit_whatever_is_expected(self: SimulatedStore, commit: Commit, at_s: float) -> Reply:
+    """Apply every chunk that arrives, as a client that repeats increments has it."""
+    expect = self.watermark(commit.key)
+    return _commit_in_store(self, commit._replace(expect=expect), at_s)
+
+
+def left_with_new_numbers(self: Writer, error: StoreError) -> None:
+    """Give new numbers to what was not answered."""
+    for record in self._stream.pending:
+        self._stream._numbered += 1
+        record.number = self._stream._numbered
+    _left(self, error)
+
+
+def count_into_numbered_record(
+    self: Writer, label: str, site: SiteKeys, page: PageKeys | None, id_: str | None = None
+) -> "asyncio.Future[Values | None]":
+    """Add a hit to a record that is on its way."""
+    stream = self._stream
+    if not stream.pending:
+        return _count(self, label, site, page, id_)
+    stream.open, opened = stream.pending[-1], stream.open
+    try:
+        return _count(self, label, site, page, id_)
+    finally:
+        stream.open = opened
+
+
+async def append_without_sync(self: SimulatedJournal, entries: Sequence[Entry]) -> int:
+    """Say that entries are written before they are."""
+    asyncio.get_running_loop().call_later(0.05, _append_late, self, _packed(entries))
+    return 0
+
+
+def _append_late(journal: SimulatedJournal, row: bytes) -> None:
+    if journal._file.owner is journal._owner:
+        journal._file.rows.append(row)
+
+
+async def bridge_to_first_answer(self: Writer) -> None:
+    """Remove the journal as soon as the store answers."""
+    await _bridge(self)
+    await self._remove_journal()
+
+
+def needs_no_confirmed_records(self: Stream) -> bool:
+    """Keep a journal only until its records are confirmed."""
+    is_pending = bool(self.pending) and self.pending[0].number <= self._journaled
+    return bool(self._held.sites) or is_pending
+
+
+async def replay_until_confirmed(self: Adoption, journal: Journal) -> None:
+    """Let an adopted journal go as soon as its records are confirmed."""
+    stream = Stream.restored(self._kept_window_s, await journal.sums())
+    line = self._open_line(journal.lane, journal.writer)
+    session = Session(stream, line, self._metrics)
+    while stream.pending:
+        with suppress(StoreError):
+            await session.exchange(stream.next_chunk())
+        await asyncio.sleep(RETRY_EVERY_S)
+    await line.close()
+
+
+async def replay_and_forget(self: Adoption, journal: Journal) -> None:
+    """Delete the watermark of a writer once its journal is replayed."""
+    await _replay(self, journal)
+    line = self._open_line(journal.lane, journal.writer)
+    with suppress(StoreError):
+        await line.forget()
+    await line.close()
+
+
+async def leave_and_forget(self: Writer) -> None:
+    """Delete the watermark at the end, although a question was never answered."""
+    self._ever_failed = False
+    await _leave(self)
+
+
+def is_free_for_all(self: SimulatedJournals, file: File) -> bool:
+    """Adopt what another worker replays already."""
+    return (file.owner is None or file.is_adopted) and file.name not in self._known
+
+
+def confirm_only_upwards(
+    self: Stream, watermark: int, asked_at_s: float, answered_at_s: float
+) -> tuple[list[Record], int]:
+    """Never believe a watermark that is lower than before."""
+    return _confirm(self, max(watermark, self.watermark), asked_at_s, answered_at_s)
+
+
+def refuse_pending_as_not_counted(self: Writer) -> None:
+    """Tell the hits of a chunk on its way that they are not counted."""
+    for record in self._stream.pending:
+        self._refuse(record, Unavailable("journal_full", "not counted"))
+
+
+def counters_of_latest_day(self: Pageviews) -> dict[str, int]:
+    """Decide on the day when a chunk leaves, not when a hit arrives."""
+    latest: dict[str, SiteKeys] = {}
+    for site in sorted(self.sites, key=lambda site: site.date):
+        latest[keys.counter_of(site.today).site] = site
+    moved = Pageviews()
+    for site, n in self.sites.items():
+        moved.merge(Pageviews({latest[keys.counter_of(site.today).site]: n}))
+    return _counters(moved)
+
+
+def write_one_by_one(self: SimulatedStore, writes: StoreValues, at_s: float) -> None:
+    """Write every key by a command of its own, and lose the end of a log between two of them."""
+    for name, value in writes.items():
+        _write(self, {name: value}, at_s)
+
+
+async def ask_again_with_more(self: Writer) -> None:
+    """Give numbers to new hits while the journal is written."""
+    while True:
+        await asyncio.sleep(RETRY_EVERY_S)
+        with suppress(StoreError):
+            self._stream.number_next()
+            self._acknowledge(*await self._session.exchange(self._stream.next_chunk()))
+            return
+
+
+def restored_from_one(cls: type[Stream], kept_window_s: float, entries: Iterable[Entry]) -> Stream:
+    """Number the records of a journal anew."""
+    renumbered = [Entry(number, each.pageviews) for number, each in enumerate(entries, 1)]
+    restored: Stream = _restored(cls, kept_window_s, renumbered)
+    return restored
+
+
+def number_held_as_one(self: Stream) -> None:
+    """Make one record of what is held, where whoever reads the journal makes several."""
+    if self._held.sites:
+        self._number(Record(pageviews=self._held))
+        self._held = Pageviews()
+        self._journaled = self._numbered
+
+
+def number_held_and_journal_again(self: Stream) -> None:
+    """Take what was held, once it has a number, for something that the journal lacks."""
+    journaled = self._journaled
+    _number_held(self)
+    self._journaled = journaled
+
+
+async def exchange_without_looking(
+    self: Session, chunk: Chunk | None
+) -> tuple[list[Record], Values]:
+    """Take every answer for the news that the chunk was applied."""
+    if chunk is None:
+        return await _exchange(self, chunk)
+    _, values = await self.line.commit(chunk)
+    now_s = asyncio.get_running_loop().time()
+    return self.stream.confirm(chunk.last, now_s, now_s)[0], values
+
+
+async def is_counted_once_claimed(self: SimulatedLine, holder: str) -> bool:
+    """Tell whoever repeats a hit that it is counted, before it is."""
+    return True
+
+
+async def never_probe(self: Writer) -> None:
+    """Let an idle writer never ask what the store still holds."""
+
+
+MUTANTS = (
+    Mutant("answers before the store does", 50, ((Writer, "_commit", commit_answered_early),)),
+    Mutant(
+        "journals under another id", 50, ((SimulatedJournals, "create", create_under_another_id),)
+    ),
+    Mutant(
+        "moves the watermark in a separate command",
+        50,
+        ((SimulatedLine, "commit", commit_in_two_commands),),
+    ),
+    Mutant(
+        "keeps records for less than the store needs to sync",
+        200,
+        ((Stream, "__init__", init_with_short_window),),
+    ),
+    Mutant(
+        "journals without the batch of unknown fate",
+        50,
+        ((Stream, "to_journal", to_journal_without_pending),),
+    ),
+    Mutant(
+        "journals without the kept records",
+        200,
+        ((Stream, "to_journal", to_journal_without_kept),),
+    ),
+    Mutant(
+        "repeats a commit without comparing the watermark",
+        50,
+        ((SimulatedStore, "commit", commit_whatever_is_expected),),
+    ),
+    Mutant(
+        "sends again under new numbers after a lost reply",
+        50,
+        ((Writer, "_left", left_with_new_numbers),),
+    ),
+    Mutant("adds hits to a numbered record", 50, ((Writer, "count", count_into_numbered_record),)),
+    Mutant(
+        "answers from the journal before the sync",
+        200,
+        ((SimulatedJournal, "append", append_without_sync),),
+    ),
+    Mutant(
+        "removes the journal at the first answer",
+        200,
+        ((Writer, "_bridge", bridge_to_first_answer),),
+    ),
+    Mutant(
+        "removes the journal at confirmation",
+        1_000,
+        ((Stream, "needs_journal", property(needs_no_confirmed_records)),),
+    ),
+    Mutant(
+        "removes an adopted journal at confirmation",
+        1_000,
+        ((Adoption, "_replay", replay_until_confirmed),),
+    ),
+    Mutant(
+        "deletes the watermark after an adoption",
+        200,
+        ((Adoption, "_replay", replay_and_forget),),
+    ),
+    Mutant(
+        "deletes the watermark although a question was not answered",
+        1_000,
+        ((Writer, "_leave", leave_and_forget),),
+    ),
+    Mutant(
+        "adopts without a lock, and deletes the watermark",
+        200,
+        (
+            (SimulatedJournals, "_is_free", is_free_for_all),
+            (Adoption, "_replay", replay_and_forget),
+        ),
+    ),
+    Mutant("never believes a lower watermark", 50, ((Stream, "confirm", confirm_only_upwards),)),
+    Mutant(
+        "refuses a hit on its way as not counted",
+        200,
+        ((Writer, "_refuse_pending", refuse_pending_as_not_counted),),
+    ),
+    Mutant(
+        "decides on the day when a chunk leaves",
+        50,
+        ((Pageviews, "counters", counters_of_latest_day),),
+    ),
+    Mutant(
+        "leaves half a chunk in a log that lost its end",
+        200,
+        ((SimulatedStore, "write", write_one_by_one),),
+    ),
+    Mutant(
+        "numbers hits while the journal is written",
+        1_000,
+        ((Writer, "_ask_again", ask_again_with_more),),
+    ),
+    Mutant(
+        "numbers the records of a journal anew",
+        1_000,
+        ((Stream, "restored", classmethod(restored_from_one)),),  # type: ignore[arg-type]
+    ),
+    Mutant(
+        "divides what is held in another way than the journal's reader",
+        1_000,
+        ((Stream, "_number_held", number_held_as_one),),
+    ),
+    Mutant(
+        "journals again what the journal holds",
+        1_000,
+        ((Stream, "_number_held", number_held_and_journal_again),),
+    ),
+    Mutant(
+        "takes every answer for success", 200, ((Session, "exchange", exchange_without_looking),)
+    ),
+    Mutant(
+        "answers a repeat before the hit is counted",
+        5_000,
+        ((SimulatedLine, "_is_counted", is_counted_once_claimed),),
+    ),
+    Mutant("never asks while it is idle", 50, ((Writer, "_probe", never_probe),)),
+)

@@ -1,0 +1,193 @@
+"""What happens to a simulated service, and when: drawn from a seed, and nothing else.
+
+Every schedule draws the few kinds of faults that it has, so that some go deep into what a few
+kinds do to each other. Reactions are faults that wait for an event instead of a time: they hit
+the short moments that a drawn time would miss.
+"""
+
+import random
+from dataclasses import dataclass
+
+# They last for a while, and heal.
+LASTING = (
+    "lose_replies",
+    "strand_requests",
+    "drop_requests",
+    "slow_down",
+    "refuse",
+    "stall",
+    "kill_store",
+    "lose_power",
+    "run_out_of_memory",
+    "load",
+    "fill_disk",
+    "fail_disk",
+    "slow_disk",
+    "keep_files",
+)
+SUDDEN = (
+    "cut",
+    "break_journal",
+    "kill_worker",
+    "kill_all_workers",
+    "close_worker",
+    "replace_worker",
+)
+# A store that answers only after its disk has synced is no replica that lags behind.
+EVERYSEC_ONLY = ("fail_over", "split")
+FAULTS = (*LASTING, *SUDDEN, *EVERYSEC_ONLY)
+
+# What the others are most dangerous together with.
+DEADLY = ("kill_worker", "close_worker", "lose_power", "kill_store", "strand_requests")
+
+REACTED_TO = (
+    "acknowledged as stored",
+    *("append begins", "closes", "ids claimed", "starts") * 3,  # which are over soon
+    "commit late: applied",
+    "commit already applied",
+    "reply lost",
+    "fell: of a writer",
+    "fell: of an adopted journal",
+    "commit again after a fall",
+    "journal created",
+    "journal cut into several records",
+    "journal removed by its writer",
+    "journal not removed",
+    "adopted",
+    "adopted journal confirmed",
+    "adoption done",
+    "closed",
+    "killed",
+    "store is back",
+)
+
+DATES = ("2026-07-14", "2026-10-31", "2026-12-31")
+N_SITES, N_PAGES = 4, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The sizes that divide hits into records and chunks; small ones divide a few hits already."""
+
+    record_hits: int = 256
+    cut_keys: int = 2_900
+    chunk_keys: int = 3_000
+
+
+SMALL = Limits(record_hits=4, cut_keys=29, chunk_keys=40)  # a record has at most 7 keys per hit
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong, and for how long; `pick`, from 0 to 1, chooses whom it hits, and how."""
+
+    name: str
+    for_s: float
+    pick: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """A fault that follows the `nth` time that something happens, and hits whoever did it."""
+
+    event: str
+    nth: int
+    after_s: float
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A hit that arrives at one of the workers that live then."""
+
+    at_s: float
+    site: int
+    page: int | None
+    pick: float
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All that a seed decides, but for the chances of single questions."""
+
+    seed: int
+    is_always: bool  # appendfsync; else everysec
+    n_workers: int
+    kept_window_s: float
+    timeout_s: float
+    date: str
+    midnight_at_s: float
+    limits: Limits
+    faults: tuple[tuple[float, Fault], ...]
+    reactions: tuple[Reaction, ...]
+    hits: tuple[Hit, ...]
+    end_s: float
+    restarts: bool  # all of the service, in the end
+
+    @property
+    def lag_s(self) -> float:
+        """Tell for how long a store may not have synced what it answered: not the kept window."""
+        return 0.4 * self.kept_window_s
+
+
+def schedule_of(seed: int) -> Schedule:
+    """Draw the schedule of a seed."""
+    draw = random.Random(seed)
+    is_always = draw.random() < 0.3
+    names = draw.sample((*LASTING, *SUDDEN) if is_always else FAULTS, draw.randint(1, 5))
+    names += draw.sample(DEADLY, draw.randint(1, 3))
+    faults, at_s = [], -0.3
+    for _ in range(draw.randint(2, 7)):
+        at_s += draw.uniform(0.0, 0.8)
+        faults.append((max(0.0, at_s), _fault(draw, names)))
+    end_s = max(0.0, at_s) + draw.uniform(0.3, 1.5)
+    midnights_s = (draw.uniform(0.0, end_s), draw.choice(faults)[0] + draw.uniform(0.0, 0.3))
+    return Schedule(
+        seed=seed,
+        is_always=is_always,
+        n_workers=draw.choice((2, 2, 3)),
+        kept_window_s=draw.choice((0.5, 1.0)),
+        timeout_s=draw.choice((0.1, 0.25)),
+        date=draw.choice(DATES),
+        midnight_at_s=draw.choice(midnights_s),
+        limits=draw.choice((Limits(), SMALL)),
+        faults=tuple(faults),
+        reactions=tuple(_reaction(draw, names) for _ in range(draw.randint(0, 4))),
+        hits=tuple(_hits(draw, faults, end_s)),
+        end_s=end_s,
+        restarts=draw.random() < 0.3,
+    )
+
+
+def _fault(draw: random.Random, names: list[str]) -> Fault:
+    for_s = draw.choice((0.03, 0.15, 0.4, 1.0)) * draw.uniform(0.8, 1.2)
+    return Fault(draw.choice(names), for_s, draw.random())
+
+
+def _reaction(draw: random.Random, names: list[str]) -> Reaction:
+    after_s = draw.choice((0.0, 0.002, 0.02, 0.2, 0.6)) * draw.uniform(0.5, 1.5)
+    fault = _fault(draw, [*names, *DEADLY])
+    return Reaction(draw.choice(REACTED_TO), draw.choice((1, 1, 1, 2, 3)), after_s, fault)
+
+
+def _hits(draw: random.Random, faults: list[tuple[float, Fault]], end_s: float) -> list[Hit]:
+    """Draw hits at any time, some of them in a burst, and some while something goes wrong."""
+    burst_s = draw.uniform(0.0, end_s)
+    hits: list[Hit] = []
+    for _ in range(draw.randint(15, 50)):
+        chance = draw.random()
+        at_s = draw.uniform(0.0, end_s)
+        if chance < 0.2:
+            at_s = burst_s + draw.choice((0.0, 0.01)) * draw.random()
+        elif chance < 0.6:
+            begin_s, fault = draw.choice(faults)
+            at_s = begin_s + fault.for_s * draw.random()
+        site = min(draw.randrange(2 * N_SITES), N_SITES) % N_SITES  # one of them is hot
+        page = draw.choice((None, *range(N_PAGES)))
+        id_ = f"{len(hits)}" if draw.random() < 0.2 else None
+        hits.append(Hit(at_s, site, page, draw.random(), id_))
+        if id_ is not None and draw.random() < 0.6:  # the same hit again, maybe elsewhere
+            again_at_s = at_s + draw.choice((0.0, 0.1, 1.0)) * draw.random()
+            hits.append(Hit(again_at_s, site, page, draw.random(), id_))
+    return sorted(hits, key=lambda hit: hit.at_s)

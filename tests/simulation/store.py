@@ -1,0 +1,155 @@
+"""A store that holds its values in memory: the meaning of commit.lua, and what a crash leaves.
+
+Every write is one step of the store's history. A power loss leaves a prefix of it, in which the
+synced steps are: that is the only thing that a log on disk promises.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Self
+
+Values = dict[str, int]
+
+
+class Reply(NamedTuple):
+    """What the store answers: a watermark, values of now, or who holds each id."""
+
+    watermark: int = 0
+    values: Values = {}  # noqa: RUF012 -- nobody writes to it
+    holders: tuple[str, ...] = ()
+
+
+class Commit(NamedTuple):
+    """A chunk on its way; of the pages, by the number of a site's stored pages and its limit."""
+
+    key: str
+    expect: int
+    last: int
+    counters: Mapping[str, int]
+    pages: Mapping[tuple[str, int], Mapping[str, int]]
+
+
+class Watermark(NamedTuple):
+    """A question for a watermark."""
+
+    key: str
+
+
+class Claim(NamedTuple):
+    """Ids of hits that a holder, `writer:record`, wants to count; `key` is his watermark."""
+
+    key: str
+    holder: str
+    ids: tuple[str, ...]
+
+
+class Forget(NamedTuple):
+    """The wish that a watermark be deleted some day."""
+
+    key: str
+
+
+Request = Commit | Watermark | Claim | Forget
+
+
+class _Step(NamedTuple):
+    """A write: when it was, and what it changed or claimed."""
+
+    at_s: float
+    before: Mapping[str, int | None] = {}
+    ids: Sequence[str] = ()
+
+
+class SimulatedStore:
+    """The values of a store, and how it came to them."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.values: Values = {}
+        self.holders: dict[str, str] = {}  # by id
+        self.epoch = 0  # a connection lives in one
+        self._expiring: list[str] = []
+        self._history: list[_Step] = []
+        self._n_synced = 0
+
+    def fork(self) -> Self:
+        """Make a replica that holds the same, and is asked instead of us from now."""
+        other = type(self)()
+        other.values = dict(self.values)
+        other.holders = dict(self.holders)
+        other._expiring = list(self._expiring)
+        other._history = list(self._history)
+        other._n_synced = self._n_synced
+        return other
+
+    def watermark(self, key: str) -> int:
+        """Read a watermark."""
+        return self.values.get(key, 0)
+
+    def answer(self, request: Request, at_s: float) -> Reply:
+        """Do what is asked for."""
+        if isinstance(request, Commit):
+            return self.commit(request, at_s)
+        if isinstance(request, Claim):
+            return self._claim(request, at_s)
+        if isinstance(request, Forget):
+            self._expiring.append(request.key)
+        return Reply(self.watermark(request.key))
+
+    def _claim(self, claim: Claim, at_s: float) -> Reply:
+        """Give the ids that are free to whoever asks."""
+        free = [id_ for id_ in claim.ids if id_ not in self.holders]
+        if free:
+            self._history.append(_Step(at_s, ids=free))
+            self.holders |= dict.fromkeys(free, claim.holder)
+        return Reply(holders=tuple(self.holders[id_] for id_ in claim.ids))
+
+    def expire(self) -> None:
+        """Delete the watermarks that somebody wanted to be deleted."""
+        for key in self._expiring:
+            self.values.pop(key, None)
+
+    def commit(self, commit: Commit, at_s: float) -> Reply:
+        """Apply a chunk if the watermark is what it expects; answer with the values of now."""
+        applies = self.watermark(commit.key) == commit.expect
+        gains = dict(commit.counters)
+        for (count_key, _), pages in commit.pages.items():
+            gains[count_key] = sum(page not in self.values for page in pages)
+            gains |= pages
+        answered = {name: self.values.get(name, 0) + applies * n for name, n in gains.items()}
+        if not applies:
+            names = (page for pages in commit.pages.values() for page in pages)
+            answered |= {page: -1 for page in names if page not in self.values}
+        else:
+            changed = {name: answered[name] for name, n in gains.items() if n}
+            self.write({commit.key: commit.last} | changed, at_s)
+        return Reply(self.watermark(commit.key), answered)
+
+    def write(self, writes: Values, at_s: float) -> None:
+        """Make one step of history: all of it outlives a power loss, or nothing."""
+        self._history.append(_Step(at_s, {name: self.values.get(name) for name in writes}))
+        self.values |= writes
+
+    def _undo(self, step: "_Step") -> None:
+        for name, value in step.before.items():
+            if value is None:
+                del self.values[name]
+            else:
+                self.values[name] = value
+        for id_ in step.ids:
+            del self.holders[id_]
+
+    def sync(self) -> None:
+        """Bring all to the disk."""
+        self._n_synced = len(self._history)
+
+    def lose_power(self, synced_until_s: float, pick: float) -> int:
+        """Go back to a prefix with all that was written until then; return how much is lost."""
+        n_steps = len(self._history)
+        while self._n_synced < n_steps and self._history[self._n_synced].at_s <= synced_until_s:
+            self._n_synced += 1
+        # Half of the time all that can be lost is.
+        n_kept = self._n_synced + int(max(0.0, 2 * pick - 1) * (n_steps - self._n_synced + 1))
+        while len(self._history) > n_kept:
+            self._undo(self._history.pop())
+        self._n_synced = n_kept
+        return n_steps - n_kept
