@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKS := requirements/serve.txt requirements/dev.txt
 
-.PHONY: all install run test faults check bench lock clean
+.PHONY: all install run test faults simulate check bench screenshots lock clean
 all: check test
 
 install: .venv/serve.stamp
@@ -23,6 +23,10 @@ test: .venv/dev.stamp
 faults: .venv/dev.stamp
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--n $(or $(N),100))
 
+# More simulated schedules than the tests run: N=1000000, or one of them again, with all that happens: SEED=123.
+simulate: .venv/dev.stamp
+	$(BIN)/python -m tests.simulation $(if $(SEED),-v --seed $(SEED),--n $(or $(N),10000))
+
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +35,10 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m bench
+
+# The pictures of the README, drawn anew; needs Chromium.
+screenshots: .venv/dev.stamp
+	$(BIN)/python -m tests.browser.front_page
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hitcounter needs Python 3.11 or newer")'

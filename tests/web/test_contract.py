@@ -166,7 +166,7 @@ def test_one_hit_more_than_the_numbers_carried_over_answers_the_whole_block(
 def test_a_picture_is_a_gif_of_one_pixel_and_counts(anyone: RunningService, site: str) -> None:
     answer = pixel(anyone, site, "?path=/feed")
     assert answer.headers["content-type"] == "image/gif"
-    assert answer.headers["cache-control"] == "no-store"
+    assert "no-store" in answer.headers["cache-control"]
     assert answer.body[:10] == b"GIF89a\x01\x00\x01\x00"
     assert answer.body[-1:] == b";"
     read = counts(anyone, site, path="/feed")

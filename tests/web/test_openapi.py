@@ -23,9 +23,11 @@ from openapi_spec_validator import validate
 
 import hitcounter
 from hitcounter import errors
+from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.keys import bucket_key, ids_key, lane_of
 from hitcounter.store import LANES, STRETCH_S
 from hitcounter.web.app import ROUTES, SITE_ROUTES
+from hitcounter.web.operations import PINNED_WIDGET
 from hitcounter.writer import MAX_WAITING_HITS
 from tests.conftest import RunningService, StartService
 from tests.web.stores import frozen_store, store_of
@@ -40,7 +42,10 @@ STANDARD_HEADERS = {"content-type", "content-length", "date", "server", "connect
 HITS = "/v1/sites/{site}/hits"
 COUNTS = "/v1/sites/{site}/counts"
 PIXEL = "/v1/sites/{site}/pixel.gif"
-PAGES = ("/", "/widget.js", "/openapi.yaml", "/metrics", "/healthz", "/readyz")
+BADGE = "/v1/sites/{site}/badge.svg"
+PINNED = "/widget-{version}.js"
+FILES = ("/index.js", "/widget.js", PINNED, "/openapi.yaml")
+PAGES = ("/", *FILES, "/metrics", "/healthz", "/readyz")
 
 
 @cache
@@ -107,6 +112,7 @@ EVIL = {"Origin": "https://evil.example"}
 OPEN, DECLARED, AWAY, FULL, SPOILT = "open", "declared", "away", "full", "spoilt"
 # The store is away, and the journal has no room, cannot be made, or is found wanting just now.
 NO_ROOM, NO_JOURNAL, SURPRISED = "no room", "no journal", "surprised"
+LONG = "/" + "a" * 500  # where a page fits, a hit for no page may still fit
 CLAIMED = "claimed"  # a worker died over a hit
 
 
@@ -137,7 +143,7 @@ def _hits() -> Iterator[tuple[Outcome, Trigger]]:
     yield on(413, "too_large", OPEN, b" " * 3000)
     yield on(415, "bad_content_type", OPEN, b"{}", headers={"Content-Type": "text/html"})
     yield on(503, "store_unavailable", AWAY)
-    yield on(503, "journal_full", NO_ROOM)
+    yield on(503, "journal_full", NO_ROOM, json.dumps({"path": LONG}).encode())
     yield on(503, "journal_failed", NO_JOURNAL)
     yield on(503, "outcome_unknown", SURPRISED)
     yield on(503, "unsettled", CLAIMED, b'{"id": "0123456789abcdef"}')
@@ -175,26 +181,80 @@ def _pixel(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     if method == "GET":
         yield on(404, "too_many_sites", OPEN, "other.example.vn/pixel.gif")
         yield on(503, "store_unavailable", AWAY)
-        yield on(503, "journal_full", NO_ROOM)
+        yield on(503, "journal_full", NO_ROOM, f"demo/pixel.gif?path={LONG}")
         yield on(503, "journal_failed", NO_JOURNAL)
         yield on(503, "outcome_unknown", SURPRISED)
         yield on(503, "overloaded", FULL)
 
 
+def _badge(method: str) -> Iterator[tuple[Outcome, Trigger]]:
+    def on(
+        status: int, code: str, state: str, target: str = "demo/badge.svg?count=1"
+    ) -> tuple[Outcome, Trigger]:
+        headers = EVIL if code == "foreign_origin" else None
+        raw = request(method, f"/v1/sites/{target}", None, headers)
+        return Outcome(method, BADGE, status, code), Trigger(state, raw)
+
+    looks = "lang=en&lines=total,today&theme=dark"
+    yield on(200, "", OPEN, f"demo/badge.svg?{looks}&count=1&path=/tin-tuc/1")
+    yield on(400, "bad_site", OPEN, "DEMO/badge.svg")
+    yield on(400, "bad_path", OPEN, "demo/badge.svg?path=a")
+    yield on(400, "bad_query", OPEN, "demo/badge.svg?lines=week")
+    yield on(400, "bad_lang", OPEN, "demo/badge.svg?lang=fr")
+    yield on(403, "foreign_origin", DECLARED, "news.example.vn/badge.svg?count=1")
+    yield on(404, "unknown_site", DECLARED, "demo/badge.svg")
+    yield on(503, "store_unavailable", AWAY, "demo/badge.svg")
+    if method == "GET":
+        yield on(404, "too_many_sites", OPEN, "other.example.vn/badge.svg?count=1")
+        yield on(503, "journal_full", NO_ROOM, f"demo/badge.svg?count=1&path={LONG}")
+        yield on(503, "journal_failed", NO_JOURNAL)
+        yield on(503, "outcome_unknown", SURPRISED)
+        yield on(503, "overloaded", FULL)
+
+
+def _embedding(method: str) -> Iterator[tuple[Outcome, Trigger]]:
+    def on(
+        path: str, status: int, code: str, target: str, state: str = OPEN
+    ) -> tuple[Outcome, Trigger]:
+        return Outcome(method, path, status, code), Trigger(state, request(method, target))
+
+    yield on("/", 400, "bad_site", "/?site=DEMO")
+    yield on("/", 400, "bad_query", "/?theme=blue")
+    yield on("/", 400, "bad_lang", "/?lang=fr")
+    yield on("/", 404, "unknown_site", "/?site=other.example.vn", DECLARED)
+    yield on("/widget.js", 400, "bad_query", "/widget.js?site=demo")
+    yield on(PINNED, 400, "bad_query", f"{PINNED_WIDGET}?site=demo")
+    yield on(PINNED, 404, "not_found", "/widget-000000000000.js")
+
+
+def address(path: str) -> str:
+    """Write a documented path as somebody asks for it."""
+    return PINNED_WIDGET if path == PINNED else path.replace("{site}", "demo")
+
+
 def _others() -> Iterator[tuple[Outcome, Trigger]]:
     for method in ("GET", "HEAD"):
         for path in PAGES:
-            yield Outcome(method, path, 200), Trigger(OPEN, request(method, path))
+            yield Outcome(method, path, 200), Trigger(OPEN, request(method, address(path)))
         for code, state in (("store_unavailable", AWAY), ("store_unfit", SPOILT)):
             yield Outcome(method, "/readyz", 503, code), Trigger(state, request(method, "/readyz"))
-    for path in (HITS, COUNTS, PIXEL, *PAGES):
-        raw = request("OPTIONS", path.replace("{site}", "demo"))
+    gone = Trigger(OPEN, request("OPTIONS", "/widget-000000000000.js"))
+    yield Outcome("OPTIONS", PINNED, 404, "not_found"), gone
+    for path in (HITS, COUNTS, PIXEL, BADGE, *PAGES):
+        raw = request("OPTIONS", address(path))
         yield Outcome("OPTIONS", path, 204), Trigger(OPEN, raw)
 
 
 # By operation and what it answers.
 TRIGGERS = dict(
-    [*_hits(), *_counts("GET"), *_counts("HEAD"), *_pixel("GET"), *_pixel("HEAD"), *_others()]
+    [
+        *_hits(),
+        *(each for method in ("GET", "HEAD") for each in _counts(method)),
+        *(each for method in ("GET", "HEAD") for each in _pixel(method)),
+        *(each for method in ("GET", "HEAD") for each in _badge(method)),
+        *(each for method in ("GET", "HEAD") for each in _embedding(method)),
+        *_others(),
+    ]
 )
 # What any address may answer, by the name under components.responses.
 ANYWHERE = {
@@ -380,11 +440,23 @@ def test_the_served_description_is_valid(prepare: Prepare) -> None:
 
 def test_every_route_is_documented_with_its_methods_and_no_other_is() -> None:
     site_routes = {f"/v1/sites/{{site}}/{name}": route for name, route in SITE_ROUTES.items()}
-    routes = {**site_routes, **ROUTES}
+    documented = {path: route for path, route in ROUTES.items() if path != PINNED_WIDGET}
+    routes = {**site_routes, **documented, PINNED: ROUTES[PINNED_WIDGET]}
     served = {
         (method, path) for path, route in routes.items() for method in route.allowed.split(", ")
     }
     assert served == {(method, path) for method, path, _ in documented_operations()}
+
+
+def test_the_documented_options_of_the_block_are_those_in_the_source() -> None:
+    parts = document()["components"]
+    named = {name: part["schema"] for name, part in parts["parameters"].items()}
+    widget = parts["schemas"]["Numbers"]["properties"]["widget"]["properties"]
+    assert named["lang"]["enum"] == widget["lang"]["enum"] == list(LANGUAGES)
+    assert named["theme"]["enum"] == list(THEMES)
+    line = widget["lines"]["items"]["properties"]["key"]["enum"]
+    assert named["lines"]["items"]["enum"] == list(named["shown"]["properties"]) == line
+    assert line == list(LINE_KEYS)
 
 
 def test_the_documented_error_codes_are_those_in_the_source() -> None:

@@ -23,6 +23,11 @@ COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Server": "hitcounter",
 }
+# What a picture shows is of now: proxies of mail clients and code hosts shall ask again.
+PICTURE_HEADERS = COMMON_HEADERS | {
+    "Cache-Control": "no-cache, no-store, must-revalidate, max-age=0",
+    "Expires": "0",
+}
 JSON_HEADERS = COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": "application/json"}
 
 

@@ -16,15 +16,13 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, line_texts
 from hitcounter.errors import BadRequest
 from hitcounter.service import Numbers
 from hitcounter.web import requests
-from hitcounter.web.answers import COMMON_HEADERS
+from hitcounter.web.answers import PICTURE_HEADERS
 
 # Proxies of mail clients and of code hosts keep pictures unless told in every dialect not to. With
 # nothing kept there is nothing to compare, so no ETag.
-BADGE_HEADERS = COMMON_HEADERS | {
+BADGE_HEADERS = PICTURE_HEADERS | {
     "Content-Type": "image/svg+xml; charset=utf-8",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "Cache-Control": "no-cache, no-store, must-revalidate, max-age=0",
-    "Expires": "0",
 }
 LOOK_FIELDS = ("lang", "lines", "theme")
 

@@ -11,11 +11,11 @@ from hitcounter.service import CountedSite, Service
 from hitcounter.site import site_name
 from hitcounter.web import badge as picture
 from hitcounter.web import requests
-from hitcounter.web.answers import COMMON_HEADERS, NumbersResponse, numbers_answer
+from hitcounter.web.answers import PICTURE_HEADERS, NumbersResponse, numbers_answer
 from hitcounter.web.requests import Target
 
 PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
-PIXEL_HEADERS = COMMON_HEADERS | {"Content-Type": "image/gif", "Cache-Control": "no-store"}
+PIXEL_HEADERS = PICTURE_HEADERS | {"Content-Type": "image/gif"}
 
 
 async def hits(service: Service, request: web.BaseRequest, target: Target) -> NumbersResponse:

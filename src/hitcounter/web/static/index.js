@@ -6,7 +6,7 @@
  */
 const WAIT_MS = 3000;
 /** What the answer to a choice replaces. */
-const PARTS = ["#samples", "#snippet", "#pictures", "#pinned", "#counts"];
+const PARTS = ["#samples", "#snippet", "#live", "#pictures", "#pinned", "#counts"];
 
 /**
  * @param {string} selector
@@ -21,15 +21,10 @@ function find(selector, root = document) {
 
 const form = /** @type {HTMLFormElement} */ (find("form"));
 const status = find("[role=status]", form);
-const live = find("#live");
 
 /** When the block has its numbers, or will not get any. */
 const counted = new Promise((resolve) => {
-  const show = () => {
-    live.hidden = false;
-    resolve(true);
-  };
-  new MutationObserver(show).observe(live, { childList: true, subtree: true });
+  new MutationObserver(resolve).observe(find("#live"), { childList: true, subtree: true });
   setTimeout(resolve, WAIT_MS);
 });
 
@@ -66,12 +61,14 @@ async function showNumbers() {
 }
 
 /**
- * Make the scripts of a parsed part run, and drop what is for pages without scripts: it would load.
+ * Take a part over from a parsed page, where nothing loads and no script runs, also none of ours.
  *
- * @param {HTMLElement} part
+ * @param {string} selector
+ * @param {Document} page
  */
-function revive(part) {
-  for (const fallback of part.querySelectorAll("noscript")) fallback.remove();
+function takeOver(selector, page) {
+  for (const fallback of page.querySelectorAll("noscript")) fallback.remove();
+  const part = document.adoptNode(find(selector, page));
   for (const inert of part.querySelectorAll("script")) {
     const script = document.createElement("script");
     for (const { name, value } of inert.attributes) script.setAttribute(name, value);
@@ -95,7 +92,7 @@ async function choose() {
   status.textContent = answer.ok ? "" : answer.status === 404 ? unknown : failed;
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(text, "text/html");
-  for (const part of PARTS) find(part).replaceWith(revive(find(part, page)));
+  for (const part of PARTS) find(part).replaceWith(takeOver(part, page));
   offerCopies();
   await showNumbers();
 }

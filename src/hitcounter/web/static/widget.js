@@ -1,132 +1,199 @@
-/*
- * hitcounter: counts one hit of this page and draws the block of numbers where its tag stands:
- *
- *   <script async src="https://counter.example.vn/widget.js" data-site="demo"></script>
- *
- * data-lang="en" makes it English; a tag in <head> counts and draws no block. Any element with
- * data-hitcounter="today", "yesterday", "month", "year", "total" or "page" gets that number as its
- * text. Two tags of a site count once. No cookie, no storage; a failure leaves the page as it was.
- * Icons: Material icons by Google, Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0).
- */
+// hitcounter, MIT licence: docs/embedding.md
 (() => {
+  const script = /** @type {any} */ (document.currentScript);
+  const first = customElements.get("hit-counter");
+  if (first) return first.add(script);
+
   const ICONS = {
-    today:
-      "M12 5.9a2.1 2.1 0 1 1 0 4.2 2.1 2.1 0 0 1 0-4.2m0 9c2.97 0 6.1 1.46 6.1 2.1v1.1H5.9V17c0-.64 3.13-2.1 6.1-2.1M12 4C9.79 4 8 5.79 8 8s1.79 4 4 4 4-1.79 4-4-1.79-4-4-4zm0 9c-2.67 0-8 1.34-8 4v3h16v-3c0-2.66-5.33-4-8-4z",
-    yesterday:
-      "M12 2c1.1 0 2 .9 2 2s-.9 2-2 2-2-.9-2-2 .9-2 2-2zm9 7h-6v13h-2v-6h-2v6H9V9H3V7h18v2z",
-    month:
-      "M12 2C6.48 2 2 6.48 2 12s4.48 10 10 10 10-4.48 10-10S17.52 2 12 2zm0 4c1.93 0 3.5 1.57 3.5 3.5S13.93 13 12 13s-3.5-1.57-3.5-3.5S10.07 6 12 6zm0 14c-2.03 0-4.43-.82-6.14-2.88a9.947 9.947 0 0 1 12.28 0C16.43 19.18 14.03 20 12 20z",
-    year:
-      "M19 3H5c-1.1 0-2 .9-2 2v14c0 1.1.9 2 2 2h14c1.1 0 2-.9 2-2V5c0-1.1-.9-2-2-2zm-7 3c1.93 0 3.5 1.57 3.5 3.5S13.93 13 12 13s-3.5-1.57-3.5-3.5S10.07 6 12 6zm7 13H5v-.23c0-.62.28-1.2.76-1.58C7.47 15.82 9.64 15 12 15s4.53.82 6.24 2.19c.48.38.76.97.76 1.58V19z",
-    total:
-      "M16.5 12c1.38 0 2.49-1.12 2.49-2.5S17.88 7 16.5 7a2.5 2.5 0 0 0 0 5zM9 11c1.66 0 2.99-1.34 2.99-3S10.66 5 9 5C7.34 5 6 6.34 6 8s1.34 3 3 3zm7.5 3c-1.83 0-5.5.92-5.5 2.75V19h11v-2.25c0-1.83-3.67-2.75-5.5-2.75zM9 13c-2.33 0-7 1.17-7 3.5V19h7v-2.25c0-.85.33-2.34 2.37-3.47C10.5 13.1 9.66 13 9 13z",
+    __proto__: null,
+    today: "M6 1a5 5 0 1 0 .1 0M6 3v3l2 1",
+    yesterday: "M2 2v3h3M2 5a4.5 4.5 0 1 1 1 4",
+    month: "M1 3h10v8H1zM1 5h10M4 1v3M8 1v3",
+    year: "M2 11V7M6 11V4M10 11V1",
+    total: "M6 1a2.5 2.5 0 1 0 .1 0M1 11c0-5 10-5 10 0",
   };
-
-  // Inline, so that a copied line reads "Trong ngày: 1.129": the space before the number is the only
-  // one that justifying can stretch, which puts the numbers on the right edge.
   const CSS = `
-    :host { display: block; max-width: 20rem; }
+    :host(:not([hidden])) { display: block !important; max-width: 20em }
     section {
-      all: initial; display: block; font: inherit; font-weight: 400; line-height: 1.5; overflow: hidden;
-      color: #1f2a37; background: #fff; border: 1px solid #d3dae3; border-radius: .5em;
-      --quiet: #526071; --accent: #14629f; --band: #f2f5f9;
+      all: initial; display: block; border: 1px solid #8886; border-radius: .5em;
+      font: inherit; font-size: max(14px, 1em);
+      color: CanvasText; background: Canvas; color-scheme: light dark;
     }
-    h2 { margin: 0; padding: .5em .9em; font-size: 1em; font-weight: 600; background: var(--band); }
-    ul { margin: 0; padding: .25em .9em; list-style: none; }
-    li { padding: .3em 0; text-align-last: justify; font-variant-numeric: tabular-nums; }
-    li + li { border-top: 1px solid var(--band); }
-    li:last-child { font-weight: 600; }
-    span { display: inline-block; text-align-last: start; color: var(--quiet); }
-    svg { margin-inline-end: .5em; vertical-align: -.3em; color: var(--accent); }
-    @media (prefers-color-scheme: dark) {
-      section {
-        color: #e7ecf2; background: #1b2129; border-color: #3a4451;
-        --quiet: #aab6c4; --accent: #7db8ee; --band: #28313c;
-      }
-    }`;
+    h2, ul { margin: 0; padding: .5em 1em; font-size: 1em }
+    h2 { border-bottom: 1px solid #8886 }
+    li { display: block; padding: .2em 0; text-align-last: justify; font-variant-numeric: tabular-nums }
+    span { display: inline-block; text-align-last: start }
+    svg { width: 1.1em; margin-inline-end: .5em; vertical-align: -.2em; fill: none; stroke: #48c }
+  `;
 
-  const script = document.currentScript;
-  const { site, lang } = script.dataset;
-  const origin = new URL(script.src).origin;
+  const blocks = new Set();
+  const answers = new Map();
+  let asked = new Map();
 
-  const maker = (namespace) => (name, attributes, ...children) => {
-    const element = document.createElementNS(namespace, name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  const address = () => location.pathname.replace(/\/+$/, "");
+  let current = address();
+  let isFirst = true;
+
+  function page() {
+    const link = /** @type {any} */ (isFirst && document.querySelector("link[rel=canonical]"));
+    const [, host, path] = /\/\/(?:www\.)?(.+?)(\/[^?#]*)/.exec(link?.href) ?? [];
+    return host === location.host.replace("www.", "") ? path : location.pathname;
+  }
+
+  const once = (type) => new Promise((resolve) => document.addEventListener(type, resolve));
+
+  function make(name, attributes, ...children) {
+    const element = /svg|path/.test(name)
+      ? document.createElementNS("http://www.w3.org/2000/svg", name)
+      : document.createElement(name);
+    for (const key in attributes) element.setAttribute(key, attributes[key]);
     element.append(...children);
     return element;
-  };
-  const html = maker("http://www.w3.org/1999/xhtml");
-  const svg = maker("http://www.w3.org/2000/svg");
-
-  const icon = (key) =>
-    svg(
-      "svg",
-      { viewBox: "0 0 24 24", width: 20, height: 20, fill: "currentColor", "aria-hidden": true },
-      svg("path", { d: ICONS[key] }),
-    );
-
-  const line = ({ key, label, text }) =>
-    html("li", {}, html("span", {}, icon(key), `${label}:`), ` ${text}`);
-
-  const block = ({ lang, title, lines }) =>
-    html(
-      "section",
-      { lang, "aria-label": title },
-      html("h2", {}, title),
-      html("ul", { role: "list" }, ...lines.map(line)), // Safari needs the role
-    );
-
-  // Whole and at once, so that the page moves only one time.
-  function draw(widget) {
-    const host = html("hit-counter", {});
-    const root = host.attachShadow({ mode: "open" });
-    // Allowed under style-src 'self', unlike <style>; browsers of before 2023 show plain lines.
-    if (root.adoptedStyleSheets) {
-      const sheet = new CSSStyleSheet();
-      sheet.replaceSync(CSS);
-      root.adoptedStyleSheets = [sheet];
-    }
-    root.append(block(widget));
-    script.after(host);
   }
 
-  function fill({ widget, page }) {
-    const texts = new Map(widget.lines.map(({ key, text }) => [key, text]));
-    if (page?.total) texts.set("page", new Intl.NumberFormat(widget.lang).format(page.total));
-    for (const element of document.querySelectorAll("[data-hitcounter]")) {
-      const text = texts.get(element.dataset.hitcounter);
-      if (text) element.textContent = text;
+  async function ask(url, body) {
+    const start = Date.now();
+    let status = 0;
+    for (const wait_ms of [0, 2000, 4000]) {
+      if (wait_ms) await new Promise((resolve) => setTimeout(resolve, wait_ms));
+      if (Date.now() - start > 3e5) break;
+      try {
+        const method = body && "POST";
+        const signal = AbortSignal.timeout?.(9000);
+        const response = await fetch(url, { method, body, keepalive: true, signal });
+        const answer = await response.json();
+        status = response.status;
+        if (answer.widget?.lines) return answer;
+        if (status < 500) break;
+      } catch {}
+    }
+    console.warn("hitcounter:", url, status);
+  }
+
+  function fill() {
+    for (const place of document.querySelectorAll("[data-hitcounter]")) {
+      const { hitcounter, site } = /** @type {any} */ (place).dataset;
+      const [answer] = site ? [answers.get(site)] : answers.values();
+      const value = { ...answer, page: answer?.page?.total }[hitcounter];
+      const text = value?.toLocaleString(answer.widget.lang);
+      if (text && place.textContent !== text) place.textContent = text;
     }
   }
 
-  const once = (type) =>
-    new Promise((resolve) => document.addEventListener(type, resolve, { once: true }));
+  class HitCounter extends HTMLElement {
+    tag = script;
 
-  async function count() {
-    if (document.prerendering) await once("prerenderingchange");
-    const query = lang ? `?lang=${encodeURIComponent(lang)}` : "";
-    // A string is sent as text/plain, which needs no CORS preflight.
-    const response = await fetch(`${origin}/v1/sites/${encodeURIComponent(site)}/hits${query}`, {
-      method: "POST",
-      body: JSON.stringify({ path: location.pathname }),
-      credentials: "omit",
-      keepalive: true,
-    });
-    if (!response.ok) throw new Error(`the service answered ${response.status}`);
-    return response.json();
+    static async add(tag) {
+      const { site, target } = tag.dataset;
+      if (!site) return;
+      const block = new HitCounter();
+      block.tag = tag;
+      if (!target && tag.closest("body")) return tag.after(block);
+      block.connectedCallback();
+      if (!document.querySelector(target)) await once("DOMContentLoaded");
+      document.querySelector(target)?.append(block);
+    }
+
+    get(name) {
+      return this.getAttribute(name) ?? this.tag.dataset[name];
+    }
+
+    connectedCallback() {
+      if (!this.get("site")) return;
+      blocks.add(this);
+      if (!this.dataset.state) this.draw({});
+      this.ask();
+    }
+
+    disconnectedCallback() {
+      blocks.delete(this);
+    }
+
+    async ask() {
+      if (document.prerendering) await once("prerenderingchange");
+      if (!document.body) await once("DOMContentLoaded");
+      const path = this.get("page") ?? page();
+      const lang = this.get("lang");
+      const query = lang ? `lang=${lang}` : "";
+      const url = `${new URL(this.tag.src).origin}/v1/sites/${this.get("site")}/`;
+      const counts = `${url}counts?${query}&path=${encodeURIComponent(path)}`;
+      const view = asked;
+      if (this.get("count") !== "false" && !view.has(url)) {
+        const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
+        const hit = ask(`${url}hits?${query}`, JSON.stringify({ path, id }));
+        view.set(url, hit).set(counts, hit);
+        for (const block of blocks) block.ask();
+        return;
+      }
+      await view.get(url);
+      if (!view.has(counts)) view.set(counts, ask(counts));
+      const promise = view.get(counts);
+      const answer = await promise;
+      if (asked.get(counts) !== promise) return;
+      if (answer) {
+        answers.set(answer.site, answer);
+        this.draw(answer);
+        fill();
+      } else if (this.dataset.state) this.dataset.state = "stale";
+      else this.hidden = true;
+    }
+
+    draw({ state = "", widget: { lang = "", title = "\xa0", lines = [] } = {} }) {
+      this.dataset.state = state;
+      this.hidden = false;
+      const theme = this.get("theme");
+      const isPlain = theme === "plain" || !document.adoptedStyleSheets;
+      const line = (key) => {
+        const { label = title, text = title } = lines.find((line) => line.key === key) ?? {};
+        const path = make("path", { d: ICONS[key] });
+        const icon = make("svg", { viewBox: "0 0 12 12", "aria-hidden": true }, path);
+        return make("li", {}, make("span", {}, isPlain ? "" : icon, `${label}:`), ` ${text}`);
+      };
+      const keys = this.get("lines")?.split(/\W+/) ?? Object.keys(ICONS);
+      const n = [...blocks].filter((block) => block.isConnected).indexOf(this);
+      const section = make(
+        "section",
+        { lang, dir: "auto", "aria-label": n > 0 ? `${title} ${n + 1}` : title },
+        make("h2", {}, title),
+        make("ul", { role: "list" }, ...keys.filter((key) => ICONS[key]).map(line)),
+      );
+      if (!state) section.style.visibility = "hidden";
+      if (isPlain) this.replaceChildren(section);
+      else {
+        const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync(CSS);
+        root.adoptedStyleSheets = [sheet];
+        if ("light dark".includes(theme)) section.style.colorScheme = theme;
+        root.replaceChildren(section);
+      }
+    }
   }
 
-  async function show() {
-    if (!site) throw new Error("the tag has no data-site");
-    // All tags of a site in this document share one answer.
-    const answers = (document[Symbol.for("hitcounter")] ??= new Map());
-    const key = `${origin} ${site}`;
-    if (!answers.has(key)) answers.set(key, count());
-    const answer = await answers.get(key);
-    if (!document.head.contains(script)) draw(answer.widget);
-    if (document.readyState === "loading") await once("DOMContentLoaded");
-    fill(answer);
+  function begin() {
+    asked = new Map();
+    answers.clear();
+    for (const block of blocks) block.ask();
   }
 
-  show().catch((error) => console.warn(`hitcounter: nothing drawn: ${error.message}`));
+  function moved() {
+    if (address() === current) return;
+    current = address();
+    isFirst = false;
+    for (const place of document.querySelectorAll("[data-hitcounter=page]")) place.textContent = "";
+    begin();
+  }
+  addEventListener("popstate", moved);
+  for (const name of ["pushState", "replaceState"]) {
+    const original = history[name];
+    history[name] = (...args) => {
+      original.apply(history, args);
+      moved();
+    };
+  }
+  addEventListener("pageshow", (event) => event.persisted && begin());
+  new MutationObserver(fill).observe(document, { childList: true, subtree: true });
+
+  customElements.define("hit-counter", HitCounter);
+  HitCounter.add(script);
 })();
