@@ -152,8 +152,10 @@ class Service:
         known = counted.known_on(names) or await self._learned(counted, names, now_s)
         if id_ is not None and await self._writer.recent.is_repeat(id_):
             return await self._again(counted, path)
+        hit = self._writer.count(counted.label, names, page, id_)
         try:
-            values = await self._writer.count(counted.label, names, page, id_)
+            # A retry may wait for the same hit, so the end of one request is not its end.
+            values = await (hit if id_ is None else asyncio.shield(hit))
         except SameHit:
             return await self._again(counted, path)
         if values is None:

@@ -6,18 +6,15 @@ make simulate SEED=123     this one again, with all that happens in it
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from tqdm import tqdm
 
 from tests.simulation.events import EXPECTED
 from tests.simulation.run import Tally, run_all, run_logged
 
-BATCH = 200
-QUEUE = 64
+BATCH = 100
 MAX_REPORTS = 5
 
 
@@ -45,27 +42,13 @@ def main() -> int:
 def run_on_all_cores(seeds: range) -> Tally:
     """Run schedules, a batch at a time on every core."""
     tally = Tally()
-    with (
-        ProcessPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(seeds), unit="schedule") as bar,
-    ):
-        batches = (pool.submit(run_all, seeds[i : i + BATCH]) for i in range(0, len(seeds), BATCH))
-        for done in finished(batches):
-            tally.merge(done)
-            bar.update(done.n_schedules)
+    batches = (seeds[i : i + BATCH] for i in range(0, len(seeds), BATCH))
+    with ProcessPoolExecutor() as pool, tqdm(total=len(seeds), unit="schedule") as bar:
+        for done in as_completed([pool.submit(run_all, batch) for batch in batches]):
+            tally.merge(done.result())
+            bar.update(done.result().n_schedules)
             bar.set_postfix(failed=len(tally.failed))
     return tally
-
-
-def finished(batches: Iterator[Future[Tally]]) -> Iterator[Tally]:
-    """Give what is done, with only some batches in the queue."""
-    running: set[Future[Tally]] = set()
-    for batch in batches:
-        running.add(batch)
-        while len(running) >= QUEUE:
-            done, running = wait(running, return_when="FIRST_COMPLETED")
-            yield from (each.result() for each in done)
-    yield from (each.result() for each in running)
 
 
 def summary(tally: Tally) -> str:

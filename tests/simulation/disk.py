@@ -46,7 +46,7 @@ class File:
     writer: str
     owner: Owner | None
     rows: list[bytes] = field(default_factory=list)
-    writing: bytes | None = None
+    writing: Sequence[Entry] = ()
     is_adopted: bool = False
     is_left: bool = False  # by a writer that could not remove it
 
@@ -79,12 +79,12 @@ class Disk:
     def release(self, owner: Owner) -> None:
         """Take a worker's files from it, because it has ended."""
         for file in self.of(owner):
-            if file.writing is not None:
+            if file.writing:
                 is_written = self.chance.random() < 0.5
                 self.events.note(f"killed: amid an append, {'' if is_written else 'not '}written")
                 if is_written:
-                    file.rows.append(file.writing)
-                file.writing = None
+                    file.rows.append(_packed(file.writing))
+                file.writing = ()
             file.owner = None
 
     def fault(self, owner: Owner) -> str:
@@ -124,29 +124,28 @@ class SimulatedJournal(Journal):
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Write entries, or not, after some time."""
-        self._file.writing = row = _packed(entries)
+        self._file.writing = entries
         self._disk.events.note("append begins", by=self._owner)
         await self._disk.access()
-        self._file.writing = None
+        self._file.writing = ()
         self._disk.check(self._owner)
+        # The thread of a real journal packs them at any time until now.
+        row = _packed(entries)
         self._break(row)
-        self._note(entries)
         self._file.rows.append(row)
+        self._disk.events.tell("journaled", self.name, [entry.number for entry in entries])
         return sum(map(len, self._file.rows))
 
     def _break(self, row: bytes) -> None:
-        if self._disk.breaks and self._owner.may_die():
-            self._disk.breaks -= 1
-            is_written = self._disk.chance.random() < 0.5
-            self._disk.events.note(f"journal broken: {'' if is_written else 'not '}written")
+        disk = self._disk
+        if disk.breaks and self._owner.may_die():
+            disk.breaks -= 1
+            is_written = disk.chance.random() < 0.5
+            disk.events.note(f"journal broken: {'' if is_written else 'not '}written")
             if is_written:
                 self._file.rows.append(row)
             self._owner.leaves_nothing_behind()
             raise JournalBrokenError("nobody knows what the journal holds")
-
-    def _note(self, entries: Sequence[Entry]) -> None:
-        events = self._disk.events
-        events.tell("journaled", self.name, [entry.number for entry in entries])
 
     async def sums(self) -> list[Entry]:
         """Read the file."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from tests.simulation.schedule import Reaction
 
-# What 500 schedules go through at the least; a simulation without one of them has become tame.
+# What 1,000 schedules go through at the least; without one of them, the simulation is tame.
 EXPECTED = (
     "acknowledged as counted",
     "acknowledged as stored",

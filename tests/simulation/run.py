@@ -105,6 +105,9 @@ def _run(schedule: Schedule, metrics: Metrics, *, is_logging: bool) -> Outcome:
     try:
         with _sizes(schedule), _writers_by_number():
             return loop.run_until_complete(_outcome(schedule, metrics, is_logging=is_logging))
+    except Exception as error:
+        error.add_note(f"the simulation itself fails with seed {schedule.seed}")
+        raise
     finally:
         loop.close()
 

@@ -47,10 +47,10 @@ class Surroundings(Protocol):
 def owned_task(
     loop: asyncio.AbstractEventLoop,
     work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
-    context: contextvars.Context | None = None,
+    **options: Any,
 ) -> "asyncio.Task[Any]":
     """Make a task that its worker knows of: a task factory."""
-    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
     worker = _worker.get()
     if worker is not None:
         worker.tasks.append(task)
@@ -88,6 +88,7 @@ class SimulatedWorker:
         self.writer.flushing.add_done_callback(self._flush_ended)
         adoption = Adoption(self._open_line, journals, around.metrics, window_s)
         self._adopting = asyncio.create_task(adoption.run())
+        self._adopting.add_done_callback(self._adoption_ended)
 
     def _open_line(self, lane: int, writer: str) -> SimulatedLine:
         line = self._around.network.open(keys.watermark_key(lane, writer), self)
@@ -191,6 +192,10 @@ class SimulatedWorker:
     def _close_ended(self, closing: "asyncio.Task[None]") -> None:
         if not closing.cancelled() and closing.exception() is not None:
             self._around.problems.append(f"a worker cannot end: {closing.exception()!r}")
+
+    def _adoption_ended(self, adopting: "asyncio.Task[None]") -> None:
+        if not adopting.cancelled() and adopting.exception() is not None:
+            self._around.problems.append(f"the adoption ended with {adopting.exception()!r}")
 
     def _flush_ended(self, flushing: "asyncio.Task[None]") -> None:
         """End a worker that cannot count any more."""

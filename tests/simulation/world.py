@@ -35,7 +35,6 @@ class World:
         self._marked: object = None  # who did what a fault reacts to
         self._days = [site_keys_on(schedule.date, days) for days in (0, 1)]
         self.workers: list[SimulatedWorker] = []
-        self.tasks: list[asyncio.Task[object]] = []
         self.metrics = metrics
         self.events = Events(schedule.reactions, self._react, is_logging=is_logging)
         self.network = Network(self._faults, self._chance, self.events, schedule.timeout_s)

@@ -13,10 +13,10 @@
     total: "M6 1a2.5 2.5 0 1 0 .1 0M1 11c0-5 10-5 10 0",
   };
   const CSS = `
-    :host(:not([hidden])) { display: block !important; max-width: 20em }
+    :host(:not([hidden])) { display: block !important }
     section {
-      all: initial; display: block; border: 1px solid #8886; border-radius: .5em;
-      font: inherit; font-size: max(14px, 1em);
+      all: initial; display: block; max-width: 20em; border: 1px solid #8886; border-radius: .5em;
+      font: inherit; font-size: max(14px, 1em); line-height: 1.5;
       color: CanvasText; background: Canvas; color-scheme: light dark;
     }
     h2, ul { margin: 0; padding: .5em 1em; font-size: 1em }
@@ -143,7 +143,7 @@
       this.hidden = false;
       const theme = this.get("theme");
       const isPlain = theme === "plain" || !document.adoptedStyleSheets;
-      const line = (key) => {
+      const row = (key) => {
         const { label = title, text = title } = lines.find((line) => line.key === key) ?? {};
         const path = make("path", { d: ICONS[key] });
         const icon = make("svg", { viewBox: "0 0 12 12", "aria-hidden": true }, path);
@@ -155,7 +155,7 @@
         "section",
         { lang, dir: "auto", "aria-label": n > 0 ? `${title} ${n + 1}` : title },
         make("h2", {}, title),
-        make("ul", { role: "list" }, ...keys.filter((key) => ICONS[key]).map(line)),
+        make("ul", { role: "list" }, ...keys.filter((key) => ICONS[key]).map(row)),
       );
       if (!state) section.style.visibility = "hidden";
       if (isPlain) this.replaceChildren(section);
