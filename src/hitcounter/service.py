@@ -159,6 +159,7 @@ class Service:
         except SameHit:
             return await self._again(counted, path)
         if values is None:
+            known = counted.known_on(names) or known  # others have learned more meanwhile
             return self._remembered(known, names, path, page, STORED)
         page_total = None
         if page is not None and values[page.key] >= 0:
@@ -176,7 +177,7 @@ class Service:
         if not self._writer.is_away:
             try:
                 return await self._fresh(counted, names, path, page, now_s)
-            except StoreError:
+            except (StoreError, CounterError):
                 pass
         known = counted.known_on(names)
         if known is None:
@@ -196,7 +197,7 @@ class Service:
             raise _away()
         try:
             return await self._fresh(counted, names, None, None, now_s)
-        except StoreError:
+        except (StoreError, CounterError):
             raise _away() from None
 
     async def _fresh(
@@ -241,6 +242,11 @@ class Service:
         if len(self._page_totals) > MAX_KNOWN_PAGES:
             del self._page_totals[next(iter(self._page_totals))]
 
+    async def meet_new_sites(self) -> None:
+        """Learn of the sites that other workers admitted; raise `StoreError`."""
+        if self.config.is_open and await self._store.n_sites() != len(self._sites):
+            await self.refresh()
+
     async def refresh(self) -> None:
         """Read all sites, so that their numbers are known when the store goes away.
 
@@ -279,11 +285,17 @@ class Service:
 
         Raise `Unavailable` if hits cannot be acknowledged.
         """
-        if self._writer.is_away and any(site.known for site in self._sites.values()):
+        if self._writer.journal_error is not None:
+            error = self._writer.journal_error
+            raise Unavailable(error.code, f"{error}; hits are not counted")
+        knows_sites = any(site.known for site in self._sites.values())
+        if self._writer.is_away and knows_sites:
             return None
         try:
             return await self._store.check()
         except StoreError as error:
+            if knows_sites:
+                return None
             raise Unavailable("store_unavailable", str(error)) from None
         except StoreUnfitError as error:
             raise Unavailable("store_unfit", str(error)) from None

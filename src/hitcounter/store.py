@@ -124,6 +124,10 @@ class Store:
         """Register a site unless it would be one more than `limit`; tell whether it is known."""
         return bool(await self._run(_ADMIT, [keys.SITES], [site, limit]))
 
+    async def n_sites(self) -> int:
+        """Count the registered sites."""
+        return int(await self._ask(lambda redis: redis.scard(keys.SITES)))
+
     async def sites(self) -> set[str]:
         """List the registered sites."""
         members = await self._ask(lambda redis: redis.smembers(keys.SITES))
@@ -324,4 +328,6 @@ class _UnknownScriptError(StoreError):
 def _no_answer(error: Exception) -> StoreError:
     if isinstance(error, TimeoutError):
         return StoreError("the store does not answer in time")
+    if isinstance(error, ResponseError):
+        return StoreError(f"the store refuses: {error}")
     return StoreError(f"the store does not answer: {error or type(error).__name__}")

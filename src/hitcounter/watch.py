@@ -13,7 +13,7 @@ from hitcounter.writer import Writer
 
 log = logging.getLogger(__name__)
 
-RETRY_EVERY_S = 1.0
+LOOK_AROUND_EVERY_S = 0.5
 
 
 class Watch:
@@ -39,6 +39,8 @@ class Watch:
             self._metrics.store_promise.set(PROMISES["none"])
             raise
         self._writer.is_store_durable = level(facts) == "A"
+        if not self._writer.is_away:
+            self._metrics.store_up.set(1)
         self._metrics.store_promise.set(PROMISES[level(facts)])
         self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
         self._say(facts)
@@ -54,17 +56,24 @@ class Watch:
         self._said = news
 
     async def run(self) -> None:
-        """Look again and again; what is wrong goes to the log."""
-        pause_s = self._every_s
+        """Check again and again, and meanwhile look for new sites; log what is wrong."""
+        loop = asyncio.get_running_loop()
+        check_at_s = loop.time() + self._every_s if self._said else loop.time()
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._writer.has_returned.wait()
-            self._writer.has_returned.clear()
-            pause_s = self._every_s
+            await self._pause()
             try:
-                await self.check()
+                if self._writer.has_returned.is_set() or loop.time() >= check_at_s:
+                    self._writer.has_returned.clear()
+                    check_at_s = loop.time() + self._every_s
+                    await self.check()
+                else:
+                    await self._service.meet_new_sites()
             except StoreError:
-                pause_s = min(RETRY_EVERY_S, self._every_s)
+                check_at_s = loop.time()
             except StoreUnfitError as error:
                 log.error("the store is not fit for exact counts: %s", error)
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AROUND_EVERY_S):
+                await self._writer.has_returned.wait()

@@ -82,7 +82,7 @@ class Writer:
         self._n_waiting = 0
         self._ever_failed = False
         self._is_closing = False
-        self._is_refusing = False
+        self.journal_error: JournalError | None = None  # while it takes nothing
         self.flushing = asyncio.create_task(self._flush())
         self.flushing.add_done_callback(self._ended)
         self._probing = asyncio.create_task(self._probe())
@@ -231,16 +231,16 @@ class Writer:
                 self._journal = await self._journals.create(self._lane, self.id)
             self._metrics.journal_bytes.set(await self._journal.append(entries))
         except JournalError as error:
-            if not self._is_refusing:
+            if self.journal_error is None:
                 log.error("hits are refused: %s", error)
-            self._is_refusing = True
+            self.journal_error = error
             self._refuse(unsent, Unavailable(error.code, f"{error}; the hit was not counted"))
             self._refuse_pending()
             return False
         except JournalBrokenError:
             self._refuse(unsent, _unknown())
             raise
-        self._is_refusing = False
+        self.journal_error = None
         self._stream.journaled(unsent.pageviews)
         for record in (*self._stream.pending, unsent):
             self._store(record)
@@ -262,6 +262,7 @@ class Writer:
     def _returned(self) -> None:
         log.warning("the store answers again, and holds what the journal held")
         self.is_away = False
+        self.journal_error = None
         self.stored.clear()
         self._metrics.store_up.set(1)
         self._metrics.hits_stored.set(0)

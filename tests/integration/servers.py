@@ -85,9 +85,7 @@ def store_server(
     try:
         yield server
     finally:
-        server.process.send_signal(signal.SIGCONT)
-        server.process.terminate()
-        server.process.wait(DEADLINE_S)
+        _end(server.process)
 
 
 class MortalStore:
@@ -101,12 +99,15 @@ class MortalStore:
         self._options = options
         self._program = program
         self._running = ExitStack()
+        self._starting: asyncio.Future[StoreServer] | None = None
         self._server: StoreServer | None = None
 
     async def start(self, *options: str) -> None:
         """Start the server, this time with more options, and wait until it has loaded its data."""
-        starting = store_server(self.directory, *self._options, *options, program=self._program)
-        self._server = await asyncio.to_thread(self._running.enter_context, starting)
+        server = store_server(self.directory, *self._options, *options, program=self._program)
+        starting = asyncio.to_thread(self._running.enter_context, server)
+        self._starting = asyncio.ensure_future(starting)
+        self._server = await asyncio.shield(self._starting)  # `end` waits for it if we do not
 
     def signal(self, number: int) -> None:
         """Send a signal to the server."""
@@ -120,6 +121,8 @@ class MortalStore:
 
     async def end(self) -> None:
         """Tell the server to end, if it runs, and wait until it has."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
         await asyncio.to_thread(self._running.close)
 
     def ask(self, *command: str | int) -> Any:
@@ -145,10 +148,26 @@ def _started(directory: Path, options: tuple[str, ...], program: str, is_tls: bo
     # Between our choice of a port and its use, another process may take it.
     for _ in range(ATTEMPTS):
         server = _start(directory, options, program, is_tls)
-        until(partial(_has_decided, server), "the store serves or ends")
+        try:
+            until(partial(_has_decided, server), "the store serves or ends")
+        except BaseException:
+            server.process.kill()
+            server.process.wait()
+            raise
         if server.process.poll() is None:
             return server
     pytest.fail(f"{program} does not start: {(directory / 'log').read_text()}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGCONT)
+    process.terminate()
+    try:
+        process.wait(DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
 
 
 def _start(directory: Path, options: tuple[str, ...], program: str, is_tls: bool) -> StoreServer:

@@ -6,6 +6,7 @@ causes: a store that is stopped, spoilt, full or not there. What comes must be a
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from random import Random
+from shutil import rmtree
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,7 +26,7 @@ from openapi_spec_validator import validate
 import hitcounter
 from hitcounter import errors
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
-from hitcounter.keys import bucket_key, ids_key, lane_of
+from hitcounter.keys import ids_key, lane_of
 from hitcounter.store import LANES, STRETCH_S
 from hitcounter.web.app import ROUTES, SITE_ROUTES
 from hitcounter.web.operations import PINNED_WIDGET
@@ -113,6 +115,7 @@ OPEN, DECLARED, AWAY, FULL, SPOILT = "open", "declared", "away", "full", "spoilt
 # The store is away, and the journal has no room, cannot be made, or is found wanting just now.
 NO_ROOM, NO_JOURNAL, SURPRISED = "no room", "no journal", "surprised"
 LONG = "/" + "a" * 500  # where a page fits, a hit for no page may still fit
+LITTERED = "littered"
 CLAIMED = "claimed"  # a worker died over a hit
 
 
@@ -236,7 +239,12 @@ def _others() -> Iterator[tuple[Outcome, Trigger]]:
     for method in ("GET", "HEAD"):
         for path in PAGES:
             yield Outcome(method, path, 200), Trigger(OPEN, request(method, address(path)))
-        for code, state in (("store_unavailable", AWAY), ("store_unfit", SPOILT)):
+        for code, state in (
+            ("store_unavailable", AWAY),
+            ("store_unfit", SPOILT),
+            ("journal_full", NO_ROOM),
+            ("journal_failed", NO_JOURNAL),
+        ):
             yield Outcome(method, "/readyz", 503, code), Trigger(state, request(method, "/readyz"))
     gone = Trigger(OPEN, request("OPTIONS", "/widget-000000000000.js"))
     yield Outcome("OPTIONS", PINNED, 404, "not_found"), gone
@@ -261,7 +269,7 @@ ANYWHERE = {
     "BadRequest": (400, "bad_request", Trigger(OPEN, b"GET / HTTP/9.9\r\n\r\n")),
     "NotFound": (404, "not_found", Trigger(OPEN, request("GET", "/nothing"))),
     "MethodNotAllowed": (405, "method_not_allowed", Trigger(OPEN, request("PUT", "/metrics"))),
-    "Internal": (500, "internal", Trigger(SPOILT, request("GET", "/v1/sites/broken/counts"))),
+    "Internal": (500, "internal", Trigger(LITTERED, request("GET", "/metrics"))),
 }
 
 
@@ -322,6 +330,16 @@ def _no_journal(start: StartService, at_end: ExitStack) -> RunningService:
     return service
 
 
+def _littered(start: StartService, _: ExitStack) -> RunningService:
+    """Clean away the temporary directory of a service, as a careless operator may."""
+    service = start()
+    (worker,) = service.worker_pids()
+    maps = Path(f"/proc/{worker}/maps").read_text()
+    (directory,) = {Path(path).parent for path in re.findall(r"/\S*/counter_\d+\.db", maps)}
+    rmtree(directory)
+    return service
+
+
 def _claimed(start: StartService, _: ExitStack) -> RunningService:
     """Leave in the store what a worker leaves there that dies before it counts a hit."""
     service = start()
@@ -348,11 +366,10 @@ def _full(start: StartService, at_end: ExitStack) -> RunningService:
 
 
 def _spoilt(start: StartService, _: ExitStack) -> RunningService:
-    """Start a service on a store with a wrong setting and a counter that is no number."""
+    """Give the store of a service a wrong setting."""
     service = start()
     with store_of(service) as redis:
         redis.config_set("maxmemory-policy", "allkeys-lru")
-        redis.set(bucket_key(lane_of("broken", LANES), "broken", "total"), "many")
     return service
 
 
@@ -364,6 +381,7 @@ STATES = {
     NO_JOURNAL: _no_journal,
     SURPRISED: _surprised,
     CLAIMED: _claimed,
+    LITTERED: _littered,
     FULL: _full,
     SPOILT: _spoilt,
 }
