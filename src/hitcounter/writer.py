@@ -249,8 +249,8 @@ class Writer:
     async def _remove_journal(self) -> None:
         if self._journal is not None:
             journal, self._journal = self._journal, None
-            await journal.remove()
             self._metrics.journal_bytes.set(0)
+            await journal.remove()
 
     def _left(self, error: StoreError) -> None:
         self._ever_failed = True

@@ -9,6 +9,7 @@ from hitcounter.errors import (
     BadRequest,
     ForeignOrigin,
     HitcounterError,
+    JournalError,
     MethodNotAllowed,
     Refusal,
     Unavailable,
@@ -61,3 +62,8 @@ def test_a_refused_method_tells_which_are_allowed() -> None:
 
 def test_who_is_sent_away_knows_when_to_come_back() -> None:
     assert Unavailable("overloaded", "too many hits").retry_after_s > 0
+
+
+def test_a_journal_that_takes_nothing_says_why_to_machines_and_to_people() -> None:
+    error = JournalError("journal_full", "the journal is full")
+    assert (error.code, str(error)) == ("journal_full", "the journal is full")

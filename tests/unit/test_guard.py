@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from hitcounter.guard import StoreFacts, faults, level, promise
+from hitcounter.guard import (
+    MAX_CLOCK_SKEW_S,
+    PROMISES,
+    StoreFacts,
+    faults,
+    level,
+    promise,
+    warnings,
+)
 
 FIT = StoreFacts(
     server="redis",
@@ -81,3 +89,23 @@ def test_the_promise_follows_from_what_the_store_keeps_on_disk(
     facts = replace(FIT, appendonly=appendonly, appendfsync=appendfsync)
     assert level(facts) == expected
     assert words in promise(facts)
+
+
+def test_every_level_has_a_number_and_a_better_one_a_higher() -> None:
+    assert [PROMISES[name] for name in ("none", "B", "A")] == [0, 1, 2]
+    assert PROMISES.keys() == {"none", "B", "A"}
+
+
+@pytest.mark.parametrize("skew_s", [0.0, 0.4, -MAX_CLOCK_SKEW_S, MAX_CLOCK_SKEW_S])
+def test_a_clock_that_is_about_right_is_no_matter(skew_s: float) -> None:
+    assert warnings(replace(FIT, clock_skew_s=skew_s)) == []
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "words"), [(2.6, "3 s ahead of ours"), (-90.0, "90 s behind ours")]
+)
+def test_a_clock_that_is_wrong_is_a_warning_but_no_fault(skew_s: float, words: str) -> None:
+    facts = replace(FIT, clock_skew_s=skew_s)
+    (warning,) = warnings(facts)
+    assert words in warning
+    assert faults(facts, lanes=1) == []

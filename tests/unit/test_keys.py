@@ -37,6 +37,7 @@ def test_the_keys_are_named_as_documented() -> None:
     assert keys.page_key(0, "demo", "/tin-tuc/1") == "hc:{0}:page:demo:/tin-tuc/1"
     assert keys.pages_key(0, "demo") == "hc:{0}:pages:demo"
     assert keys.watermark_key(0, "9f") == "hc:{0}:writer:9f"
+    assert keys.ids_key(0, 2592000) == "hc:{0}:ids:2592000"
 
 
 @given(lanes, sites, dates)
@@ -67,6 +68,7 @@ def test_the_key_of_a_page_reads_back(lane: int, site: str, path: str) -> None:
         keys.LANES,
         keys.pages_key(0, "demo"),
         keys.watermark_key(0, "9f"),
+        keys.ids_key(0, 2592000),
         "hc:{0}:site:demo",
         "hc:{0}:site:demo:",
         "hc:{x}:site:demo:total",
@@ -86,6 +88,7 @@ def test_all_keys_of_a_lane_hash_to_one_slot(lane: int, site: str, path: str, wr
         keys.page_key(lane, site, path),
         keys.pages_key(lane, site),
         keys.watermark_key(lane, writer),
+        keys.ids_key(lane, 2592000),
     ]
     assert {hash_tag(name) for name in names} == {str(lane)}
     assert len(set(names)) == len(names)
@@ -116,3 +119,29 @@ def test_a_page_is_counted_with_the_number_of_pages_of_its_site(
     assert page.key == keys.page_key(lane, site, path)
     assert (page.count_key, page.limit) == (keys.pages_key(lane, site), limit)
     assert keys.page_keys(lane, site, path, limit) is page
+
+
+@given(lanes, sites, dates)
+def test_the_key_of_a_day_names_all_that_a_pageview_touches(
+    lane: int, site: str, date: dt.date
+) -> None:
+    names = keys.site_keys(lane, site, day(date))
+    again = keys.site_keys_of(lane, names.today)
+    assert names.today == keys.bucket_key(lane, site, names.date)
+    assert (again.date, again.yesterday) == (names.date, names.yesterday)
+    assert (again.counted, again.shown) == (names.counted, names.shown)
+
+
+@given(lanes, sites, paths, st.integers(min_value=0))
+def test_the_key_of_a_page_names_all_that_its_pageview_touches(
+    lane: int, site: str, path: str, limit: int
+) -> None:
+    page = keys.page_keys(lane, site, path, limit)
+    again = keys.page_keys_of(lane, page.key, limit)
+    assert (again.key, again.count_key, again.limit) == (page.key, page.count_key, page.limit)
+
+
+@pytest.mark.parametrize("key", ["hc:{0}:site:demo:total", "hc:{0}:site:demo:2019-04", "hc:{0}:x"])
+def test_only_the_key_of_a_day_names_a_day(key: str) -> None:
+    with pytest.raises(ValueError, match=r"isoformat|is not the key"):
+        keys.site_keys_of(0, key)

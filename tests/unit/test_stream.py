@@ -1,51 +1,42 @@
-"""The write protocol against a store that loses answers, packets and its last seconds.
+"""The rules of the write protocol one by one; `test_protocol` plays them in every order."""
 
-The model of the store is four lines: it compares the watermark, adds and swaps. Everything that
-can go wrong between it and the stream goes wrong here in every order. Packets that are late die
-with the server that would have read them: a restarted one has new connections.
-"""
-
-import datetime as dt
+import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hitcounter.keys import PageKeys, SiteKeys, page_key, pages_key, site_keys
-from hitcounter.period import Day
-from hitcounter.stream import MAX_CHUNK_KEYS, MAX_RECORD_HITS, Chunk, Pageviews, Record, Stream
+from hitcounter.stream import (
+    MAX_CHUNK_KEYS,
+    MAX_CUT_KEYS,
+    MAX_RECORD_HITS,
+    Chunk,
+    Entry,
+    Pageviews,
+    Record,
+    Stream,
+    cut,
+)
+from tests.unit.pageviews import (
+    LIMIT,
+    Hit,
+    flat,
+    made_anew,
+    numbers,
+    of,
+    page_of,
+    site_on,
+    sums,
+)
 
 KEPT_WINDOW_S = 5.0
-LIMIT = 100
-Hit = tuple[SiteKeys, PageKeys | None]
-
-
-def site_on(day: int, name: str = "demo") -> SiteKeys:
-    """Name the counters of a site on a day of April 2019."""
-    return site_keys(0, name, Day(dt.date(2019, 4, day), 0, 24 * 3600))
-
-
-def page_of(path: str, name: str = "demo") -> PageKeys:
-    """Name the counters of a page."""
-    return PageKeys(page_key(0, name, path), pages_key(0, name), LIMIT)
-
 
 # Keys are compared by identity, so the same names come in several objects, as after midnight.
 SITES = [site_on(18), site_on(19), site_on(19), site_on(19, "other")]
 PAGES = [None, page_of("/a"), page_of("/a"), page_of("/b"), page_of("/a", "other")]
 hits = st.tuples(st.sampled_from(SITES), st.sampled_from(PAGES))
-
-
-def flat(pageviews: Pageviews) -> Counter[str]:
-    """Sum what a chunk or a record adds, whether to counters or to pages."""
-    total = Counter(pageviews.counters())
-    for pages in pageviews.page_counters().values():
-        total.update(pages)
-    return total
 
 
 def stream_of(*records: int, kept_window_s: float = KEPT_WINDOW_S) -> Stream:
@@ -66,12 +57,9 @@ def add_hit(stream: Stream, waiter: str) -> None:
     stream.open.waiters.append(waiter)
 
 
-def numbers(records: Sequence[Record]) -> list[int]:
-    return [record.number for record in records]
-
-
 def sent(stream: Stream) -> Chunk:
-    """Take the next chunk, which there has to be."""
+    """Number what waits, and take the next chunk, which there has to be."""
+    stream.number_next()
     chunk = stream.next_chunk()
     assert chunk is not None
     return chunk
@@ -86,6 +74,7 @@ def test_a_pageview_counts_once_per_bucket_and_only_reads_yesterday() -> None:
     pageviews.add(keys, None)
     assert pageviews.counters() == dict.fromkeys(keys.counted, 2) | {keys.yesterday: 0}
     assert pageviews.page_counters() == {(page.count_key, LIMIT): {page.key: 1}}
+    assert pageviews.by_key() == pageviews.counters() | {page.key: 1}
     assert pageviews.n_keys == 5 + 2
 
 
@@ -124,19 +113,24 @@ def test_merged_pageviews_add_what_each_of_them_adds(records: list[list[Hit]]) -
 def test_an_empty_record_is_not_numbered_and_gives_no_chunk() -> None:
     stream = Stream(KEPT_WINDOW_S)
     stream.close_record()
+    assert stream.number_next() == []
     assert stream.next_chunk() is None
-    assert not stream.pending
+    assert stream.is_idle
 
 
-def test_records_are_numbered_from_one_and_merged_into_one_chunk() -> None:
+def test_records_are_numbered_from_one_when_they_are_sent_and_merged_into_one_chunk() -> None:
     stream = stream_of(1, 2, 3)
-    assert numbers(stream.pending) == [1, 2, 3]
+    assert stream.has_unsent
+    assert not stream.pending
     chunk = sent(stream)
+    assert numbers(stream.pending) == [1, 2, 3]
     assert (chunk.expect, chunk.last, sum(chunk.pageviews.sites.values())) == (0, 3, 6)
+    assert (stream.has_unsent, stream.is_idle) == (False, False)
 
 
 def test_a_record_does_not_change_by_being_sent() -> None:
     stream = stream_of(1, 1)
+    sent(stream)
     before = [flat(record.pageviews) for record in stream.pending]
     sent(stream)
     sent(stream)
@@ -150,7 +144,8 @@ sizes = st.integers(min_value=1, max_value=MAX_RECORD_HITS)
 @given(st.lists(sizes, min_size=1, max_size=8))
 def test_a_chunk_carries_as_many_records_as_fit(record_sizes: list[int]) -> None:
     stream, n_sent = stream_of(*record_sizes), 0
-    while (chunk := stream.next_chunk()) is not None:
+    while stream.number_next():
+        chunk = sent(stream)
         assert (chunk.expect, n_sent < chunk.last) == (n_sent, True)
         n_keys = [7 * size for size in record_sizes[n_sent : chunk.last + 1]]
         carried, following = n_keys[: chunk.last - n_sent], n_keys[chunk.last - n_sent :]
@@ -162,12 +157,50 @@ def test_a_chunk_carries_as_many_records_as_fit(record_sizes: list[int]) -> None
     assert n_sent == len(record_sizes)
 
 
-def test_a_chunk_sent_again_carries_what_came_meanwhile() -> None:
+def test_a_chunk_carries_what_came_meanwhile_once_that_is_numbered() -> None:
     stream = stream_of(1)
-    assert (sent(stream).expect, sent(stream).last) == (0, 1)
+    first = sent(stream)
     add_hit(stream, "late")
+    assert stream.next_chunk() == first
+    assert stream.has_unsent
     chunk = sent(stream)
     assert (chunk.expect, chunk.last, len(chunk.pageviews.sites)) == (0, 2, 2)
+    assert not stream.has_unsent
+
+
+def test_records_are_told_once_when_they_get_their_numbers() -> None:
+    stream = stream_of(1, 1)
+    assert numbers(stream.number_next()) == [1, 2]
+    assert stream.number_next() == []
+
+
+def test_a_pageview_can_be_taken_back_before_its_record_is_sent() -> None:
+    stream = Stream(KEPT_WINDOW_S)
+    for page in (PAGES[1], PAGES[1], PAGES[3], None):
+        stream.open.pageviews.add(SITES[0], page)
+    (record,) = stream.number_next()
+    record.pageviews.remove(SITES[0], PAGES[1])
+    record.pageviews.remove(SITES[0], PAGES[3])
+    assert (record.pageviews.sites, record.pageviews.pages) == ({SITES[0]: 2}, {PAGES[1]: 1})
+    record.pageviews.remove(SITES[0], PAGES[1])
+    record.pageviews.remove(SITES[0], None)
+    chunk = stream.next_chunk()
+    assert chunk is not None
+    assert (chunk.expect, chunk.last, chunk.pageviews) == (0, 1, Pageviews())
+
+
+def test_more_than_a_chunk_can_carry_is_sent_again_in_several() -> None:
+    stream = stream_of(*[MAX_RECORD_HITS] * 3)
+    for watermark in (1, 2, 3):
+        assert sent(stream).last == watermark
+        stream.confirm(watermark, 0.0, 0.0)
+    stream.confirm(0, 1.0, 1.0)
+    for watermark in (1, 2, 3):
+        chunk = stream.next_chunk()
+        assert chunk is not None
+        assert (chunk.expect, chunk.last) == (watermark - 1, watermark)
+        stream.confirm(watermark, 2.0, 2.0)
+    assert stream.next_chunk() is None
 
 
 # Watermarks
@@ -217,6 +250,7 @@ def test_a_record_that_was_applied_twice_is_kept_from_the_second_time_on() -> No
 
 def test_a_watermark_that_nobody_sent_stops_everything() -> None:
     stream = stream_of(1)
+    sent(stream)
     with pytest.raises(AssertionError, match="watermark 2 is beyond record 1"):
         stream.confirm(2, 0.0, 0.0)
 
@@ -253,260 +287,181 @@ def drop(stream: Stream, number: int) -> None:
     assert not stream.kept
 
 
-# Giving up
+# Taking out what was not sent
 
 
-def test_what_no_chunk_carried_can_be_forgotten_and_its_numbers_used_again() -> None:
+def test_what_no_chunk_carried_can_be_taken_out_and_its_numbers_are_used_by_others() -> None:
     stream = stream_of(1)
     sent(stream)
-    add_hit(stream, "numbered")
+    add_hit(stream, "closed")
     stream.close_record()
     add_hit(stream, "open")
-    assert set(stream.discard_unsent()) == {"numbered", "open"}
-    assert numbers(stream.pending) == [1]
+    unsent = stream.take_unsent()
+    assert (unsent.number, set(unsent.waiters)) == (0, {"closed", "open"})
+    assert list(unsent.pageviews.sites.values()) == [2]
+    assert (numbers(stream.pending), stream.has_unsent) == ([1], False)
     add_hit(stream, "later")
     chunk = sent(stream)
     assert (chunk.last, list(chunk.pageviews.sites.values())) == (2, [1, 1])
 
 
-def test_what_only_an_earlier_larger_chunk_carried_is_not_forgotten() -> None:
-    stream = stream_of(MAX_RECORD_HITS, MAX_RECORD_HITS)
-    for watermark in (1, 2):
-        assert sent(stream).last == watermark
-        stream.confirm(watermark, 0.0, 0.0)
-    stream.confirm(0, 1.0, 1.0)
-    assert sent(stream).last == 1
-    assert stream.discard_unsent() == []
-
-
-def test_what_a_chunk_carried_is_never_forgotten() -> None:
+def test_what_a_chunk_carried_is_never_taken_out() -> None:
     stream = stream_of(1, 1)
     sent(stream)
-    assert stream.discard_unsent() == []
+    assert stream.take_unsent().waiters == []
     stream.confirm(2, 0.0, 0.0)
     stream.confirm(0, 1.0, 1.0)
-    assert stream.discard_unsent() == []
+    assert stream.take_unsent().waiters == []
     assert numbers(stream.pending) == [1, 2]
 
 
-# The whole protocol, in every order
+# The journal
 
 
-@dataclass(frozen=True)
-class State:
-    """What the store holds of one writer, and since when."""
-
-    at_s: float = 0.0
-    watermark: int = 0
-    counters: Counter[str] = field(default_factory=Counter)
-    applied: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class Packet:
-    """A chunk on its way, and the numbers of its records, which only the test knows."""
-
-    chunk: Chunk
-    numbers: frozenset[int]
+def held(stream: Stream, *waiters: str) -> list[Entry]:
+    """Count hits while the store is away, and bring all that memory holds to the journal."""
+    for waiter in waiters:
+        add_hit(stream, waiter)
+    unsent = stream.take_unsent()
+    entries = stream.to_journal(unsent.pageviews)
+    stream.journaled(unsent.pageviews)
+    return entries
 
 
-class Protocol(RuleBasedStateMachine):
-    """One writer and one store, with a ledger of what every record holds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stream = Stream(KEPT_WINDOW_S)
-        self.now_s = 0.0
-        self.history = [State()]
-        self.late: list[Packet] = []
-        self.ledger: list[Counter[str]] = []  # record n is at n - 1
-        self.opened: Counter[str] = Counter()
-        self.n_sent = 0
-        self.n_lost = 0
-        self.waiting: set[int] = set()
-        self.acknowledged: set[int] = set()
-        self.forgotten: set[int] = set()
-        self.n_hits = 0
-
-    @property
-    def store(self) -> State:
-        """Give what the store holds now."""
-        return self.history[-1]
-
-    def apply(self, packet: Packet) -> None:
-        """Do what commit.lua does."""
-        chunk, state = packet.chunk, self.store
-        if state.watermark != chunk.expect:
-            return
-        added = flat(chunk.pageviews)
-        assert not packet.numbers & state.applied, "a record is applied a second time"
-        self.history.append(
-            State(
-                self.now_s,
-                chunk.last,
-                Counter({k: state.counters[k] + added[k] for k in state.counters | added}),
-                state.applied | packet.numbers,
-            )
-        )
-
-    def close(self) -> None:
-        """Number the open record, in the stream and in the ledger."""
-        self.stream.close_record()
-        if self.opened:
-            self.ledger.append(self.opened)
-            self.opened = Counter()
-
-    def believe(self, answer: State, asked_at_s: float, at_most: int) -> None:
-        """Take the watermark from an answer."""
-        confirmed, lost = self.stream.confirm(answer.watermark, asked_at_s, self.now_s)
-        self.n_lost += lost
-        for record in confirmed:
-            assert record.number <= at_most, "its new values are not in this answer"
-            assert record.number in answer.applied
-            self.acknowledged.update(record.waiters)
-            record.waiters = []
-
-    @rule(hit=hits)
-    def count(self, hit: Hit) -> None:
-        """Count in the open record."""
-        site, page = hit
-        self.stream.open.pageviews.add(site, page)
-        self.opened.update(site.counted)
-        self.opened.update([] if page is None else [page.key])
-        self.stream.open.waiters.append(self.n_hits)
-        self.waiting.add(self.n_hits)
-        self.n_hits += 1
-
-    @rule()
-    def fill_record(self) -> None:
-        """Close a record early, as one with very many keys is."""
-        self.close()
-
-    @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, KEPT_WINDOW_S]))
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now_s += seconds
-
-    @rule(
-        fate=st.sampled_from(["arrives", "arrives", "arrives", "late", "lost"]),
-        is_answered=st.sampled_from([True, True, False]),
-        travel_s=st.sampled_from([0.0, 0.5]),
-        n_undone=st.sampled_from([0, 0, 0, 1]),
-    )
-    def exchange(self, fate: str, is_answered: bool, travel_s: float, n_undone: int) -> None:
-        """Send the next chunk, or ask for the watermark where there is none."""
-        self.close()
-        chunk, asked_at_s = self.stream.next_chunk(), self.now_s
-        self.now_s += travel_s
-        last = self.store.watermark
-        if chunk is not None:
-            last = chunk.last
-            self.send(chunk, fate)
-        answer = self.store
-        self.crash(n_undone)
-        self.now_s += travel_s
-        if is_answered and fate == "arrives":
-            self.believe(answer, asked_at_s, last)
-
-    def send(self, chunk: Chunk, fate: str) -> None:
-        """Put a chunk on its way, to arrive now, later or never."""
-        carried = [r.number for r in self.stream.pending if r.number <= chunk.last]
-        content = sum((self.ledger[number - 1] for number in carried), Counter[str]())
-        assert +flat(chunk.pageviews) == +content
-        self.n_sent = max(self.n_sent, chunk.last)
-        packet = Packet(chunk, frozenset(carried))
-        if fate == "arrives":
-            self.apply(packet)
-        elif fate == "late":
-            self.late.append(packet)
-
-    @precondition(lambda self: self.late)
-    @rule(data=st.data())
-    def late_packet_arrives(self, data: st.DataObject) -> None:
-        """Let a packet of a dead connection arrive after all, maybe a second time."""
-        self.apply(data.draw(st.sampled_from(self.late)))
-
-    @rule(n_undone=st.integers(min_value=1, max_value=8))
-    def crash(self, n_undone: int) -> None:
-        """Restart a store that loses its last changes, if they are younger than the kept window."""
-        durable = [s for s in self.history if s.at_s <= self.now_s - KEPT_WINDOW_S]
-        oldest = max(1, len(durable))
-        if n_undone:
-            self.restart(max(oldest, len(self.history) - n_undone))
-
-    def restart(self, n_states: int) -> None:
-        """Go on from a state of the past, with none of the old connections."""
-        del self.history[n_states:]
-        self.late.clear()
-
-    @rule()
-    def give_up(self) -> None:
-        """Refuse the hits that no chunk carried."""
-        forgotten = set(self.stream.discard_unsent())
-        assert not forgotten & (self.acknowledged | self.forgotten)
-        self.forgotten |= forgotten
-        self.opened = Counter()
-        del self.ledger[self.n_sent :]
-
-    @invariant()
-    def the_store_holds_the_records_up_to_its_watermark(self) -> None:
-        """Invariant 1, of every prefix of the store's history."""
-        state = self.store
-        assert +state.counters == +sum((self.ledger[n - 1] for n in state.applied), Counter[str]())
-        assert max(state.applied, default=0) == state.watermark
-
-    @invariant()
-    def numbers_are_dense_dropped_before_kept_before_pending(self) -> None:
-        """Invariants 2 and 4; the stream's records are those of the ledger."""
-        held = numbers([*self.stream.kept, *self.stream.pending])
-        assert held == list(range(len(self.ledger) - len(held) + 1, len(self.ledger) + 1))
-        for record in (*self.stream.kept, *self.stream.pending):
-            assert +flat(record.pageviews) == +self.ledger[record.number - 1]
-        assert all(number <= self.stream.watermark for number in numbers(self.stream.kept))
-        assert all(number > self.stream.watermark for number in numbers(self.stream.pending))
-
-    def heal(self) -> None:
-        """End all faults, and wait for as long as the stream has something to say."""
-        for _ in range(3):  # notice a crash, send again, and be confirmed
-            self.exchange("arrives", True, 0.0, 0)
-        assert not self.stream.pending
-        assert self.waiting == self.acknowledged | self.forgotten
-
-    def teardown(self) -> None:
-        """After every story: nothing lost, nothing doubled, and every loss told once."""
-        self.heal()
-        assert self.store.applied | self.missing() == set(range(1, len(self.ledger) + 1))
-        assert self.n_lost == len(self.missing())
-
-    def missing(self) -> set[int]:
-        """Name the records that the store does not hold; within the kept window there are none."""
-        return set()
+def test_what_only_memory_holds_goes_to_the_journal_once() -> None:
+    stream = stream_of(1, 1)
+    sent(stream)
+    stream.confirm(1, 0.0, 0.0)
+    assert (stream.needs_journal, stream.is_idle) == (False, False)
+    assert [entry.number for entry in held(stream, "a", "b")] == [1, 2, 3]
+    assert [entry.number for entry in held(stream, "c")] == [3]
+    assert held(stream) == []
+    assert (stream.needs_journal, stream.has_caught_up, stream.has_unsent) == (True, False, False)
 
 
-class ProtocolBeyondTheWindow(Protocol):
-    """A store that can lose everything, at any time."""
-
-    @initialize()
-    def begin_with_something_dropped(self) -> None:
-        """Reach the interesting part at once."""
-        self.count((SITES[0], None))
-        self.exchange("arrives", True, 0.0, 0)
-        self.wait(KEPT_WINDOW_S)
-        self.exchange("arrives", True, 0.0, 0)
-        assert not self.stream.kept
-
-    @rule(n_states=st.integers(min_value=1, max_value=4))
-    def restore(self, n_states: int) -> None:
-        """Restore an old backup, or an empty store."""
-        self.restart(n_states)
-        self.history[-1] = replace(self.store, at_s=self.now_s)
-
-    def missing(self) -> set[int]:
-        """Name the records that are lost for good."""
-        return set(range(1, len(self.ledger) + 1)) - self.store.applied
+def test_what_was_held_becomes_a_record_before_what_came_after_it() -> None:
+    stream = stream_of(1)
+    sent(stream)
+    held(stream, "a")
+    held(stream, "b")
+    add_hit(stream, "after")
+    chunk = sent(stream)
+    assert (chunk.expect, chunk.last) == (0, 3)
+    assert [sum(r.pageviews.sites.values()) for r in stream.pending] == [1, 2, 1]
+    assert [r.waiters for r in stream.pending] == [[0], [], ["after"]]
+    assert [entry.number for entry in stream.to_journal(Pageviews())] == [3]
 
 
-TestProtocol = Protocol.TestCase
-TestProtocol.settings = settings(max_examples=200, stateful_step_count=40)
-TestProtocolBeyondTheWindow = ProtocolBeyondTheWindow.TestCase
-TestProtocolBeyondTheWindow.settings = settings(max_examples=150, stateful_step_count=40)
+def test_the_journal_is_needed_until_the_kept_window_of_its_last_record_is_over() -> None:
+    stream = stream_of(1)
+    sent(stream)
+    held(stream, "a")
+    sent(stream)
+    stream.confirm(2, 0.0, 0.0)
+    assert (stream.needs_journal, stream.is_idle) == (True, True)
+    stream.confirm(2, KEPT_WINDOW_S, KEPT_WINDOW_S)
+    assert not stream.needs_journal
+
+
+def test_what_a_journal_refused_is_as_if_it_had_never_been_there() -> None:
+    stream = stream_of(1)
+    sent(stream)
+    add_hit(stream, "refused")
+    assert [e.number for e in stream.to_journal(stream.take_unsent().pageviews)] == [1, 2]
+    assert [entry.number for entry in held(stream, "next")] == [1, 2]
+    assert (sent(stream).last, sum(sent(stream).pageviews.sites.values())) == (2, 2)
+
+
+def test_whoever_reads_the_journal_makes_the_same_records() -> None:
+    stream = stream_of(1, 2)
+    sent(stream)
+    journal = [*held(stream, "a"), *held(stream, "b")]
+    successor = Stream.restored(KEPT_WINDOW_S, sums(journal))
+    sent(stream)
+    assert by_number(successor.pending) == by_number(stream.pending)
+    chunk = successor.next_chunk()
+    assert chunk is not None
+    assert (chunk.expect, chunk.last) == (0, 3)
+    assert successor.to_journal(Pageviews()) == []
+
+
+def test_a_restored_stream_begins_where_its_journal_does() -> None:
+    journal = [Entry(4, of((SITES[0], None))), Entry(5, of((SITES[3], None)))]
+    stream = Stream.restored(KEPT_WINDOW_S, journal)
+    assert (stream.watermark, numbers(stream.pending)) == (3, [4, 5])
+    assert stream.confirm(9, 0.0, 0.0)[1] == 0  # the writer lived on after its journal
+    assert numbers(stream.kept) == [4, 5]
+    assert stream.confirm(3, 1.0, 1.0) == ([], 0)
+    assert stream.confirm(2, 1.0, 1.0) == ([], 1)  # 3 was dropped before the journal began
+
+
+def test_an_empty_journal_restores_a_stream_that_has_nothing_to_say() -> None:
+    stream = Stream.restored(KEPT_WINDOW_S, [])
+    assert stream.next_chunk() is None
+    assert (list(stream.pending), list(stream.kept)) == ([], [])
+
+
+def test_a_journal_that_lacks_a_record_is_not_replayed() -> None:
+    with pytest.raises(AssertionError, match="the journal lacks what is before 3"):
+        Stream.restored(KEPT_WINDOW_S, [Entry(1, of((SITES[0], None))), Entry(3, Pageviews())])
+
+
+# How sums are cut
+
+
+def by_number(records: Iterable[Record]) -> dict[int, Counter[str]]:
+    """Tell what every record adds."""
+    return {record.number: flat(record.pageviews) for record in records}
+
+
+many_sites = st.sampled_from([site_on(19, f"site{n}") for n in range(8)] + SITES)
+many_pages = st.sampled_from([page_of(f"/{n}") for n in range(8)] + PAGES)
+many_hits = st.lists(st.tuples(many_sites, many_pages), max_size=30)
+
+
+@given(many_hits, st.randoms(), st.integers(min_value=10, max_value=40))
+def test_equal_sums_give_equal_records_however_they_came_about(
+    counted: list[Hit], draw: random.Random, max_keys: int
+) -> None:
+    at_once, shuffled = of(*counted), draw.sample(counted, len(counted))
+    in_parts = Pageviews()
+    while shuffled:
+        n = draw.randint(1, len(shuffled))
+        in_parts.merge(made_anew(of(*shuffled[:n])))
+        del shuffled[:n]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hitcounter.stream.MAX_CUT_KEYS", max_keys)
+        parts = [flat(part) for part in cut(at_once)]
+        assert [flat(part) for part in cut(in_parts)] == parts
+    assert sum(map(Counter.total, parts)) == flat(at_once).total()
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(min_value=0, max_value=1500),
+    st.integers(min_value=0, max_value=4000),
+    st.randoms(use_true_random=False),
+)
+def test_the_parts_of_a_sum_fit_into_chunks_and_are_all_of_it(
+    n_sites: int, n_pages: int, draw: random.Random
+) -> None:
+    sites = {site_on(19, f"site{n}"): draw.randint(1, 10**12) for n in range(n_sites)}
+    pages = {page_of(f"/{n}", "site0"): draw.randint(1, 10**12) for n in range(n_pages)}
+    total = Pageviews(sites, pages)
+    parts = cut(total)
+    together = Pageviews()
+    for part in parts:
+        together.merge(part)
+    assert together == total
+    assert max(part.n_keys for part in parts) <= MAX_CUT_KEYS <= MAX_CHUNK_KEYS
+    assert len(parts) <= 1 + total.n_keys // (MAX_CUT_KEYS - 4)  # none is short without need
+
+
+@settings(max_examples=20)
+@given(sizes)
+def test_a_record_is_never_cut(n_hits: int) -> None:
+    stream = stream_of(n_hits)
+    sent(stream)
+    (record,) = stream.pending
+    (part,) = cut(made_anew(record.pageviews))
+    assert flat(part) == flat(record.pageviews)

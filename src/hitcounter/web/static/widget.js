@@ -6,16 +6,16 @@
 
   const ICONS = {
     __proto__: null,
-    today: "M6 1a5 5 0 1 0 .1 0M6 3v3l2 1",
-    yesterday: "M2 2v3h3M2 5a4.5 4.5 0 1 1 1 4",
+    today: "M6 1a5 5 0 1 0 .1 0M6 3v3h2",
+    yesterday: "M2 2v3h3M2 5a4 4 0 1 1 1 4",
     month: "M1 3h10v8H1zM1 5h10M4 1v3M8 1v3",
     year: "M2 11V7M6 11V4M10 11V1",
-    total: "M6 1a2.5 2.5 0 1 0 .1 0M1 11c0-5 10-5 10 0",
+    total: "M6 1a2 2 0 1 0 .1 0M1 11c0-5 10-5 10 0",
   };
   const CSS = `
     :host(:not([hidden])) { display: block !important }
     section {
-      all: initial; display: block; max-width: 20em; border: 1px solid #8886; border-radius: .5em;
+      all: initial; display: flow-root; max-width: 20em; border: 1px solid #8886; border-radius: .5em;
       font: inherit; font-size: max(14px, 1em); line-height: 1.5;
       color: CanvasText; background: Canvas; color-scheme: light dark;
     }
@@ -58,9 +58,8 @@
       if (wait_ms) await new Promise((resolve) => setTimeout(resolve, wait_ms));
       if (Date.now() - start > 3e5) break;
       try {
-        const method = body && "POST";
         const signal = AbortSignal.timeout?.(9000);
-        const response = await fetch(url, { method, body, keepalive: true, signal });
+        const response = await fetch(url, { method: body && "POST", body, keepalive: true, signal });
         const answer = await response.json();
         status = response.status;
         if (answer.widget?.lines) return answer;

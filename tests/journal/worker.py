@@ -1,0 +1,149 @@
+"""A writer in a process of its own, which lives through two outages while a test breaks its disk.
+
+    python -m tests.journal.worker DIRECTORY STORE WRITER
+
+STORE is the socket of the store; it is reached by a link that this process removes and makes again.
+WRITER is the id to write under, so that the test knows the files before they are made. After a line
+on its standard input it begins, and tells at the end what became of every hit, by its path.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from redis import Redis
+
+from hitcounter.errors import Unavailable
+from hitcounter.journal import Journals
+from hitcounter.metrics import Metrics
+from hitcounter.store import Store
+from hitcounter.writer import Writer
+from tests.integration.load import eventually
+from tests.journal.entries import MAX_BYTES
+from tests.journal.hits import hit, outcome
+from tests.journal.owner import ROOT
+
+KEPT_WINDOW_S = 0.2
+ANSWER_WITHIN_S = 15.0
+READY, UNANSWERED = "ready", "unanswered"
+N_OUTAGES = 2
+
+
+class _Gate:
+    """The link by which a writer reaches the store."""
+
+    def __init__(self, link: Path, store_path: Path, writer: str) -> None:
+        self.url = f"unix://{link}?client_name={writer}"
+        self._link = link
+        self._store_path = store_path
+        self._writer = writer
+        self.open()
+
+    def open(self) -> None:
+        self._link.symlink_to(self._store_path)
+
+    def close(self) -> None:
+        self._link.unlink()
+        with Redis(unix_socket_path=str(self._store_path)) as redis:
+            for client in redis.client_list():
+                if client["name"] == self._writer:
+                    redis.client_kill_filter(_id=client["id"])
+
+
+async def _count(writer: Writer, *paths: str) -> dict[str, str]:
+    said = await asyncio.gather(*(_said_of(writer, path) for path in paths))
+    return dict(zip(paths, said, strict=True))
+
+
+async def _said_of(writer: Writer, path: str) -> str:
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            return await outcome(hit(writer, path))
+    except Unavailable as refusal:  # at once: its flush has ended
+        return refusal.code
+    except TimeoutError:
+        return UNANSWERED
+
+
+async def _noticed(writer: Writer, *, is_away: bool) -> None:
+    async def has_noticed() -> bool:
+        return writer.is_away == is_away or writer.flushing.done()
+
+    await eventually(has_noticed, f"is_away is {is_away}")
+
+
+async def _live(writer: Writer, gate: _Gate) -> dict[str, str]:
+    said = await _count(writer, f"/{writer.id}/a", f"/{writer.id}/b")
+    print(READY, flush=True)  # noqa: T201
+    await asyncio.to_thread(sys.stdin.readline)
+    for outage in range(N_OUTAGES):
+        paths = [f"/{writer.id}/{outage}/{n}" for n in range(4)]
+        gate.close()
+        await _noticed(writer, is_away=True)
+        said |= await _count(writer, *paths[:2])
+        said |= await _count(writer, paths[2])
+        gate.open()
+        await _noticed(writer, is_away=False)
+        said |= await _count(writer, paths[3])
+    last = asyncio.create_task(_count(writer, f"/{writer.id}/z"))
+    await asyncio.sleep(0)
+    await writer.close(1.0)
+    return said | await last
+
+
+async def _serve(directory: Path, store_path: Path, writer_id: str) -> dict[str, str]:
+    with TemporaryDirectory() as own:
+        gate = _Gate(Path(own, "store"), store_path, writer_id)
+        store, journals = Store(gate.url, 20.0), Journals(directory, MAX_BYTES)
+        metrics = Metrics(Path(own), 0, [])
+        with patch("secrets.token_hex", return_value=writer_id):
+            writer = Writer(store.line, journals, metrics, lane=0, kept_window_s=KEPT_WINDOW_S)
+        said = await _live(writer, gate)
+        await store.close()
+    return said
+
+
+@contextmanager
+def worker_of(
+    directory: Path, store_path: Path, writer_id: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a writer until it is ready; it is killed at the end if it still runs."""
+    module = [sys.executable, "-m", "tests.journal.worker"]
+    process = subprocess.Popen(
+        [*module, str(directory), str(store_path), writer_id],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == READY
+            yield process
+        finally:
+            process.kill()
+
+
+def lived(process: "subprocess.Popen[str]") -> dict[str, str]:
+    """Let a writer live; tell what became of its hits."""
+    told, _ = process.communicate("go\n")
+    said: dict[str, str] = json.loads(told)
+    return said
+
+
+def main() -> None:
+    """Live through the outages; tell what became of the hits."""
+    said = asyncio.run(_serve(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    print(json.dumps(said), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

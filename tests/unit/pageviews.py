@@ -1,0 +1,67 @@
+"""Pageviews as the tests of the protocol count them, and how they compare them."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from hitcounter.keys import (
+    PageKeys,
+    SiteKeys,
+    page_key,
+    page_keys_of,
+    pages_key,
+    site_keys,
+    site_keys_of,
+)
+from hitcounter.period import Day
+from hitcounter.stream import Entry, Pageviews, Record
+
+LIMIT = 100
+Hit = tuple[SiteKeys, PageKeys | None]
+
+
+def site_on(day: int, name: str = "demo") -> SiteKeys:
+    """Name the counters of a site on a day of April 2019."""
+    return site_keys(0, name, Day(dt.date(2019, 4, day), 0, 24 * 3600))
+
+
+def page_of(path: str, name: str = "demo") -> PageKeys:
+    """Name the counters of a page."""
+    return PageKeys(page_key(0, name, path), pages_key(0, name), LIMIT)
+
+
+def of(*pageviews: Hit) -> Pageviews:
+    """Add up pageviews."""
+    total = Pageviews()
+    for site, page in pageviews:
+        total.add(site, page)
+    return total
+
+
+def flat(pageviews: Pageviews) -> Counter[str]:
+    """Sum what a chunk or a record adds, whether to counters or to pages."""
+    total = Counter(pageviews.counters())
+    for pages in pageviews.page_counters().values():
+        total.update(pages)
+    return total
+
+
+def made_anew(pageviews: Pageviews) -> Pageviews:
+    """Name the same counters by other objects, as whoever reads a journal does."""
+    return Pageviews(
+        {site_keys_of(0, site.today): n for site, n in pageviews.sites.items()},
+        {page_keys_of(0, page.key, page.limit): n for page, n in pageviews.pages.items()},
+    )
+
+
+def sums(journal: Sequence[Entry]) -> list[Entry]:
+    """Sum up what a journal holds by number."""
+    totals: dict[int, Pageviews] = {}
+    for number, pageviews in journal:
+        totals.setdefault(number, Pageviews()).merge(made_anew(pageviews))
+    return [Entry(number, totals[number]) for number in sorted(totals)]
+
+
+def numbers(records: Iterable[Record]) -> list[int]:
+    """Tell the numbers of records, in their order."""
+    return [record.number for record in records]
