@@ -34,6 +34,7 @@ FORMAT = 1
 SUFFIX = ".journal"
 ASIDE_SUFFIX = ".aside"
 _WAL = "-wal"
+_LOGS = (_WAL, "-journal")  # which SQLite keeps beside a file; the latter until it has the former
 MAX_AGE_S = 30 * 24 * 3600
 MAX_DISK_SHARE = 0.1  # of what is free when a file is made
 _PAGE_BYTES = 4096
@@ -63,6 +64,7 @@ class Journal:
         self.lane = int(lane)
         self._path = path
         self._connection = connection
+        self._known_bytes = 0
         self._thread = ThreadPoolExecutor(1, "journal")
 
     async def append(self, entries: Sequence[Entry]) -> int:
@@ -92,6 +94,10 @@ class Journal:
     def _append(self, entries: Sequence[Entry]) -> int:
         row = (time.time(), _packed(entries))
         try:
+            self._path.stat()  # what is written to a file that is gone is lost
+        except OSError as error:
+            raise _not_written(error) from error
+        try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("INSERT INTO log (written_at, entries) VALUES (?, ?)", row)
         except sqlite3.Error as error:
@@ -117,7 +123,9 @@ class Journal:
 
     def _size_bytes(self) -> int:
         files = (self._path, self._path.with_name(self.name + _WAL))
-        return sum(file.stat().st_size for file in files if file.exists())
+        with suppress(OSError):  # a number for the metrics is not worth a hit
+            self._known_bytes = sum(file.stat().st_size for file in files if file.exists())
+        return self._known_bytes
 
     def _remove(self) -> None:
         try:
@@ -138,7 +146,8 @@ class Journals:
         """Let a file grow to `max_bytes`, or to less where little of the disk is free."""
         self._directory = directory
         self._max_bytes = max_bytes
-        self._known: set[str] = set()  # files of ours, and files that we cannot read
+        self._known: set[str] = set()  # files of ours
+        self._reported: set[str] = set()  # files that could not be read
 
     def prepare(self) -> None:
         """Make the directory; raise `StartError` where that cannot be."""
@@ -163,8 +172,9 @@ class Journals:
             connection = _made(path, self._fitting_bytes())
             _sync(self._directory)
         except (sqlite3.Error, OSError) as error:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)  # it holds nothing yet
+            for file in (path, *(path.with_name(path.name + log) for log in _LOGS)):
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)  # it holds nothing yet
             raise _not_written(error) from error
         return Journal(path, connection)
 
@@ -186,14 +196,19 @@ class Journals:
             except (FileNotFoundError, BlockingIOError):
                 continue
             except (sqlite3.Error, OSError, ValueError) as error:
-                self._known.add(path.name)
-                log.error("the journal %s cannot be read, its hits are missing: %s", path, error)
+                if path.name not in self._reported:
+                    log.error(
+                        "the journal %s cannot be read, its hits are missing: %s", path, error
+                    )
+                self._reported.add(path.name)
 
     def _sweep_logs(self) -> None:
-        """Remove what is left where somebody died while he removed a file."""
-        for wal in self._directory.glob(f"*{SUFFIX}{_WAL}"):
-            if not wal.with_name(wal.name.removesuffix(_WAL)).exists():
-                wal.unlink(missing_ok=True)
+        """Remove what is left where somebody died while he made or removed a file."""
+        for suffix in _LOGS:
+            for file in self._directory.glob(f"*{SUFFIX}{suffix}"):
+                with suppress(OSError):
+                    if not file.with_name(file.name.removesuffix(suffix)).exists():
+                        file.unlink(missing_ok=True)
 
 
 def _adopted(path: Path) -> sqlite3.Connection | None:
@@ -213,6 +228,8 @@ def _adopted(path: Path) -> sqlite3.Connection | None:
         path.unlink(missing_ok=True)
     else:
         aside = path.with_suffix(ASIDE_SUFFIX)
+        if path.with_name(path.name + _WAL).exists():
+            raise OSError("it is too old, and there is no room to set it aside")
         path.rename(aside)
         log.error("a journal is older than 30 days: set aside as %s, not counted", aside)
     return None
@@ -245,7 +262,9 @@ def _made(path: Path, max_bytes: int) -> sqlite3.Connection:
     connection = _connect(path, "rwc")
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"it has no write-ahead log, but {mode}")
         connection.execute("PRAGMA synchronous = FULL")
         max_pages = max(_LEAST_PAGES, max_bytes // _PAGE_BYTES)
         connection.execute(f"PRAGMA max_page_count = {max_pages}")

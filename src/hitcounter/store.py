@@ -173,13 +173,14 @@ class Store:
         return float(seconds + microseconds / 1e6 - (asked_at_s + time.time()) / 2)
 
     async def _appendfsync(self) -> str:
-        try:
-            answer = await self._redis.config_get("appendfsync")
-        except ResponseError:  # managed stores forbid CONFIG
-            return ""
-        except Exception as error:
-            raise _no_answer(error) from error
-        return str(answer.get("appendfsync", ""))
+        async def ask(redis: Any) -> str:
+            try:
+                answer = await redis.config_get("appendfsync")
+            except ResponseError:  # managed stores forbid CONFIG
+                return ""
+            return str(answer.get("appendfsync", ""))
+
+        return await self._ask(ask)
 
     async def check(self, wait_s: float = 0.0) -> StoreFacts:
         """Return the store's facts; raise `StoreUnfitError` if it cannot keep exact counts.

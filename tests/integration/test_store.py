@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from hitcounter import keys
-from hitcounter.errors import StoreError
-from hitcounter.guard import level, promise
+from hitcounter.errors import ConfigError, CounterError, StoreError, StoreUnfitError
+from hitcounter.guard import MAX_CLOCK_SKEW_S, level, promise
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.period import Day
-from hitcounter.store import STRETCH_S, Line, Store
+from hitcounter.store import STRETCH_S, Line, Store, number
 from hitcounter.stream import MAX_CHUNK_KEYS, Chunk, Pageviews
 from tests.integration.servers import (
     StoreServer,
@@ -262,6 +262,33 @@ async def test_a_wrong_value_is_named_and_nothing_is_written(
     assert (await line.commit(chunk(1, 2, page("/a"), page("/b"))))[0] == 2
 
 
+@pytest.mark.parametrize("name", [DEMO.shown[4], page("/a").key, page("/a").count_key])
+async def test_what_is_no_text_is_named_and_not_destroyed(line: Line, raw: Any, name: str) -> None:
+    raw.rpush(name, "something", "else")
+    with pytest.raises(StoreError, match=f"{re.escape(name)} does not hold an integer"):
+        await line.commit(chunk(0, 1, page("/a")))
+    assert (raw.keys(), raw.lrange(name, 0, -1)) == ([name.encode()], [b"something", b"else"])
+
+
+async def test_a_watermark_that_is_no_number_is_named(line: Line, raw: Any) -> None:
+    raw.set("hc:{0}:writer:w", "abc")
+    with pytest.raises(StoreError, match="writer:w does not hold a number"):
+        await line.watermark()
+    with pytest.raises(StoreError, match="writer:w does not hold an integer"):
+        await line.commit(chunk(0, 1))
+
+
+async def test_what_is_no_number_is_named_to_who_reads_it(store: Store, raw: Any) -> None:
+    raw.mset({"one": "1", "bad": "1.5"})
+    held = await store.read_raw(["one", "bad", "none"])
+    assert held == {"one": b"1", "bad": b"1.5", "none": None}
+    assert [number(name, held[name]) for name in ("one", "none")] == [1, None]
+    with pytest.raises(CounterError, match="bad does not hold an integer"):
+        number("bad", held["bad"])
+    with pytest.raises(CounterError, match="bad does not hold an integer"):
+        await store.read(["one", "bad", "none"])
+
+
 async def test_numbers_are_exact_up_to_2_to_the_53_and_refused_beyond(line: Line, raw: Any) -> None:
     total = DEMO.shown[-1]
     raw.set(total, 2**53 - 2)
@@ -298,6 +325,47 @@ async def test_the_largest_chunk_is_applied(line: Line, raw: Any, n_keys_each: i
     held = everything(raw)
     assert len(held) == 1 + pageviews.n_keys - len(pageviews.sites)  # yesterday is only read
     assert set(held.values()) == {b"1"}
+
+
+# Ids of hits
+
+NOW_S = 1_555_644_660.0  # one minute into a stretch
+
+
+async def test_an_id_is_ours_however_often_we_claim_it(line: Line, raw: Any) -> None:
+    for _ in range(2):
+        assert await line.claim(1, ["a", "b"], NOW_S) == [True, True]
+    (name,) = raw.keys()
+    assert name.decode() == keys.ids_key(0, int(NOW_S) // STRETCH_S)
+    assert raw.hgetall(name) == {b"a": b"w:1", b"b": b"w:1"}
+
+
+async def test_who_claims_an_id_second_is_told_whether_the_first_has_counted_it(
+    open_line: OpenLine,
+) -> None:
+    ours, theirs = open_line("v"), open_line("w")
+    await ours.claim(1, ["a"], NOW_S)
+    assert await theirs.claim(1, ["a", "b"], NOW_S) == [None, True]
+    await ours.commit(chunk(0, 1))
+    assert await theirs.claim(1, ["a", "b"], NOW_S) == [False, True]
+    assert await ours.claim(2, ["a"], NOW_S) == [False]
+
+
+async def test_an_id_is_remembered_for_a_stretch_and_up_to_two(
+    open_line: OpenLine, raw: Any
+) -> None:
+    ours, theirs = open_line("v"), open_line("w")
+    await ours.claim(1, ["a"], NOW_S)
+    assert 2 * STRETCH_S < raw.ttl(keys.ids_key(0, int(NOW_S) // STRETCH_S)) <= 3 * STRETCH_S
+    assert await theirs.claim(1, ["a"], NOW_S + STRETCH_S) == [None]
+    assert await theirs.claim(1, ["a"], NOW_S + 2 * STRETCH_S) == [True]
+
+
+async def test_of_many_who_claim_an_id_at_once_one_has_it(open_line: OpenLine) -> None:
+    ids = [f"id{n}" for n in range(100)]
+    claims = await asyncio.gather(*(open_line(f"w{n}").claim(1, ids, NOW_S) for n in range(8)))
+    for of_one_id in zip(*claims, strict=True):
+        assert sorted(of_one_id, key=str) == [None] * 7 + [True]
 
 
 # Servers that forget, and that are slow
@@ -408,6 +476,7 @@ async def test_sites_are_admitted_up_to_a_number_and_stay_admitted(store: Store)
     assert [await store.admit_site(name, 0) for name in ("a", "b", "c")] == [True, True, False]
     assert await store.admit_site("c", 3)
     assert await store.sites() == {"a", "b", "c"}
+    assert await store.n_sites() == 3
 
 
 async def test_the_number_of_sites_is_exact_however_many_come_at_once(store: Store) -> None:
@@ -489,3 +558,32 @@ async def test_a_store_that_hides_its_settings_promises_nothing(
     assert (facts.appendonly, facts.appendfsync, level(facts)) == (True, "", "none")
     assert "not known" in promise(facts)
     await store.close()
+
+
+async def test_who_checks_a_store_may_wait_for_it(program: str, tmp_path: Path) -> None:
+    store = Store(f"unix://{tmp_path}/store/socket", TIMEOUT_S)
+    with pytest.raises(StoreError, match="does not answer"):
+        await store.check(wait_s=0.1)
+    checking = asyncio.create_task(store.check(wait_s=TIMEOUT_S))
+    with store_server(tmp_path / "store", program=program):
+        assert level(await checking) == "A"
+    await store.close()
+
+
+async def test_an_unfit_store_says_all_that_is_wrong_with_it(store: Store, raw: Any) -> None:
+    raw.config_set("maxmemory-policy", "allkeys-lru")
+    raw.set(keys.LANES, 64)
+    with pytest.raises(StoreUnfitError, match=r"allkeys-lru.*; the store was set up with 64 lanes"):
+        await store.check()
+
+
+async def test_the_clock_of_a_store_on_this_machine_is_ours(store: Store) -> None:
+    assert abs((await store.facts()).clock_skew_s) < MAX_CLOCK_SKEW_S
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://localhost", "redis://localhost?db=many", "unix:///a?nothing=1"]
+)
+def test_a_url_that_names_no_store_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^redis_url: "):
+        Store(url, TIMEOUT_S)

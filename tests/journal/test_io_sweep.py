@@ -106,7 +106,6 @@ def test_what_was_written_while_the_log_is_folded_into_the_file_is_there(
     assert faults.n_struck >= 3
 
 
-@pytest.mark.xfail(strict=True, reason="an entry is written, and then its size cannot be told")
 def test_what_was_written_is_there_also_if_its_size_cannot_be_told(tmp_path: Path) -> None:
     expect_truth_of_appends(Faults(tmp_path, "look", "EIO"))
 
@@ -129,7 +128,6 @@ def test_a_journal_that_could_be_made_while_calls_fail_is_whole(
         expect_truth(answers, asyncio.run(found_in_one(fault.directory)))
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite goes on without a write-ahead log, and says so")
 @pytest.mark.parametrize("calls", ["write", "sync"])
 def test_a_journal_is_made_with_its_write_ahead_log_or_not_at_all(
     tmp_path: Path, calls: str
@@ -142,7 +140,6 @@ def test_a_journal_is_made_with_its_write_ahead_log_or_not_at_all(
             assert made != DONE or names(fault.directory) == {FILE, f"{FILE}-wal"}
 
 
-@pytest.mark.xfail(strict=True, reason="the journal of SQLite's own stays")
 def test_a_journal_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
     faults = Faults(tmp_path, "sync", "EIO", "+")
     for fault in faults:
@@ -180,7 +177,6 @@ def test_a_journal_that_is_adopted_while_calls_fail_is_read_rightly_or_stays(
         assert remaining == ALL or (is_read and remaining == {})
 
 
-@pytest.mark.xfail(strict=True, reason="a file that could not be read once is not tried again")
 @pytest.mark.parametrize("calls", ["open", "read", "lock"])
 def test_a_journal_that_cannot_be_adopted_now_is_adopted_later(
     tmp_path: Path, left: Path, calls: str

@@ -13,7 +13,8 @@
     total: "M6 1a2 2 0 1 0 .1 0M1 11c0-5 10-5 10 0",
   };
   const CSS = `
-    :host(:not([hidden])) { display: block !important }
+    :host { display: block !important }
+    :host([hidden]) { display: none !important }
     section {
       all: initial; display: flow-root; max-width: 20em; border: 1px solid #8886; border-radius: .5em;
       font: inherit; font-size: max(14px, 1em); line-height: 1.5;
@@ -114,7 +115,7 @@
       const path = this.get("page") ?? page();
       const lang = this.get("lang");
       const query = lang ? `lang=${lang}` : "";
-      const url = `${new URL(this.tag.src).origin}/v1/sites/${this.get("site")}/`;
+      const url = new URL(`/v1/sites/${this.get("site")}/`, this.tag.src).href;
       const counts = `${url}counts?${query}&path=${encodeURIComponent(path)}`;
       const view = asked;
       if (this.get("count") !== "false" && !view.has(url)) {
