@@ -14,10 +14,14 @@ run: install
 
 # Modules without I/O or clock: every branch of theirs is tested.
 PURE := block config errors guard keys period site stream
+# Modules that hold hits on their way to the store: so is every branch of these, on real disks and sockets.
+KEEPING := adoption journal session writer
+EVERY_BRANCH := --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test: .venv/dev.stamp
-	$(BIN)/pytest tests/unit $(PURE:%=--cov=hitcounter.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/pytest --ignore=tests/unit
+	$(BIN)/pytest tests/unit $(PURE:%=--cov=hitcounter.%) $(EVERY_BRANCH)
+	$(BIN)/pytest tests/journal $(KEEPING:%=--cov=hitcounter.%) $(EVERY_BRANCH)
+	$(BIN)/pytest --ignore=tests/unit --ignore=tests/journal
 
 # More fault schedules than the tests run: N=1000, or one of them again: SEED=123.
 faults: .venv/dev.stamp
@@ -32,6 +36,7 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	sh deploy/check.sh
+	sh tests/browser/javascript/check.sh
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m bench

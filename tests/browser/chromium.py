@@ -32,5 +32,9 @@ def missing_library() -> str | None:
 
 
 async def launch(playwright: Playwright, path: str) -> Browser:
-    """Start a headless Chromium."""
-    return await playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+    """Start a headless Chromium, which keeps pages for the Back button as a visitor's does."""
+    return await playwright.chromium.launch(
+        executable_path=path,
+        args=list(ARGUMENTS),
+        ignore_default_args=["--disable-back-forward-cache"],
+    )

@@ -5,10 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser import chromium
+from tests.browser.counted import Traffic
 from tests.browser.pages import Pages, serving
+from tests.browser.relay import Relay, relaying
+from tests.conftest import RunningService
+
+expect.set_options(timeout=30_000)  # a script that gets no answer tries again for some seconds
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +43,19 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     context = await browser.new_context(user_agent=chromium.USER_AGENT, locale="vi-VN")
     yield await context.new_page()
     await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def traffic(page: Page) -> Traffic:
+    """Watch what the visitor's pages ask the counter."""
+    return Traffic(page.context)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def relay(service: RunningService) -> AsyncIterator[Relay]:
+    """Run a relay before the service, which can lose answers."""
+    async with relaying(service.port) as running:
+        yield running
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ class Pages:
     bodies: dict[str, tuple[str, str]] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     post_answer: str = ""
+    asked: list[str] = field(default_factory=list)
 
     def put(self, path: str, body: str, content_type: str = "text/html") -> str:
         """Publish a page and return its URL."""
@@ -35,10 +36,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         pages = self.server.pages
-        if self.path not in pages.bodies:
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        self._answer(*pages.bodies[self.path])
+        pages.asked.append(self.path)
+        if self.path in pages.bodies:
+            self._answer(*pages.bodies[self.path])
+        else:  # also what a page asks only to be noted here
+            self.send_response(HTTPStatus.NO_CONTENT)
+            self.end_headers()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -68,3 +71,16 @@ def serving() -> Iterator[Pages]:
         finally:
             site.shutdown()
             thread.join()
+
+
+def tag(service_url: str, attributes: str = 'data-site="demo"') -> str:
+    """Write the tag that a site's editor pastes."""
+    return f'<script async src="{service_url}/widget.js" {attributes}></script>'
+
+
+def document(body: str, head: str = "", attributes: str = 'lang="vi"') -> str:
+    """Write a page of a site."""
+    return (
+        f"<!doctype html><html {attributes}><head>{head}<title>Tin tức</title></head>"
+        f"<body><main><h1>Tin tức</h1>{body}</main></body></html>"
+    )

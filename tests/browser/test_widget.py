@@ -1,5 +1,6 @@
 """The block in a real browser, on pages of another origin than the counter's."""
 
+import random
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.pages import Pages
+from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
+from tests.browser.counted import Traffic, counted
+from tests.browser.pages import Pages, document, tag
 from tests.conftest import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,45 +22,55 @@ BASELINE = (
     *("baseline", "demo", "--today", "1129", "--yesterday", "5318", "--month", "179277"),
     *("--year", "970735", "--total", "1619938", "--page", f"{ARTICLE}=210"),
 )
-ONE_MORE = """\
-- region "Số lượt truy cập":
-  - heading "Số lượt truy cập" [level=2]
-  - list:
-    - listitem: "Trong ngày: 1.130"
-    - listitem: "Hôm qua: 5.318"
-    - listitem: "Trong tháng: 179.278"
-    - listitem: "Trong năm: 970.736"
-    - listitem: "Tổng truy cập: 1.619.939\""""
-OWN_MARKUP = "".join(
-    f"<p>{key}: <b data-hitcounter={key}>?</b></p>"
-    for key in ("today", "yesterday", "month", "year", "total", "page", "tomorrow")
-)
+ONE_MORE = [
+    "Trong ngày: 1.130",
+    "Hôm qua: 5.318",
+    "Trong tháng: 179.278",
+    "Trong năm: 970.736",
+    "Tổng truy cập: 1.619.939",
+]
+KEYS = (*LINE_KEYS, "page", "tomorrow")
+OWN_MARKUP = "".join(f"<p>{key}: <b data-hitcounter={key}>?</b></p>" for key in KEYS)
+OWN_TEXTS = ["1.130", "5.318", "179.278", "970.736", "1.619.939", "211", "?"]
+DEFINED = "customElements.whenDefined('hit-counter').then(() => 0)"
+ELEMENT = '<hit-counter site="demo" {}></hit-counter>'
 
 
-def tag(service_url: str, attributes: str = "") -> str:
-    return f'<script async src="{service_url}/widget.js" data-site="demo" {attributes}></script>'
-
-
-def document(body: str, head: str = "") -> str:
-    return f'<!doctype html><html lang="vi"><head>{head}<title>Tin tức</title></head><body>{body}'
-
-
-async def counts(page: Page, service_url: str, path: str = ARTICLE) -> dict[str, Any]:
-    answer = await page.request.get(f"{service_url}/v1/sites/demo/counts", params={"path": path})
+async def counts(page: Page, service: RunningService, path: str = ARTICLE) -> dict[str, Any]:
+    """Read the numbers."""
+    answer = await page.request.get(f"{service.url}/v1/sites/demo/counts", params={"path": path})
     assert answer.ok
     numbers: dict[str, Any] = await answer.json()
     return numbers
 
 
 def texts(numbers: dict[str, Any]) -> Sequence[str]:
+    """List the numbers as people write them."""
     return [line["text"] for line in numbers["widget"]["lines"]]
 
 
+async def read_aloud(page: Page) -> list[tuple[str, str]]:
+    """List what the accessibility tree holds inside of regions: roles and names in order."""
+    session = await page.context.new_cdp_session(page)
+    tree = await session.send("Accessibility.getFullAXTree")
+    by_id = {node["nodeId"]: node for node in tree["nodes"]}
+
+    def walk(node: dict[str, Any]) -> list[tuple[str, str]]:
+        name = node.get("name", {}).get("value", "")
+        here = [] if node["ignored"] else [(node["role"]["value"], name)]
+        return here + [
+            pair for key in node["childIds"] if key in by_id for pair in walk(by_id[key])
+        ]
+
+    regions = [node for node in by_id.values() if node["role"]["value"] == "region"]
+    return [pair for region in regions for pair in walk(region)]
+
+
 async def test_one_more_hit_shows_the_numbers_of_the_saved_page_plus_one(
-    service: RunningService, page: Page, pages: Pages
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
     service.run(*BASELINE)
-    before = await counts(page, service.url)
+    before = await counts(page, service)
     assert texts(before) == SAVED
     assert before["page"] == {"path": ARTICLE, "total": 210}
 
@@ -65,50 +78,54 @@ async def test_one_more_hit_shows_the_numbers_of_the_saved_page_plus_one(
     await page.goto(pages.put(ARTICLE, document(tag(service.url) + views)))
     block = page.get_by_role("region")
     await expect(block).to_be_visible()
-
-    # No icon name leaks: neither to a screen reader nor into the text that is seen and copied.
-    assert await block.aria_snapshot() == ONE_MORE
-    title, *lines = (await block.inner_text()).splitlines()
-    assert title == "Số lượt truy cập"
-    assert [line.partition(": ")[2] for line in lines] == [
-        *("1.130", "5.318", "179.278", "970.736", "1.619.939")
+    assert await block.aria_snapshot() == "\n".join(
+        (
+            '- region "Số lượt truy cập":',
+            '  - heading "Số lượt truy cập" [level=2]',
+            "  - list:",
+            *(f'    - listitem: "{line}"' for line in ONE_MORE),
+        )
+    )
+    # As it is seen and copied: one line each, and no name of an icon.
+    assert (await block.inner_text()).splitlines() == [
+        "Số lượt truy cập",
+        *ONE_MORE,
     ]
     await expect(page.get_by_text("Số lượt xem: 211", exact=True)).to_be_visible()
 
-    after = await counts(page, service.url)
-    assert [after[key] for key in ("today", "yesterday", "month", "year", "total")] == [
-        *(1130, 5318, 179278, 970736, 1619939)
-    ]
+    assert traffic.asked == ["POST demo/hits?"]
+    after = await counts(page, service)
+    assert [after[key] for key in LINE_KEYS] == [1130, 5318, 179278, 970736, 1619939]
     assert after["page"] == {"path": ARTICLE, "total": 211}
+    assert counted(service) == (1619939, {ARTICLE: 211})
 
 
-async def test_two_tags_of_a_site_draw_two_blocks_and_count_one_hit(
+async def test_the_accessibility_tree_reads_title_labels_and_numbers_in_order(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    body = f"<aside>{tag(service.url)}</aside><footer>{tag(service.url)}</footer>"
-    await page.goto(pages.put(ARTICLE, document(body)))
-    for place in ("aside", "footer"):
-        block = page.locator(place).get_by_role("region")
-        await expect(block.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1")
-    assert (await counts(page, service.url))["total"] == 1
-
-
-async def test_every_view_of_a_page_counts_one_hit(
-    service: RunningService, page: Page, pages: Pages
-) -> None:
-    url = pages.put(ARTICLE, document(tag(service.url)))
-    for views in (1, 2):
-        await page.goto(url)
-        total = page.get_by_role("listitem").last
-        await expect(total).to_have_text(f"Tổng truy cập: {views}")
-    assert (await counts(page, service.url))["page"]["total"] == 2
+    service.run(*BASELINE)
+    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
+    await expect(page.get_by_role("region")).to_be_visible()
+    spoken = [pair for pair in await read_aloud(page) if pair[0] != "InlineTextBox"]
+    title = "Số lượt truy cập"
+    assert spoken[:4] == [
+        ("region", title),
+        ("heading", title),
+        ("StaticText", title),
+        ("list", ""),
+    ]
+    rest = spoken[4:]
+    assert [role for role, _ in rest] == ["listitem", "StaticText", "StaticText"] * 5
+    read = [text for role, text in rest if role == "StaticText"]
+    lines = ["".join(read[n : n + 2]) for n in range(0, len(read), 2)]
+    assert [" ".join(line.split()) for line in lines] == ONE_MORE
 
 
 async def test_english_is_asked_for_by_the_tag(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     service.run(*BASELINE)
-    body = tag(service.url, 'data-lang="en"') + OWN_MARKUP
+    body = tag(service.url, 'data-site="demo" data-lang="en"') + OWN_MARKUP
     await page.goto(pages.put("/en/news", document(body)))
     block = page.get_by_role("region", name="Visits")
     await expect(block.get_by_role("listitem").last).to_have_text("Total: 1,619,939")
@@ -116,18 +133,49 @@ async def test_english_is_asked_for_by_the_tag(
     await expect(page.get_by_text("month: 179,278", exact=True)).to_be_visible()
 
 
-async def test_a_strict_content_security_policy_that_names_the_counter_is_enough(
-    service: RunningService, page: Page, pages: Pages
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        ("today,total", [0, 4]),
+        ("total, today", [4, 0]),
+        (" year  month ", [3, 2]),
+        ("total,tomorrow,constructor,,<b>", [4]),
+    ],
+)
+async def test_the_tag_chooses_lines_and_their_order(
+    service: RunningService, page: Page, pages: Pages, lines: str, shown: list[int]
 ) -> None:
-    pages.headers["Content-Security-Policy"] = (
-        f"default-src 'self'; script-src {service.url}; connect-src {service.url}"
+    service.run(*BASELINE)
+    await page.goto(
+        pages.put(ARTICLE, document(tag(service.url, f'data-site=demo data-lines="{lines}"')))
     )
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
-    line = page.get_by_role("listitem").first
-    await expect(line).to_have_text("Trong ngày: 1")
-    await expect(line).to_have_css("text-align-last", "justify")
-    said = [message.text for message in await page.console_messages()]
-    assert [text for text in said if "Policy" in text] == []
+    await expect(page.get_by_role("listitem")).to_have_text([ONE_MORE[n] for n in shown])
+
+
+@pytest.mark.parametrize("place", ["head", "before", "after"])
+async def test_the_block_is_drawn_where_the_tag_says(
+    service: RunningService, page: Page, pages: Pages, place: str
+) -> None:
+    script = tag(service.url, 'data-site="demo" data-target="aside > .so-lieu"')
+    aside = '<aside><p>Thống kê</p><div class="so-lieu"></div></aside>'
+    body = {"head": aside, "before": script + "<p>x</p>" * 1000 + aside, "after": aside + script}
+    head = script if place == "head" else ""
+    await page.goto(pages.put(ARTICLE, document(body[place], head=head)))
+    await expect(page.locator(".so-lieu").get_by_role("listitem")).to_have_count(5)
+    await expect(page.locator("hit-counter")).to_have_count(1)
+    await expect(page.get_by_role("region", name="Số lượt truy cập", exact=True)).to_be_visible()
+    assert counted(service).total == 1
+
+
+@pytest.mark.parametrize("target", ["#nowhere", "#1", "<b>"])
+async def test_a_hit_is_counted_though_its_target_is_not_there(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic, target: str
+) -> None:
+    script = tag(service.url, f'data-site="demo" data-target="{target}"')
+    await page.goto(pages.put(ARTICLE, document(script + OWN_MARKUP)))
+    await expect(page.locator("[data-hitcounter=total]")).to_have_text("1")
+    await expect(page.locator("hit-counter")).to_have_count(0)
+    assert counted(service).total == 1
 
 
 async def test_own_markup_is_filled_and_a_tag_in_the_head_draws_no_block(
@@ -135,94 +183,112 @@ async def test_own_markup_is_filled_and_a_tag_in_the_head_draws_no_block(
 ) -> None:
     service.run(*BASELINE)
     await page.goto(pages.put(ARTICLE, document(OWN_MARKUP, head=tag(service.url))))
-    await expect(page.locator("[data-hitcounter=page]")).to_have_text("211")
-    assert (await page.inner_text("body")).split("\n\n") == [
-        "today: 1.130",
-        "yesterday: 5.318",
-        "month: 179.278",
-        "year: 970.736",
-        "total: 1.619.939",
-        "page: 211",
-        "tomorrow: ?",
+    await expect(page.locator("b")).to_have_text(OWN_TEXTS)
+    await expect(page.locator("hit-counter")).to_have_count(0)
+
+
+async def test_own_markup_that_comes_later_is_filled_too(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    service.run(*BASELINE)
+    await page.goto(pages.put(ARTICLE, document("", head=tag(service.url))))
+    await page.evaluate(DEFINED)
+    await traffic.settled()
+    await page.evaluate("html => { document.querySelector('main').innerHTML = html; }", OWN_MARKUP)
+    await expect(page.locator("b")).to_have_text(OWN_TEXTS)
+    assert traffic.asked == ["POST demo/hits?"]
+
+
+async def test_the_element_takes_the_attributes_of_the_tag_without_their_prefix(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    service.run(*BASELINE)
+    attributes = 'lang="en" lines="total,page" theme="dark" page="/khac" count="false"'
+    script = f'<script async src="{service.url}/widget.js"></script>'
+    await page.goto(pages.put(ARTICLE, document(ELEMENT.format(attributes), head=script)))
+    block = page.get_by_role("region", name="Visits")
+    await expect(block.get_by_role("listitem")).to_have_text(["Total: 1,619,938"])
+    await expect(block).to_have_css("background-color", "rgb(18, 18, 18)")
+    assert traffic.asked == ["GET demo/counts?lang=en&path=%2Fkhac"]
+    assert counted(service).total == 1619938
+
+
+async def test_an_element_takes_what_it_does_not_say_from_the_tag(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    script = tag(service.url, 'data-site="demo" data-lang="en" data-lines="total"')
+    await page.goto(pages.put(ARTICLE, document("<hit-counter></hit-counter>", head=script)))
+    await expect(page.get_by_role("region", name="Visits", exact=True)).to_have_count(1)
+    await expect(page.get_by_role("listitem")).to_have_text(["Total: 1"])
+    assert traffic.asked == ["POST demo/hits?lang=en"]
+
+
+async def test_without_a_site_nothing_is_asked_and_the_page_stays_as_it_is(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    body = f'<script async src="{service.url}/widget.js"></script><hit-counter></hit-counter>'
+    await page.goto(pages.put(ARTICLE, document(body)))
+    await page.evaluate(DEFINED)
+    await traffic.settled()
+    assert traffic.asked == []
+    assert await page.locator("hit-counter").evaluate_all("all => all.map(e => e.outerHTML)") == [
+        "<hit-counter></hit-counter>"
     ]
-    await expect(page.get_by_role("region")).to_have_count(0)
-
-
-async def test_a_page_is_left_alone_when_the_service_is_down(
-    service: RunningService, page: Page, pages: Pages
-) -> None:
-    service.stop()
-    await page.goto(pages.put(ARTICLE, document(tag(service.url) + OWN_MARKUP)))
-    assert set(await page.locator("b").all_inner_texts()) == {"?"}
-    await expect(page.locator("body > *")).to_have_count(8)
-
-
-@pytest.mark.parametrize("answer", ["", "{}", "null", "<p>502 Bad Gateway</p>"])
-async def test_an_answer_without_numbers_draws_nothing_and_says_so_once(
-    answer: str, page: Page, pages: Pages
-) -> None:
-    # This web site is no counter, as when a proxy or a captive portal answers in our place.
-    script = resources.files("hitcounter.web").joinpath("static", "widget.js").read_text("utf-8")
-    pages.put("/widget.js", script, "text/javascript")
-    pages.post_answer = answer
-    url = pages.put(ARTICLE, document(tag(pages.url) + OWN_MARKUP))
-    async with page.expect_console_message(lambda message: message.type == "warning") as warning:
-        await page.goto(url)
-    assert (await warning.value).text.startswith("hitcounter: nothing drawn: ")
-    assert set(await page.locator("b").all_inner_texts()) == {"?"}
-    await expect(page.locator("body > *")).to_have_count(8)
-
-
-async def test_a_refused_hit_draws_nothing_and_names_the_status(
-    service: RunningService, page: Page, pages: Pages
-) -> None:
-    url = pages.put(ARTICLE, document(tag(service.url, 'data-lang="xx"')))
-    async with page.expect_console_message(lambda message: message.type == "warning") as warning:
-        await page.goto(url)
-    assert (await warning.value).text == "hitcounter: nothing drawn: the service answered 400"
-    await expect(page.get_by_role("region")).to_have_count(0)
-
-
-async def test_a_prerendered_page_counts_when_it_is_shown(
-    service: RunningService, page: Page, pages: Pages
-) -> None:
-    # Chromium prerenders nothing while it is driven, so the document only says that it is.
-    await page.add_init_script(
-        "Object.defineProperty(document, 'prerendering', { value: true, writable: true })"
-    )
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.method))
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
-    assert asked == ["GET", "GET"]
-    await page.evaluate(
-        "document.prerendering = false; document.dispatchEvent(new Event('prerenderingchange'))"
-    )
-    await expect(page.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1")
 
 
 async def test_a_visitor_keeps_nothing_and_the_page_gets_no_globals(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    names = "Object.getOwnPropertyNames(window).sort()"
+    names = "[window, document].map(object => Object.getOwnPropertyNames(object).sort())"
     await page.goto(pages.put("/plain", document("")))
     before = await page.evaluate(names)
     await page.goto(pages.put(ARTICLE, document(tag(service.url))))
     await expect(page.get_by_role("region")).to_be_visible()
     assert await page.evaluate(names) == before
     assert await page.context.storage_state(indexed_db=True) == {"cookies": [], "origins": []}
+    assert await page.evaluate("caches.keys()") == []
 
 
-async def test_the_front_page_counts_shows_the_demo_and_asks_nobody_else(
-    service: RunningService, page: Page
+async def test_the_browser_writes_any_number_as_the_service_does(page: Page) -> None:
+    drawn = random.Random(20190419)
+    numbers = [0, 999, 1000, 2**53 - 1] + [drawn.randrange(10 ** (n % 16 + 1)) for n in range(400)]
+    for lang in LANGUAGES:
+        written = await page.evaluate(
+            "([lang, numbers]) => numbers.map(n => new Intl.NumberFormat(lang).format(n))",
+            [lang, numbers],
+        )
+        shown = [line_texts([number] * 5, lang)[0] for number in numbers]
+        assert written == shown
+
+
+@pytest.mark.parametrize("lang", sorted(LANGUAGES))
+async def test_a_line_of_the_block_and_its_placeholder_read_the_same(
+    service: RunningService, page: Page, pages: Pages, lang: str
 ) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    await page.goto(service.url)
-    block = page.get_by_role("region", name="Số lượt truy cập")
-    await expect(block.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1")
-    await expect(page.locator("pre").first).to_have_text(
-        f'<script async src="{service.url}/widget.js" data-site="demo"></script>'
+    drawn = random.Random(1619938)
+    total, year, month, today = sorted((drawn.randrange(10**12) for _ in range(4)), reverse=True)
+    lines = {"today": today, "yesterday": 5318, "month": month, "year": year, "total": total}
+    options = [part for key, n in lines.items() for part in (f"--{key}", str(n))]
+    service.run("baseline", "demo", *options)
+    body = tag(service.url, f'data-site="demo" data-lang="{lang}" data-count="false"')
+    await page.goto(pages.put(ARTICLE, document(body + OWN_MARKUP)))
+    items = page.get_by_role("listitem")
+    await expect(items).to_have_count(5)
+    block = [text.rpartition(": ")[2] for text in await items.all_text_contents()]
+    assert block == [line_texts([n] * 5, lang)[0] for n in lines.values()]
+    assert (await page.locator("b").all_text_contents())[:5] == block
+
+
+async def test_no_text_of_an_answer_becomes_markup(page: Page, pages: Pages) -> None:
+    # This web site is the counter, and hostile.
+    script = resources.files("hitcounter.web").joinpath("static", "widget.js").read_text("utf-8")
+    pages.put("/widget.js", script, "text/javascript")
+    evil = "<img src=x onerror=alert(1)>"
+    line = f'{{"key": "today", "label": "{evil}", "value": 1, "text": "{evil}"}}'
+    widget = f'{{"lang": "\\"{evil}", "title": "{evil}", "lines": [{line}]}}'
+    pages.post_answer = f'{{"site": "{evil}", "state": "{evil}", "widget": {widget}}}'
+    await page.goto(
+        pages.put(ARTICLE, document(tag(pages.url, 'data-site="demo" data-theme="plain"')))
     )
-    assert {url.startswith(service.url) for url in asked} == {True}
-    assert await page.console_messages() == []
-    assert (await counts(page, service.url, "/"))["page"]["total"] == 1
+    await expect(page.get_by_role("heading", name=evil)).to_have_count(1)
+    await expect(page.locator("img")).to_have_count(0)
