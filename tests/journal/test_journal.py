@@ -27,7 +27,7 @@ from hitcounter.period import Day
 from hitcounter.stream import Entry, Pageviews
 from tests.integration.load import until
 from tests.journal.conftest import Errors
-from tests.journal.disk import broken_log, free_bytes, full_log, read_only
+from tests.journal.disk import broken_log, free_bytes, full_log, read_only, small_files
 from tests.journal.entries import (
     DEMO,
     LIMIT,
@@ -198,6 +198,13 @@ async def test_without_its_log_a_journal_is_not_made(directory: Path) -> None:
         await made(directory)
     assert refused.value.code == "journal_failed"
     assert names(directory) == {in_the_way.name}
+
+
+async def test_a_journal_that_would_be_without_a_log_is_not_made(directory: Path) -> None:
+    with small_files(1_000), pytest.raises(JournalError, match="no write-ahead log") as refused:
+        await made(directory)
+    assert refused.value.code == "journal_failed"
+    assert names(directory) == set()
 
 
 async def test_a_directory_that_vanishes_takes_the_journal_along_and_disturbs_nobody(

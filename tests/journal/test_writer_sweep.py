@@ -111,16 +111,13 @@ async def test_hits_count_once_wherever_the_connection_of_their_writer_is_cut(
     expect_truth(raw, cuts.said)
 
 
-FAULTS = [(calls, "EIO", "") for calls in CALLS if calls not in ("look", "list")]
+FAULTS = [(calls, "EIO", "") for calls in CALLS]
 FAULTS += [(calls, "ENOSPC", "") for calls in ("open", "write", "sync")]
 FAULTS += [("write", "ENOSPC", "+"), ("sync", "EIO", "+")]
-FORGOTTEN = pytest.mark.xfail(strict=True, reason="nobody answers hits that were being written")
 
 
 @pytest.mark.usefixtures("needs_injection")
-@pytest.mark.parametrize(
-    ("calls", "error", "lasting"), [*FAULTS, pytest.param("look", "EIO", "", marks=FORGOTTEN)]
-)
+@pytest.mark.parametrize(("calls", "error", "lasting"), FAULTS)
 async def test_hits_count_once_whatever_call_on_the_journal_of_their_writer_fails(
     tmp_path: Path,
     server: StoreServer,
