@@ -1,7 +1,6 @@
 """Disks that are full, read-only or broken, as the kernel shows them to a process."""
 
 import os
-import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,17 +23,6 @@ def read_only(disk: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-
-
-@contextmanager
-def small_files(n_bytes: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a few bytes; keep quiet meanwhile."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager

@@ -37,7 +37,6 @@ MANY = flat(whole(number, MANY_PAGES) for number in range(1, 6))
 ON_FULL_DISKS = ("open", "write", "sync")
 FAULTS = [(calls, "EIO") for calls in CALLS] + [(calls, "ENOSPC") for calls in ON_FULL_DISKS]
 
-
 each_fault = pytest.mark.parametrize(("calls", "error"), FAULTS)
 once_and_lasting = pytest.mark.parametrize("lasting", ["", "+"], ids=["once", "lasting"])
 
@@ -61,8 +60,12 @@ def expect_truth(answers: dict[int, str], sums: Sums, written: Sums = ALL) -> No
         assert not answer.startswith(NOT_WRITTEN) or number not in sums, f"{number} was refused"
 
 
-def expect_truth_of_appends(faults: Faults) -> None:
-    """Expect that an owner tells the truth of what it appends while calls fail."""
+@once_and_lasting
+@each_fault
+def test_what_was_written_while_calls_fail_is_there(
+    tmp_path: Path, calls: str, error: str, lasting: str
+) -> None:
+    faults = Faults(tmp_path, calls, error, lasting)
     for fault in faults:
         with owner_of(fault.directory) as owner:
             assert owner.ask("create", WRITER) == DONE
@@ -70,15 +73,6 @@ def expect_truth_of_appends(faults: Faults) -> None:
                 answers = append_all(owner)
                 owner.kill()
         expect_truth(answers, asyncio.run(found_in_one(fault.directory)))
-
-
-@once_and_lasting
-@each_fault
-def test_what_was_written_while_calls_fail_is_there(
-    tmp_path: Path, calls: str, error: str, lasting: str
-) -> None:
-    faults = Faults(tmp_path, calls, error, lasting)
-    expect_truth_of_appends(faults)
     assert faults.n_struck >= len(N_PAGES) or calls not in ("write", "sync")
 
 
@@ -102,7 +96,7 @@ def test_what_was_written_while_the_log_is_folded_into_the_file_is_there(
 
 @once_and_lasting
 @each_fault
-def test_a_journal_that_could_be_made_while_calls_fail_is_whole(
+def test_a_journal_is_made_whole_with_its_log_while_calls_fail_or_not_at_all(
     tmp_path: Path, calls: str, error: str, lasting: str
 ) -> None:
     faults = Faults(tmp_path, calls, error, lasting)
@@ -111,32 +105,13 @@ def test_a_journal_that_could_be_made_while_calls_fail_is_whole(
         with owner_of(fault.directory) as owner:
             with fault.strike(owner.process.pid):
                 made = owner.ask("create", WRITER)
+            files = names(fault.directory)
             if made == DONE:
                 answers = append_all(owner)
-        assert made == DONE or made.startswith(NOT_WRITTEN)
+        assert (made, files) == (DONE, {FILE, f"{FILE}-wal"}) or made.startswith(NOT_WRITTEN)
+        assert made == DONE or files == set() or (calls, lasting) == ("unlink", "+")
         assert set(answers.values()) <= {DONE}
         expect_truth(answers, asyncio.run(found_in_one(fault.directory)))
-
-
-@pytest.mark.parametrize("calls", ["write", "sync"])
-def test_a_journal_is_made_with_its_write_ahead_log_or_not_at_all(
-    tmp_path: Path, calls: str
-) -> None:
-    faults = Faults(tmp_path, calls, "EIO")
-    for fault in faults:
-        with owner_of(fault.directory) as owner:
-            with fault.strike(owner.process.pid):
-                made = owner.ask("create", WRITER)
-            assert made != DONE or names(fault.directory) == {FILE, f"{FILE}-wal"}
-
-
-def test_a_journal_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
-    faults = Faults(tmp_path, "sync", "EIO", "+")
-    for fault in faults:
-        with owner_of(fault.directory) as owner:
-            with fault.strike(owner.process.pid):
-                made = owner.ask("create", WRITER)
-            assert made == DONE or names(fault.directory) == set()
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ SHORT_TIMEOUT_S = 0.3
 HANGS_AFTER_S = 10.0
 IDS_STEP_BYTES = 3
 CHECK_STEP_BYTES = 61
-SWALLOW_STEP_BYTES = 11
+SWALLOW_STEP_BYTES = 19
 SPARE_BYTES = 100  # what the store tells of itself is longer now and then
 N_AT_ONCE = 64
 

@@ -33,7 +33,7 @@ KEPT_WINDOW_S = 0.2
 # Each case waits for the writer to try again, so many run at once.
 N_AT_ONCE = 48
 N_PROCESSES = 6
-STEP_BYTES = 3
+STEP_BYTES = 5
 
 
 async def replay_all(directory: Path, store: Store, metrics: Metrics) -> None:
