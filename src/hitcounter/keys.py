@@ -101,6 +101,7 @@ def page_keys_of(lane: int, key: str, limit: int) -> PageKeys:
     return PageKeys(key, pages_key(lane, counter_of(key).site), limit)
 
 
+@lru_cache(maxsize=2048)  # one string for all pages of a site
 def pages_key(lane: int, site: str) -> str:
     """Name the number of stored pages of a site."""
     return f"hc:{{{lane}}}:pages:{site}"

@@ -9,7 +9,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from hitcounter import keys
 from hitcounter.config import Config
@@ -32,7 +34,7 @@ MAX_KNOWN_PAGES = 16_384
 _REFRESH_SITES = 200
 
 
-class Numbers(NamedTuple):
+class Numbers(msgspec.Struct, frozen=True, gc=False):
     """The numbers of a site in the order of `block.LINE_KEYS`, and of one page if asked for.
 
     A page has no total if its site stores as many as it may, or if the store is away and nobody
@@ -183,13 +185,14 @@ class Service:
         if known is None:
             raise _away()
         stale = self._remembered(known, names, path, page, STALE)
-        return stale._replace(age_s=max(0, int(now_s - known.at)))
+        return replace(stale, age_s=max(0, int(now_s - known.at)))
 
     async def _again(self, counted: CountedSite, path: str | None) -> Numbers:
         """Answer a hit that is counted already."""
         self.metrics.not_counted(counted.site.name, "repeat")
         numbers = await self.read(counted, path)
-        return numbers._replace(state=COUNTED if numbers.state == FRESH else STORED, age_s=None)
+        state = COUNTED if numbers.state == FRESH else STORED
+        return replace(numbers, state=state, age_s=None)
 
     async def _learned(self, counted: CountedSite, names: SiteKeys, now_s: float) -> Numbers:
         """Read a site of which nothing is known."""
@@ -271,13 +274,13 @@ class Service:
 
     def _watch_total(self, site: CountedSite, total: int) -> None:
         if total < site.watched_total:
-            self.metrics.fallen_totals.inc()
             log.error(
                 "the total of %s fell from %d to %d: was it set lower, or an old copy restored?",
                 site.site.name,
                 site.watched_total,
                 total,
             )
+            self.metrics.fallen_totals.inc()
         site.watched_total = total
 
     async def store_facts(self) -> StoreFacts | None:

@@ -37,8 +37,8 @@ class Session:
         answered_at_s = loop.time()
         confirmed, n_lost = self.stream.confirm(watermark, asked_at_s, answered_at_s)
         if n_lost:
-            self._metrics.lost_records.inc(n_lost)
             log.error("the store forgot %d records beyond the kept window: hits are lost", n_lost)
+            self._metrics.lost_records.inc(n_lost)
         if confirmed:
             self._metrics.commit_s.observe(answered_at_s - asked_at_s)
         return confirmed, values

@@ -39,11 +39,11 @@ class Watch:
             self._metrics.store_promise.set(PROMISES["none"])
             raise
         self._writer.is_store_durable = level(facts) == "A"
+        self._say(facts)
         if not self._writer.is_away:
             self._metrics.store_up.set(1)
         self._metrics.store_promise.set(PROMISES[level(facts)])
         self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
-        self._say(facts)
         await self._service.refresh()
 
     def _say(self, facts: StoreFacts) -> None:

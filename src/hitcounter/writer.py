@@ -18,7 +18,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NamedTuple
+
+import msgspec
 
 from hitcounter.errors import JournalBrokenError, JournalError, StoreError, Unavailable
 from hitcounter.journal import Journal, Journals
@@ -42,7 +43,7 @@ GATHER_S = 0.02
 OpenLine = Callable[[int, str], Line]
 
 
-class Waiter(NamedTuple):
+class Waiter(msgspec.Struct, frozen=True):
     """A hit that waits: its site's label in metrics, what it counts for, who wants the values."""
 
     label: str
@@ -272,11 +273,11 @@ class Writer:
         n_hits: Counter[str] = Counter()
         for record in records:
             n_hits.update([waiter.label for waiter in record.waiters])
-            for label, _, page, _, future in record.waiters:
-                if page is not None and values[page.key] == -1:
-                    self._metrics.page_refused(label)
-                if not future.done():
-                    future.set_result(values)
+            for waiter in record.waiters:
+                if waiter.page is not None and values[waiter.page.key] == -1:
+                    self._metrics.page_refused(waiter.label)
+                if not waiter.future.done():
+                    waiter.future.set_result(values)
             record.waiters = []
         if n_hits:
             self._answered(n_hits, COUNTED)

@@ -517,8 +517,8 @@ async def test_the_journal_of_a_killed_worker_is_adopted_by_another_when_the_sto
             await more(tally, "counted", SOME)
         # The new worker knows no numbers, and makes none up.
         assert set(tally.refused) <= {"store_unavailable"}
-        assert "replaying the journal" in service.log
         await expect_all_arrives(service, tally)
+        assert "replaying the journal" in service.log
 
 
 def owners_of_journals(service: RunningService) -> list[int]:

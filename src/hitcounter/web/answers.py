@@ -136,21 +136,21 @@ def _http_date(now_s: int) -> bytes:
 
 def numbers_answer(numbers: Numbers, lang: str | None) -> NumbersResponse:
     """Answer the numbers of a site, with the block in `lang` or else in the site's language."""
-    site, names, values, state, path, page_total, _, age_s = numbers
+    site, path, age_s = numbers.site, numbers.path, numbers.age_s
     lang = lang or site.lang
     words = LANGUAGES[lang]
-    today, yesterday, month, year, total = values
+    today, yesterday, month, year, total = values = numbers.values
     answer = Answer(
         site.name,
         site.timezone.key,
-        names.date,
+        numbers.names.date,
         today,
         yesterday,
         month,
         year,
         total,
-        msgspec.UNSET if path is None else Page(path, page_total),
-        state,
+        msgspec.UNSET if path is None else Page(path, numbers.page_total),
+        numbers.state,
         msgspec.UNSET if age_s is None else age_s,
         Widget(lang, words.title, _lines(words, values, line_texts(values, lang))),
     )
