@@ -8,6 +8,7 @@ from pathlib import Path
 
 CHUNK_BYTES = 64 * 1024
 POLL_S = 0.01
+N_TURNS = 10  # of the loop: asyncio opens what it accepted in a few
 REQUESTS, REPLIES = "requests", "replies"
 DIRECTIONS = (REQUESTS, REPLIES)
 
@@ -81,7 +82,8 @@ class Cutter:
 
     async def hang_up(self) -> None:
         """End all connections now, also those that are just opening."""
-        await asyncio.sleep(0)
+        for _ in range(N_TURNS):
+            await asyncio.sleep(0)
         while self._open:
             for ends in self._open.values():
                 for end in ends:
