@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 
-# Nothing of the answer arrives; its first half does; nothing, and the connection stays open;
-# another answer comes, of a proxy that gave up.
-Fault = Literal["lose", "halve", "hang", "gateway"]
+# Nothing of the answer arrives; its first half does; nothing, and the connection stays open; all of
+# it, but only when it is released; another answer comes, of a proxy that gave up.
+Fault = Literal["lose", "halve", "hang", "hold", "gateway"]
 GATEWAY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 4\r\n"
     b"Access-Control-Allow-Origin: *\r\nRetry-After: 2\r\nConnection: close\r\n\r\noops"
@@ -35,7 +35,7 @@ class Relay:
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    answers_flow: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -54,10 +54,10 @@ class Relay:
             writer.transport.abort()
 
     async def _carry(self, request: bytes, reader: StreamReader, writer: StreamWriter) -> None:
-        is_api, fault = self._note(request)
+        fault = self._note(request)
         answer = await self._answer(request)
-        if is_api:
-            await self.answers_flow.wait()
+        if fault == "hold":
+            await self.released.wait()
         if fault == "hang":
             await reader.read()  # until the browser gives up
         elif fault in ("lose", "halve"):
@@ -70,14 +70,14 @@ class Relay:
             writer.close()
             await writer.wait_closed()
 
-    def _note(self, request: bytes) -> tuple[bool, Fault | None]:
+    def _note(self, request: bytes) -> Fault | None:
         head, _, body = request.partition(b"\r\n\r\n")
         if _API not in head.partition(b"\r\n")[0]:
-            return False, None
+            return None
         self.asked.append(head.partition(b" HTTP/")[0].decode())
         if body:
             self.bodies.append(msgspec.json.decode(body))
-        return True, self.faults.pop(0) if self.faults else None
+        return self.faults.pop(0) if self.faults else None
 
     async def _answer(self, request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.service_port)
@@ -104,7 +104,6 @@ async def _read_message(reader: StreamReader) -> bytes:
 async def relaying(service_port: int) -> AsyncIterator[Relay]:
     """Run a relay before a service on a loopback port that the system picks."""
     relay = Relay(service_port)
-    relay.answers_flow.set()
     server = await asyncio.start_server(relay.handle, "127.0.0.1", 0)
     relay.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -441,6 +441,23 @@ async def test_a_new_view_has_a_new_id_though_an_answer_was_lost(
     assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
 
 
+async def test_an_answer_that_comes_too_late_is_not_shown_for_another_page(
+    service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
+) -> None:
+    service.run("baseline", "demo", "--total", "210", "--page", f"{ARTICLE}=210")
+    relay.faults = ["hold"]
+    await page.goto(pages.put(ARTICLE, document(tag(relay.url) + VIEWS)))
+    await comes_true(lambda: counted(service).total == 211, "the first view is counted")
+    await page.evaluate(NAVIGATIONS["pushState"])
+    await shows(page, 212)
+    relay.released.set()
+    await traffic.settled()
+    await page.evaluate("new Promise(requestAnimationFrame)")
+    await shows(page, 212)
+    await expect(page.locator("[data-hitcounter]")).to_have_text("1")
+    assert counted(service) == (212, {ARTICLE: 211, "/tin-tuc/2": 1})
+
+
 async def test_answers_that_stay_away_are_asked_for_three_times_and_the_hit_counts_once(
     service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
 ) -> None:

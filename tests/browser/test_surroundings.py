@@ -192,7 +192,7 @@ async def test_plain_has_no_styles_of_ours_and_takes_those_of_the_page(
 async def test_nothing_moves_when_the_numbers_come_or_change(
     page: Page, pages: Pages, relay: Relay, theme: str, chosen: str
 ) -> None:
-    relay.answers_flow.clear()
+    relay.faults = ["hold"]
     attributes = f'data-theme="{theme}" data-lines="{chosen}"'
     body = f'{demo(relay.url, attributes)}<div id="after">{SOME_LINES}</div>'
     # Without one, a line grows with the font that has its letters: plain has no styles of ours.
@@ -204,7 +204,7 @@ async def test_nothing_moves_when_the_numbers_come_or_change(
     await page.evaluate(FRAMES)
     reserved = await page.evaluate(POSITION)
     await page.evaluate(SHIFTS)
-    relay.answers_flow.set()
+    relay.released.set()
     await expect(page.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1")
     assert await page.evaluate(POSITION) == reserved
     await page.evaluate("history.pushState(null, '', '/tin-tuc/2')")
