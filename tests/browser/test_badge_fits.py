@@ -43,8 +43,8 @@ CONTRASTS = """() => {
   };
   const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   const page = matchMedia("(prefers-color-scheme: dark)").matches ? 0 : 1;
-  const paper = fill(".paper") ?? page, band = fill(".band") ?? page;
-  return [ratio(fill("text"), band), ratio(fill(".label"), paper), ratio(fill(".number"), paper)];
+  const paper = fill(".paper") ?? page;
+  return ["text", "tspan", ".number"].map((selector) => ratio(fill(selector), paper));
 }"""
 
 

@@ -27,7 +27,7 @@ BADGE_HEADERS = PICTURE_HEADERS | {
 LOOK_FIELDS = ("lang", "lines", "theme")
 
 _LARGEST = 999_999_999_999
-_FONT_PX, _TITLE_PX, _ROW_PX, _PADDING_PX, _GAP_PX = 14, 38, 30, 14, 16
+_FONT_PX, _TITLE_PX, _ROW_PX, _PADDING_PX, _GAP_PX = 14, 36, 27, 14, 16
 # Of DejaVu Sans Bold, one of the widest, rounded up: these, other Latin letters, all others.
 _WIDTHS_EM = {
     character: width
@@ -44,23 +44,13 @@ _HORN = "\u031b"  # of Ơ and Ư; all other marks stand above or below their let
 _STYLE = """
 text{font:14px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",Arial,sans-serif;\
 font-variant-numeric:tabular-nums}
-.bold{font-weight:600}
+.title{font-weight:600}
 .number{text-anchor:end}
+.paper,.rule{stroke:#888;stroke-opacity:.5}
 """
-_LIGHT = """\
-text{fill:#1f2a37}
-.label{fill:#526071}
-.paper{fill:#fff;stroke:#d3dae3}
-.band{fill:#f2f5f9}
-.rule{stroke:#e6ebf1}
-"""
-_DARK = """\
-text{fill:#e7ecf2}
-.label{fill:#aab6c4}
-.paper{fill:#1b2129;stroke:#3a4451}
-.band{fill:#28313c}
-.rule{stroke:#28313c}
-"""
+# What the block has from the browser's own light and dark.
+_LIGHT = "text{fill:#000}\n.paper{fill:#fff}\n"
+_DARK = "text{fill:#fff}\n.paper{fill:#121212}\n"
 _WHEN_DARK = "@media (prefers-color-scheme:dark){{\n{}}}\n"
 _COLOURS = {
     "auto": _LIGHT + _WHEN_DARK.format(_DARK),
@@ -156,25 +146,19 @@ def _width_em(character: str) -> float:
 
 
 def _frame(width: int, height: int) -> list[str]:
-    right = width - 1
-    tops = range(_TITLE_PX + _ROW_PX, height - _ROW_PX, _ROW_PX)
-    rules = "".join(f"M{_PADDING_PX} {y + 3.5}H{width - _PADDING_PX}" for y in tops)
     return [
-        f'<rect class="paper" x=".5" y=".5" width="{right}" height="{height - 1}" rx="7"/>',
-        f'<path class="band" d="M1 {_TITLE_PX}V7.5A6.5 6.5 0 0 1 7.5 1H{right - 6.5}'
-        f'A6.5 6.5 0 0 1 {right} 7.5V{_TITLE_PX}z"/>',
-        f'<path class="rule" d="{rules}"/>',
+        f'<rect class="paper" x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="7"/>',
+        f'<path class="rule" d="M0 {_TITLE_PX - 0.5}H{width}"/>',
     ]
 
 
 def _text(width: int, title: str, rows: Sequence[Row]) -> list[str]:
     """Write each line as one text, so that it is also copied and read as one."""
-    texts = [f'<text class="bold" x="{_PADDING_PX}" y="24">{escape(title)}</text>']
+    texts = [f'<text class="title" x="{_PADDING_PX}" y="23">{escape(title)}</text>']
     for n, (label, number) in enumerate(rows):
-        last = ' class="bold"' if n == len(rows) - 1 else ""
-        y = _TITLE_PX + n * _ROW_PX + 23
         texts.append(
-            f'<text{last} y="{y}"><tspan class="label" x="{_PADDING_PX}">{escape(label)}</tspan>'
+            f'<text y="{_TITLE_PX + n * _ROW_PX + 21}">'
+            f'<tspan x="{_PADDING_PX}">{escape(label)}</tspan>'
             f' <tspan class="number" x="{width - _PADDING_PX}">{escape(number)}</tspan></text>'
         )
     return texts
