@@ -10,7 +10,7 @@ import hitcounter
 LADDER = """
     cli
     supervisor
-    worker
+    worker worker_process
     web.app
     web.hits web.operations
     web.front_page

@@ -15,9 +15,7 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,19 +26,15 @@ from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
 from hitcounter.embedded import EmbeddedStore, lock, url
 from hitcounter.errors import ConfigError, StartError
-from hitcounter.job import END_SOON, END_WHEN_LEFT, READY, Job, end_within, write_job
+from hitcounter.job import Job, end_within
+from hitcounter.worker_process import STOP_TIMEOUT_S, WorkerProcess
 
 log = logging.getLogger(__name__)
 
-# The processes that end here have deadlines of their own, which are a bit shorter.
-STOP_TIMEOUT_S = 10.0
-LEAVE_TIMEOUT_S = 30.0
 END_S = STOP_TIMEOUT_S + STORE_STOP_TIMEOUT_S + 3.0
-SUCCESSOR_TIMEOUT_S = 60.0
 LISTEN_TIMEOUT_S = 1.0
 RESTART_AFTER_S = 0.1
 _POLL_S = 0.005
-_ENDED_BY_SOMEBODY = (-signal.SIGTERM, -signal.SIGKILL)
 # What holds for all that runs here, and so until the next start.
 FIXED = ("host", "port", "workers", "data_dir", "redis_url", "store_binary")
 
@@ -221,8 +215,8 @@ class _Place:
         self.is_serving = asyncio.Event()
         self._job = job
         self._spare_id = spare_id
-        self._worker = _Worker(job)
-        self._other = _Worker(job)  # the next worker, or the last one
+        self._worker = WorkerProcess(job)
+        self._other = WorkerProcess(job)  # the next worker, or the last one
         self._changing = asyncio.Lock()
 
     async def run(self) -> None:
@@ -231,7 +225,7 @@ class _Place:
             async with self._changing:
                 worker = self._worker
                 if not worker.is_running:
-                    worker = self._worker = _Worker(self._job)
+                    worker = self._worker = WorkerProcess(self._job)
                     if await worker.start():
                         self.is_serving.set()
             await worker.is_done.wait()
@@ -246,7 +240,7 @@ class _Place:
         await self._other.ended()  # its id is the one to take
         async with self._changing:
             job = dataclasses.replace(self._job, config=config, worker_id=self._spare_id)
-            self._other = _Worker(dataclasses.replace(job, is_successor=True))
+            self._other = WorkerProcess(dataclasses.replace(job, is_successor=True))
             await self._other.succeed()
             self._spare_id, self._job = self._job.worker_id, job
             self._worker, self._other = self._other, self._worker
@@ -255,110 +249,3 @@ class _Place:
     async def stop(self) -> None:
         """End who is here; they answer what they received first."""
         await asyncio.gather(self._worker.stop(), self._other.stop())
-
-
-class _Worker:
-    """One process, from its start to its end."""
-
-    def __init__(self, job: Job) -> None:
-        """Prepare to run; nothing is started yet."""
-        self.is_done = asyncio.Event()  # it has ended, or its successor serves
-        self._job = job
-        self._process: Process | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._leaving: asyncio.Task[None] | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Tell whether it was started and still serves."""
-        return self._process is not None and not self.is_done.is_set()
-
-    @property
-    def code(self) -> int | None:
-        """Give the exit code, or the negative signal, that the process ended with."""
-        return None if self._process is None else self._process.returncode
-
-    async def start(self) -> bool:
-        """Start; tell whether it serves, or somebody ended it; raise `StartError` if it failed."""
-        process = self._process = await self._spawned()
-        self._watching = asyncio.create_task(self._watch(process))
-        assert process.stdin is not None
-        assert process.stdout is not None
-        # The pipe stays open: its end tells the worker that we are gone.
-        process.stdin.write(write_job(self._job))
-        report = (await process.stdout.readline()).decode().strip()
-        if report == READY:
-            return True
-        if report or await process.wait() not in _ENDED_BY_SOMEBODY:
-            raise StartError(report or f"worker {self._job.worker_id} failed before it served")
-        return False
-
-    async def _spawned(self) -> Process:
-        try:
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "hitcounter.worker",
-                stdin=PIPE,
-                stdout=PIPE,
-                pass_fds=[self._job.listener_fd],
-                start_new_session=True,  # ^C is for us; we tell the workers
-            )
-        except OSError as error:  # like a limit on processes
-            raise StartError(
-                f"cannot start worker {self._job.worker_id}: {error.strerror}"
-            ) from None
-
-    async def _watch(self, process: Process) -> None:
-        """Note the end, and take what the process measured out of the metrics."""
-        if await process.wait() == -signal.SIGALRM:
-            log.error("worker %d did not end in time; the kernel ended it", self._job.worker_id)
-        try:
-            from hitcounter.metrics import forget_gauges  # here, so that we start faster
-
-            forget_gauges(self._job.metrics_dir, self._job.worker_id)
-        finally:
-            self.is_done.set()
-
-    async def succeed(self) -> None:
-        """Start beside another; if it does not serve, end it and raise `StartError`."""
-        reason = f"worker {self._job.worker_id} was ended before it served"
-        try:
-            async with asyncio.timeout(SUCCESSOR_TIMEOUT_S):
-                if await self.start():
-                    return
-        except TimeoutError:
-            reason = f"worker {self._job.worker_id} does not serve in time"
-        except StartError as error:
-            reason = str(error)
-        await self._end(signal.SIGKILL, STOP_TIMEOUT_S)
-        raise StartError(reason)
-
-    def retire(self) -> None:
-        """Let it end when its clients have left."""
-        self.is_done.set()
-        self._leaving = asyncio.create_task(self._end(END_WHEN_LEFT, LEAVE_TIMEOUT_S))
-
-    async def stop(self) -> None:
-        """End it soon; it answers what it received first."""
-        await self._end(END_SOON, STOP_TIMEOUT_S)
-
-    async def ended(self) -> None:
-        """Wait until its process, if it has one, is gone."""
-        if self._watching is not None:
-            await asyncio.wait([self._watching])
-
-    async def _end(self, number: int, timeout_s: float) -> None:
-        if self._process is None or self._watching is None:
-            return
-        self._signal(self._process, number)
-        ended, _ = await asyncio.wait([self._watching], timeout=timeout_s)
-        if not ended:
-            log.error("worker %d does not end; killing it", self._job.worker_id)
-            self._signal(self._process, signal.SIGKILL)
-            await self.ended()
-
-    @staticmethod
-    def _signal(process: Process, number: int) -> None:
-        if process.returncode is None:
-            process.send_signal(number)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from hitcounter import embedded, supervisor, worker
+from hitcounter import embedded, supervisor, worker, worker_process
 from hitcounter.job import FAILED_TO_START
 from tests.conftest import PROGRAM, RunningService, StartService
 from tests.integration.load import (
@@ -196,9 +196,11 @@ async def test_a_site_that_is_declared_later_counts_after_a_reload(
     declare(tmp_path / "sites.toml", "old")
     service = start_service(workers=2, config=tmp_path / "sites.toml")
     assert [await status_of_hit(service, site) for site in ("old", "new")] == [200, 404]
+    pids = service.worker_pids()
     declare(tmp_path / "sites.toml", "new")
     hang_up(service)
     await reloaded(service)
+    await gone(pids)
     assert [await status_of_hit(service, site) for site in ("old", "new")] == [404, 200]
     assert await sum_of(service, "hitcounter_hits_total", 'site="old"') == 1
     assert await sum_of(service, "hitcounter_hits_total", 'site="new"') == 1
@@ -212,9 +214,11 @@ async def test_an_order_that_comes_during_a_replacement_is_done_after_it(
     declare(tmp_path / "sites.toml", "second")
     hang_up(service)
     until(lambda: len(service.worker_pids()) == 2, "a successor is started")
+    pids = service.worker_pids()
     declare(tmp_path / "sites.toml", "third")
     hang_up(service)
     await reloaded(service, 2)
+    await gone(pids)
     assert [await status_of_hit(service, site) for site in ("second", "third")] == [404, 200]
 
 
@@ -238,6 +242,7 @@ async def test_a_broken_file_leaves_everything_as_it_was_and_says_so(
     declare(tmp_path / "sites.toml", "other")
     hang_up(service)
     await reloaded(service)
+    await gone(pids)
     assert await status_of_hit(service, "other") == 200
 
 
@@ -397,13 +402,13 @@ def test_a_deadline_holds_whatever_the_process_does() -> None:
 
 
 def test_every_deadline_leaves_time_to_those_that_the_process_waits_for() -> None:
-    assert worker.DRAIN_S + worker.END_S < supervisor.STOP_TIMEOUT_S
-    assert worker.LEAVE_S + worker.END_S < supervisor.LEAVE_TIMEOUT_S
-    assert supervisor.STOP_TIMEOUT_S + embedded.STOP_TIMEOUT_S < supervisor.END_S
+    assert worker.DRAIN_S + worker.END_S < worker_process.STOP_TIMEOUT_S
+    assert worker.LEAVE_S + worker.END_S < worker_process.LEAVE_TIMEOUT_S
+    assert worker_process.STOP_TIMEOUT_S + embedded.STOP_TIMEOUT_S < supervisor.END_S
     unit = (ROOT / "deploy" / "hitcounter.service").read_text()
     assert seconds(r"^TimeoutStopSec=(\d+)s$", unit) > supervisor.END_S
     compose = (ROOT / "deploy" / "compose.yaml").read_text()
-    assert seconds(r"^ +stop_grace_period: (\d+)s$", compose) > supervisor.STOP_TIMEOUT_S
+    assert seconds(r"^ +stop_grace_period: (\d+)s$", compose) > worker_process.STOP_TIMEOUT_S
 
 
 def seconds(pattern: str, text: str) -> int:
