@@ -37,9 +37,16 @@ class Adoption:
         """Adopt whatever is found; when cancelled, leave what is not done to others."""
         async with asyncio.TaskGroup() as replaying:
             while True:
-                for journal in await self._journals.orphans():
+                for journal in await self._orphans():
                     replaying.create_task(self._adopt(journal))
                 await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _orphans(self) -> list[Journal]:
+        try:
+            return await self._journals.orphans()
+        except OSError as error:
+            log.error("cannot look for journals: %s", error)
+            return []
 
     async def _adopt(self, journal: Journal) -> None:
         log.warning("replaying the journal %s, whose writer is gone", journal.name)

@@ -17,6 +17,7 @@ from hitcounter import __version__, config, logs
 from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.config import Config
 from hitcounter.errors import BadRequest, CommandError, ConfigError, HitcounterError
+from hitcounter.keys import MAX_COUNT
 from hitcounter.site import page_path
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_COUNT))):
         raise argparse.ArgumentTypeError(f"{text!r} is not a count")
     return int(text)
 

@@ -245,6 +245,7 @@ def _options(socket: Path, files: Path) -> list[str]:
         "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
+        "lazyfree-lazy-expire": "yes",  # freeing many ids at once would stall all hits
     }
     return [part for name, value in options.items() for part in (f"--{name}", value)]
 

@@ -7,7 +7,7 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{0}:page:demo:/tin-tuc/1    pageviews of a page
     hc:{0}:pages:demo              how many pages of the site are stored
     hc:{0}:writer:9f…              the watermark of a writer
-    hc:{0}:ids:2592000             who holds which ids of hits, per stretch of ten minutes
+    hc:{0}:ids:2592000             who holds which ids of sites' hits, per stretch of ten minutes
     hc:{meta}:sites, :lanes        the sites seen here; the number of lanes, fixed at first start
 """
 
@@ -21,6 +21,7 @@ from hitcounter.period import Day
 
 SITES = "hc:{meta}:sites"
 LANES = "hc:{meta}:lanes"
+MAX_COUNT = 10**15 - 1  # that a command may set: the store counts on from there, up to 2**53
 
 _COUNTER = re.compile(r"hc:\{\d+\}:(site|page):([^:]+):(.+)", re.DOTALL)
 

@@ -49,6 +49,10 @@ class Metrics:
             "Pageviews counted for the site only, because it stores max_pages pages already",
             ["site"],
         )
+        self.connections_refused = _counter(
+            "hitcounter_connections_refused",
+            "Connections ended at once, as the worker had as many as it may open",
+        )
         self.lost_records = _counter(
             "hitcounter_lost_records",
             "Acknowledged records that the store lost and that could not be sent again",
@@ -61,6 +65,10 @@ class Metrics:
             "hitcounter_fallen_totals",
             "Times that the total of a site was found lower than before",
         )
+        self._declare_histograms()
+        self._declare_gauges()
+
+    def _declare_histograms(self) -> None:
         self.commit_s = _histogram(
             "hitcounter_commit_duration_seconds",
             "Time from sending a chunk to the store's answer",
@@ -71,7 +79,6 @@ class Metrics:
             "Hits committed together in one chunk",
             (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
         )
-        self._declare_gauges()
 
     def _declare_gauges(self) -> None:
         self.in_flight = _gauge(

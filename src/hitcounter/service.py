@@ -113,6 +113,7 @@ class Service:
         self._clock = clock
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
         self._page_totals: dict[str, int] = {}
+        self._is_full = False
 
     def known(self, name: str) -> CountedSite | None:
         """Find a site that was counted before."""
@@ -126,6 +127,9 @@ class Service:
         except StoreError:
             raise _away() from None
         if not admitted:
+            if not self._is_full:
+                log.error("no more than max_sites, %d, are accepted", self.config.max_sites)
+            self._is_full = True
             raise UnknownSite("too_many_sites", "this service accepts no more sites")
         return self._sites.setdefault(name, site)
 
@@ -146,14 +150,17 @@ class Service:
     ) -> Numbers:
         """Count one hit; return the numbers with it once the store or the journal holds it.
 
-        A hit with the id of an earlier one is that hit, and is answered with the numbers of now.
+        A hit with the id of an earlier one of the site is that hit, and is answered with the
+        numbers of now.
         """
         now_s = self._clock()
         names = counted.keys_at(now_s)
         page = None if path is None else counted.page_keys(path)
         known = counted.known_on(names) or await self._learned(counted, names, now_s)
-        if id_ is not None and await self._writer.recent.is_repeat(id_):
-            return await self._again(counted, path)
+        if id_ is not None:
+            id_ = f"{counted.site.name}:{id_}"
+            if await self._writer.recent.is_repeat(id_):
+                return await self._again(counted, path)
         hit = self._writer.count(counted.label, names, page, id_)
         try:
             # A retry may wait for the same hit, so the end of one request is not its end.
@@ -296,10 +303,10 @@ class Service:
             return None
         try:
             return await self._store.check()
-        except StoreError as error:
+        except StoreError:  # which names the store: that is for the log
             if knows_sites:
                 return None
-            raise Unavailable("store_unavailable", str(error)) from None
+            raise _away() from None
         except StoreUnfitError as error:
             raise Unavailable("store_unfit", str(error)) from None
 

@@ -47,6 +47,8 @@ async def serve(config: Config, reload: Reload) -> None:
     On SIGHUP, `reload` reads the settings again; it raises `ConfigError` if they are wrong.
     """
     orders = _Orders()
+    if config.is_open:
+        log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
     with (
         await _listener(config.host, config.port) as listener,
         TemporaryDirectory(prefix="hitcounter-", ignore_cleanup_errors=True) as metrics_dir,

@@ -20,7 +20,6 @@ from hitcounter.store import BATCH_KEYS, LANES, Store
 
 FORMAT = "hitcounter-export"
 VERSION = 1
-MAX_COUNT = 2**53 - 1
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
@@ -179,7 +178,7 @@ def _take(sites: dict[str, SiteCounts], content: Any, number: int) -> None:
         is_known = page_path(name) == name if is_page else is_bucket(name)
     except (AttributeError, KeyError, TypeError, BadRequest):
         is_known = False
-    if not is_known or type(count) is not int or not 0 <= count <= MAX_COUNT:
+    if not is_known or type(count) is not int or not 0 <= count <= keys.MAX_COUNT:
         raise CommandError(f"line {number} is not a counter of a site")
     counts = sites.setdefault(site, SiteCounts())
     (counts.pages if is_page else counts.buckets)[name] = count

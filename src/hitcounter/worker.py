@@ -11,6 +11,7 @@ then, the kernel ends the process a while later.
 import asyncio
 import gc
 import logging
+import resource
 import shutil
 import socket
 import sys
@@ -50,6 +51,7 @@ FLUSH_S = 1.0
 REQUESTS_END_S = 3.0
 # From the end of the drain to the end of the process; the rest is for a slow disk.
 END_S = REQUESTS_END_S + FLUSH_S + 3.0
+SPARE_FILES = 64
 _POLL_S = 0.01
 
 
@@ -85,7 +87,7 @@ async def _serve(job: Job) -> None:
     watch = Watch(store, service, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service)
-    server = Server(app)
+    server = Server(app, _max_connections())
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     socket_ = socket.socket(fileno=job.listener_fd)
@@ -111,6 +113,12 @@ async def _serve(job: Job) -> None:
     await _cancelled(background)
     await writer.close(FLUSH_S)
     await store.close()
+
+
+def _max_connections() -> int:
+    """Tell how many clients may connect, so that journal and store can always be opened."""
+    n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return n_files - SPARE_FILES
 
 
 def _tame_collector() -> None:

@@ -177,6 +177,7 @@ async def test_a_service_starts_without_its_store_and_counts_when_it_comes(
         answer = await ask(service.port, method, target)
         assert (answer.status, answer.code) == (503, "store_unavailable")
         assert int(answer.headers["retry-after"]) > 0
+        assert "socket" not in answer.text
         assert "total" not in answer.text
     async with mortal_store(tmp_path / "store"):
         await eventually(lambda: accepts_hits(service), "hits are accepted")

@@ -1,6 +1,7 @@
 """Writers and adoptions on a real store and real journals: what is acknowledged is counted once."""
 
 import asyncio
+import resource
 import shutil
 import signal
 import sqlite3
@@ -559,6 +560,23 @@ async def test_a_journal_that_cannot_be_replayed_stays_and_stops_no_other(
         await until(lambda: len(errors()) == 2, "the others are reported")
     assert n_counted(raw, "/a", "/x") == [1, 0]
     assert all("it stays for another worker" in line for line in errors())
+
+
+async def test_a_worker_that_may_open_no_more_files_looks_again(
+    way: Cutter, raw: Any, directory: Path, metrics: Metrics, errors: Errors
+) -> None:
+    await leave_journal(directory, "ff", entry(1, "/a"))
+    n_files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        async with adoption(way, directory, metrics):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+            await until(lambda: len(errors()) > 0, "it is reported")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, most))
+            await until(lambda: names(directory) == set(), "the journal is replayed")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, most))
+    assert "cannot look for journals" in errors()[0]
+    assert n_counted(raw, "/a") == [1]
 
 
 async def test_several_workers_replay_every_journal_once(

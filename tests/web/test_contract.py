@@ -38,6 +38,8 @@ PREFETCHES = (
     {"Sec-Purpose": "prefetch;anonymous-client-ip"},
     {"Purpose": "prefetch"},
     {"X-Moz": "prefetch"},
+    {"Sec-Purpose": "Prefetch"},
+    {"Purpose": "PREFETCH"},
 )
 LINE_KEYS = ["today", "yesterday", "month", "year", "total"]
 
@@ -252,6 +254,14 @@ def test_a_hit_without_a_page_counts_for_the_site_alone(
     answer = ask(anyone.port, "POST", f"/v1/sites/{site}/hits", body)
     assert answer.json["total"] == 1
     assert "page" not in answer.json
+
+
+def test_an_id_is_that_of_one_hit_of_one_site(anyone: RunningService, site: str) -> None:
+    body = json.dumps({"path": "/a", "id": "12345678"}).encode()
+    for name in (site, f"other-{site}"):
+        for _ in range(3):
+            answer = ask(anyone.port, "POST", f"/v1/sites/{name}/hits", body).json
+            assert (answer["state"], answer["total"], answer["page"]["total"]) == ("counted", 1, 1)
 
 
 def test_a_body_in_chunks_is_a_body(anyone: RunningService, site: str) -> None:
@@ -547,6 +557,8 @@ def test_an_open_service_counts_as_many_sites_as_it_may(start_shared: StartServi
         assert numbers(counts(service, f"site-{n}")) == [0, 0, 0, 0, 0]
     assert keyspace(service) == before
     assert len(before[b"hc:{meta}:sites"]) > 0
+    assert "WARNING supervisor: no site is declared: any name is counted, up to 3" in service.log
+    assert service.log.count("ERROR worker 0: no more than max_sites, 3, are accepted") == 1
     for n in known:
         assert first_hit(n).json["total"] == 2
 

@@ -346,7 +346,7 @@ def _claimed(start: StartService, _: ExitStack) -> RunningService:
     with store_of(service) as redis:
         for stretch in (0, 1):
             name = ids_key(lane_of("demo", LANES), int(time.time() // STRETCH_S) + stretch)
-            redis.hset(name, "0123456789abcdef", "dead:1")
+            redis.hset(name, "demo:0123456789abcdef", "dead:1")
     return service
 
 

@@ -4,6 +4,7 @@ This sits on aiohttp's low-level server: with a handful of routes and one form o
 application layer would only cost time (docs/design.md has the figures).
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 # Also how long a client may take over its headers. A proxy should close idle connections sooner.
 KEEPALIVE_S = 20.0
 LINGERING_S = 1.0
+READ_TIMEOUT_S = 10.0
 
 
 def _always(_target: Target) -> bool:
@@ -87,8 +89,9 @@ class App:
 
     def __init__(self, service: Service) -> None:
         """Answer for a service; once `is_draining`, every answer is the last of its connection."""
-        self._service = service
+        self.metrics = service.metrics
         self.is_draining = False
+        self._service = service
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -100,7 +103,7 @@ class App:
                 response = await self._other_answer(route, request, target)
         except Refusal as refusal:
             if route is not None and route.is_counting(target):
-                self._service.metrics.not_counted(target.site, refusal.code)
+                self.metrics.not_counted(target.site, refusal.code)
             response = refusal_answer(refusal)
         if self.is_draining:
             response.force_close()
@@ -119,9 +122,20 @@ class App:
 
 
 class _Protocol(web.RequestHandler):
-    """Answers what is not HTTP, and what we failed at, in the form of all other errors."""
+    """One connection: ends it where the client does not read, and answers what is not HTTP."""
 
-    __slots__ = ()
+    __slots__ = ("_giving_up",)
+
+    def pause_writing(self) -> None:
+        """Give the client a while to read what we have for him."""
+        super().pause_writing()
+        assert self.transport is not None
+        self._giving_up = self._loop.call_later(READ_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: he reads."""
+        super().resume_writing()
+        self._giving_up.cancel()
 
     def handle_error(
         self,
@@ -141,10 +155,13 @@ class _Protocol(web.RequestHandler):
 
 
 class Server(web.Server):
-    """aiohttp's low-level server, with our own form of errors."""
+    """aiohttp's low-level server, with a bound on connections and our own form of errors."""
 
-    def __init__(self, app: App) -> None:
-        """Serve an app."""
+    def __init__(self, app: App, max_connections: int) -> None:
+        """Serve an app; whoever connects beyond `max_connections` is turned away."""
+        self._refused = app.metrics.connections_refused
+        self._max_connections = max_connections
+        self._n_connections = 0
         super().__init__(
             app.handle,
             access_log=None,
@@ -152,6 +169,21 @@ class Server(web.Server):
             lingering_time=LINGERING_S,
             auto_decompress=False,
         )
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection, or end it at once."""
+        super().connection_made(handler, transport)
+        self._n_connections += 1
+        if self._n_connections > self._max_connections:
+            self._refused.inc()
+            transport.abort()
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Let a connection go; its request may still be on its way."""
+        super().connection_lost(handler, exc)
+        self._n_connections -= 1
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""

@@ -30,7 +30,7 @@ class Target(NamedTuple):
     query: str
 
 
-ID_PATTERN = "^[A-Za-z0-9_-]{8,64}$"
+ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}\Z"  # $ would let a newline pass
 
 
 class HitBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -143,7 +143,7 @@ def _origin_of(url: str) -> str:
 def is_prefetch(headers: Headers) -> bool:
     """Tell whether a browser only prepares for a visit that may never happen."""
     return (
-        "prefetch" in headers.get(_SEC_PURPOSE, "")
-        or headers.get(_PURPOSE) == "prefetch"
-        or headers.get(_X_MOZ) == "prefetch"
+        "prefetch" in headers.get(_SEC_PURPOSE, "").lower()
+        or headers.get(_PURPOSE, "").lower() == "prefetch"
+        or headers.get(_X_MOZ, "").lower() == "prefetch"
     )

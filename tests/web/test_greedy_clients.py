@@ -1,0 +1,98 @@
+"""Clients that ask and never read, or only connect, may not fill our memory or our files."""
+
+import resource
+import select
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+
+from hitcounter.web.app import READ_TIMEOUT_S
+from hitcounter.worker import SPARE_FILES
+from tests.conftest import RunningService, StartService
+from tests.web.wire import Answer, Connection, ask, request
+
+MAX_SENT_BYTES = 16 << 20  # more than the buffers of two sockets
+TARGETS = (
+    *("/v1/sites/demo/counts", "/v1/sites/demo/badge.svg", "/v1/sites/demo/pixel.gif"),
+    *("/", "/widget.js", "/openapi.yaml", "/metrics", "/nothing"),
+)
+N_FILES, N_CLIENTS = 256, 400
+
+
+def send_until_dropped(port: int, target: str) -> int:
+    """Pipeline requests and read no answer; return how many bytes were taken before the end."""
+    asked = request("GET", target) * 500
+    sent = 0
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        client.connect(("127.0.0.1", port))
+        client.setblocking(False)
+        while select.select([], [client], [], 3 * READ_TIMEOUT_S)[1]:
+            try:
+                sent += client.send(asked[sent % len(asked) :])
+            except ConnectionError:
+                return sent
+    raise AssertionError(f"{target}: held back after {sent} bytes, and never dropped")
+
+
+def test_clients_that_never_read_are_held_back_then_dropped_and_nobody_else_is(
+    service: RunningService,
+) -> None:
+    with ThreadPoolExecutor(len(TARGETS)) as pool:
+        sent = [pool.submit(send_until_dropped, service.port, target) for target in TARGETS]
+        while not all(future.done() for future in sent):
+            assert ask(service.port, "GET", "/v1/sites/demo/counts").status == 200
+            wait(sent, timeout=0.5)
+    assert max(future.result() for future in sent) < MAX_SENT_BYTES
+
+
+@contextmanager
+def limit_on_files(n_files: int) -> Iterator[None]:
+    """Limit how many files each process may open that is started now."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def is_open(client: socket.socket) -> bool:
+    """Tell whether a connection on which nothing is asked still stands."""
+    try:
+        return select.select([client], [], [], 0)[0] == [] or client.recv(1) != b""
+    except ConnectionError:
+        return False
+
+
+def answered(client: Connection) -> Answer:
+    """Read the answer on a connection."""
+    answer = client.receive()
+    assert answer is not None
+    return answer
+
+
+def test_more_clients_than_files_are_turned_away_and_those_who_came_first_are_served(
+    start_service: StartService,
+) -> None:
+    with limit_on_files(N_FILES):
+        service = start_service()
+    workers = service.worker_pids()
+    n_served = N_FILES - SPARE_FILES
+    with ExitStack() as stack:
+        first = stack.enter_context(Connection(service.port))
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            for _ in range(N_CLIENTS)
+        ]
+        assert select.select([clients[-1]], [], [], READ_TIMEOUT_S)[0], "the last one is ended"
+        assert sum(map(is_open, clients)) == n_served - 1
+        first.send(request("POST", "/v1/sites/demo/hits"))
+        assert answered(first).json["total"] == 1
+        first.send(request("GET", "/metrics"))
+        n_refused = f"hitcounter_connections_refused_total {N_CLIENTS + 1 - n_served:.1f}\n"
+        assert n_refused in answered(first).body.decode()
+    assert service.worker_pids() == workers
+    assert "CRITICAL" not in service.log
