@@ -441,6 +441,18 @@ async def test_a_new_view_has_a_new_id_though_an_answer_was_lost(
     assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
 
 
+async def test_an_application_may_throw_the_block_away_and_counts_on(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    await page.goto(pages.put(ARTICLE, document(f"<div>{tag(service.url)}</div>{VIEWS}")))
+    await shows(page, 1)
+    await page.locator("div").evaluate("root => { root.innerHTML = '' }")
+    await page.evaluate(NAVIGATIONS["pushState"])
+    await expect(page.locator("[data-hitcounter]")).to_have_text("1")
+    await traffic.settled()
+    assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
+
+
 async def test_an_answer_that_comes_too_late_is_not_shown_for_another_page(
     service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
 ) -> None:

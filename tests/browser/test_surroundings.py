@@ -24,6 +24,7 @@ LARGEST = {
     "year": 888_888_888_888,
     "total": 999_999_999_999,
 }
+USUAL = {"today": 1129, "yesterday": 5318, "month": 179277, "year": 970735, "total": 1619938}
 THEMES = ("auto", "light", "dark", "plain")
 STYLED = ("auto", "light", "dark")
 SOME_LINES = "<p>Một đoạn văn ngắn.</p>" * 8
@@ -212,6 +213,25 @@ async def test_nothing_moves_when_the_numbers_come_or_change(
     await page.evaluate(FRAMES)
     assert await page.evaluate(POSITION) == reserved
     assert await page.evaluate("window.shifts") == []
+
+
+@pytest.mark.parametrize("width", [200, 220, 260])
+async def test_nothing_moves_in_a_narrow_sidebar(
+    service: RunningService, page: Page, pages: Pages, relay: Relay, width: int
+) -> None:
+    service.run("baseline", "demo", *(f"--{key}={number}" for key, number in USUAL.items()))
+    relay.faults = ["hold"]
+    sidebar = f'<div style="width: {width}px">{demo(relay.url)}</div><div id="after">Sau</div>'
+    await page.goto(pages.put(ARTICLE, document(sidebar)))
+    await page.wait_for_selector("hit-counter", state="attached")
+    reserved = await page.evaluate(POSITION)
+    relay.released.set()
+    await expect(page.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1.619.939")
+    assert await page.evaluate(POSITION) == reserved
+    # Icons are there as long as they leave the room to the numbers.
+    icon = await page.locator("svg").first.bounding_box()
+    assert icon is not None
+    assert (icon["width"] > 0) == (width == 260)
 
 
 async def test_a_page_can_reserve_the_place_before_the_script_is_there(

@@ -22,6 +22,8 @@ BASELINE = (
     *("baseline", "demo", "--today", "1129", "--yesterday", "5318", "--month", "179277"),
     *("--year", "970735", "--total", "1619938", "--page", f"{ARTICLE}=210"),
 )
+# Parts of a text, and boxes without a role.
+UNSPOKEN = ("InlineTextBox", "generic")
 ONE_MORE = [
     "Trong ngày: 1.130",
     "Hôm qua: 5.318",
@@ -106,7 +108,7 @@ async def test_the_accessibility_tree_reads_title_labels_and_numbers_in_order(
     service.run(*BASELINE)
     await page.goto(pages.put(ARTICLE, document(tag(service.url))))
     await expect(page.get_by_role("region")).to_be_visible()
-    spoken = [pair for pair in await read_aloud(page) if pair[0] != "InlineTextBox"]
+    spoken = [pair for pair in await read_aloud(page) if pair[0] not in UNSPOKEN]
     title = "Số lượt truy cập"
     assert spoken[:4] == [
         ("region", title),
@@ -140,6 +142,7 @@ async def test_english_is_asked_for_by_the_tag(
         ("total, today", [4, 0]),
         (" year  month ", [3, 2]),
         ("total,tomorrow,constructor,,<b>", [4]),
+        ("", [0, 1, 2, 3, 4]),
     ],
 )
 async def test_the_tag_chooses_lines_and_their_order(
@@ -176,6 +179,45 @@ async def test_a_hit_is_counted_though_its_target_is_not_there(
     await expect(page.locator("[data-hitcounter=total]")).to_have_text("1")
     await expect(page.locator("hit-counter")).to_have_count(0)
     assert counted(service).total == 1
+
+
+async def test_the_block_is_drawn_when_its_target_comes_and_again_when_it_comes_back(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    script = tag(service.url, 'data-site="demo" data-target=".so-lieu"')
+    await page.goto(pages.put(ARTICLE, document(OWN_MARKUP, head=script)))
+    await expect(page.locator("[data-hitcounter=total]")).to_have_text("1")
+    for _ in range(2):
+        await page.locator("main").evaluate("main => { main.innerHTML = '<i class=so-lieu></i>' }")
+        await expect(page.locator(".so-lieu").get_by_role("listitem")).to_have_count(5)
+        await expect(page.locator("hit-counter")).to_have_count(1)
+    await traffic.settled()
+    assert counted(service).total == 1
+
+
+async def test_blocks_are_numbered_as_they_stand_in_the_page(
+    service: RunningService, page: Page, pages: Pages
+) -> None:
+    block = '<hit-counter site="demo"></hit-counter>'
+    await page.goto(pages.put(ARTICLE, document(tag(service.url) + block + block)))
+    regions = page.get_by_role("region")
+    await expect(regions.last).to_contain_text("Tổng truy cập: 1")
+    title = "Số lượt truy cập"
+    for n, name in enumerate((title, f"{title} 2", f"{title} 3")):
+        await expect(regions.nth(n)).to_have_accessible_name(name)
+
+
+async def test_a_place_with_another_name_keeps_its_text(
+    service: RunningService, page: Page, pages: Pages
+) -> None:
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    names = ("visits", "site", "widget", "constructor", "__proto__", "")
+    places = "".join(f'<b data-hitcounter="{name}">…</b>' for name in names)
+    await page.goto(pages.put(ARTICLE, document(places + tag(service.url))))
+    await expect(page.get_by_role("region")).to_be_visible()
+    await expect(page.locator("b")).to_have_text(["…"] * len(names))
+    assert faults == []
 
 
 async def test_own_markup_is_filled_and_a_tag_in_the_head_draws_no_block(

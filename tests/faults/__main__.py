@@ -32,20 +32,22 @@ def main() -> int:
     args = parser.parse_args()
     seeds = range(args.n) if args.seed is None else range(args.seed, args.seed + 1)
     outcomes = run_all(seeds)
-    reports = [outcome.report for outcome in outcomes if outcome.report]
-    print(*reports, summary(outcomes), sep="\n")  # noqa: T201 -- what people asked for
-    return min(1, len(reports))
+    print(summary(outcomes))  # noqa: T201 -- what people asked for
+    return int(any(outcome.report for outcome in outcomes))
 
 
 def run_all(seeds: range) -> list[Outcome]:
     """Run schedules on several systems at a time."""
     outcomes = []
-    n_systems = SYSTEMS_PER_CORE * (os.cpu_count() or 1)
+    n_systems = SYSTEMS_PER_CORE * len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(n_systems) as pool, tqdm(total=len(seeds), unit="schedule") as bar:
         running = [pool.submit(run_batch, batch) for batch in batches(seeds)]
         try:
             for done in as_completed(running):
                 outcomes += done.result()
+                for outcome in done.result():
+                    if outcome.report:
+                        bar.write(outcome.report)
                 bar.update(len(done.result()))
                 bar.set_postfix(failed=sum(bool(outcome.report) for outcome in outcomes))
         finally:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from hitcounter.journal import SUFFIX
 from tests import conftest
 from tests.conftest import RunningService
 from tests.faults.proxy import reserved_port
@@ -134,11 +135,13 @@ class RealService:
     def journals(self) -> list[str]:
         """List the files of the journal that hold anything.
 
-        A worker that is killed while it makes its file leaves an empty one, which is swept away
-        when it is a minute old.
+        A worker that is killed while it makes its file leaves an empty one, perhaps with a log
+        beside it. Both are swept away when they are a minute old.
         """
         sizes = {path.name: _size(path) for path in self._directory.glob("data/journal/*")}
-        return [f"{name} ({size} bytes)" for name, size in sorted(sizes.items()) if size]
+        empty = tuple(name for name, size in sizes.items() if name.endswith(SUFFIX) and not size)
+        left = {name: size for name, size in sizes.items() if not name.startswith(empty)}
+        return [f"{name} ({size} bytes)" for name, size in sorted(left.items()) if size]
 
     def log(self) -> str:
         """Read what the service has logged."""

@@ -1,4 +1,4 @@
-// hitcounter, MIT licence: docs/embedding.md
+// hitcounter, MIT
 (() => {
   const script = /** @type {any} */ (document.currentScript);
   const first = customElements.get("hit-counter");
@@ -20,11 +20,11 @@
       font: inherit; font-size: max(14px, 1em); line-height: 1.5;
       color: CanvasText; background: Canvas; color-scheme: light dark;
     }
-    h2, ul { margin: 0; padding: .5em 1em; font-size: 1em }
+    h2, ul { margin: 0; padding: .5em 4%; font-size: 1em }
     h2 { border-bottom: 1px solid #8886 }
-    li { display: block; padding: .2em 0; text-align-last: justify; font-variant-numeric: tabular-nums }
+    li { display: block; padding: .2em 0; text-align-last: justify }
     span { display: inline-block; text-align-last: start }
-    svg { width: 1.1em; margin-inline-end: .5em; vertical-align: -.2em; fill: none; stroke: #48c }
+    svg { width: min(1.6em, 99 * (100% - 13em)); vertical-align: -.2em; fill: none; stroke: #48c }
   `;
 
   const blocks = new Set();
@@ -36,9 +36,9 @@
   let isFirst = true;
 
   function page() {
-    const link = /** @type {any} */ (isFirst && document.querySelector("link[rel=canonical]"));
+    const link = /** @type {any} */ (document.querySelector("link[rel=canonical]"));
     const [, host, path] = /\/\/(?:www\.)?(.+?)(\/[^?#]*)/.exec(link?.href) ?? [];
-    return host === location.host.replace("www.", "") ? path : location.pathname;
+    return isFirst && host === location.host.replace("www.", "") ? path : location.pathname;
   }
 
   const once = (type) => new Promise((resolve) => document.addEventListener(type, resolve));
@@ -61,8 +61,8 @@
       try {
         const signal = AbortSignal.timeout?.(9000);
         const response = await fetch(url, { method: body && "POST", body, keepalive: true, signal });
-        const answer = await response.json();
         status = response.status;
+        const answer = await response.json();
         if (answer.widget?.lines) return answer;
         if (status < 500) break;
       } catch {}
@@ -74,24 +74,25 @@
     for (const place of document.querySelectorAll("[data-hitcounter]")) {
       const { hitcounter, site } = /** @type {any} */ (place).dataset;
       const [answer] = site ? [answers.get(site)] : answers.values();
-      const value = { ...answer, page: answer?.page?.total }[hitcounter];
+      const value = hitcounter === "page" ? answer?.page?.total : ICONS[hitcounter] && answer?.[hitcounter];
       const text = value?.toLocaleString(answer.widget.lang);
       if (text && place.textContent !== text) place.textContent = text;
+    }
+    for (const block of blocks) {
+      if (!block.isConnected) document.querySelector(`:is(${block.tag.dataset.target})`)?.append(block);
     }
   }
 
   class HitCounter extends HTMLElement {
     tag = script;
 
-    static async add(tag) {
+    static add(tag, block = new HitCounter()) {
       const { site, target } = tag.dataset;
       if (!site) return;
-      const block = new HitCounter();
       block.tag = tag;
       if (!target && tag.closest("body")) return tag.after(block);
       block.connectedCallback();
-      if (!document.querySelector(target)) await once("DOMContentLoaded");
-      document.querySelector(target)?.append(block);
+      fill();
     }
 
     get(name) {
@@ -106,19 +107,18 @@
     }
 
     disconnectedCallback() {
-      blocks.delete(this);
+      if (this !== main) blocks.delete(this);
     }
 
     async ask() {
       if (document.prerendering) await once("prerenderingchange");
       if (!document.body) await once("DOMContentLoaded");
       const path = this.get("page") ?? page();
-      const lang = this.get("lang");
-      const query = lang ? `lang=${lang}` : "";
+      const query = this.get("lang") ? `lang=${this.get("lang")}` : "";
       const url = new URL(`/v1/sites/${this.get("site")}/`, this.tag.src).href;
       const counts = `${url}counts?${query}&path=${encodeURIComponent(path)}`;
       const view = asked;
-      if (this.get("count") !== "false" && !view.has(url)) {
+      if (!(this.get("count") === "false" || view.has(url))) {
         const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
         const hit = ask(`${url}hits?${query}`, JSON.stringify({ path, id }));
         view.set(url, hit).set(counts, hit);
@@ -146,14 +146,14 @@
       const row = (key) => {
         const { label = title, text = title } = lines.find((line) => line.key === key) ?? {};
         const path = make("path", { d: ICONS[key] });
-        const icon = make("svg", { viewBox: "0 0 12 12", "aria-hidden": true }, path);
-        return make("li", {}, make("span", {}, isPlain ? "" : icon, `${label}:`), ` ${text}`);
+        const icon = make("svg", { viewBox: "0 0 17 12", "aria-hidden": true }, path);
+        return make("li", {}, isPlain ? "" : icon, make("span", {}, `${label}:`), ` ${text}`);
       };
-      const keys = this.get("lines")?.split(/\W+/) ?? Object.keys(ICONS);
-      const n = [...blocks].filter((block) => block.isConnected).indexOf(this);
+      const keys = this.get("lines")?.match(/\w+/g) ?? Object.keys(ICONS);
+      const n = [...document.querySelectorAll("hit-counter")].indexOf(this);
       const section = make(
         "section",
-        { lang, dir: "auto", "aria-label": n > 0 ? `${title} ${n + 1}` : title },
+        { lang, dir: "auto", "aria-label": title + (n > 0 ? ` ${n + 1}` : "") },
         make("h2", {}, title),
         make("ul", { role: "list" }, ...keys.filter((key) => ICONS[key]).map(row)),
       );
@@ -191,9 +191,10 @@
       moved();
     };
   }
-  addEventListener("pageshow", (event) => event.persisted && begin());
+  addEventListener("pageshow", ({ persisted }) => persisted && begin());
   new MutationObserver(fill).observe(document, { childList: true, subtree: true });
 
   customElements.define("hit-counter", HitCounter);
-  HitCounter.add(script);
+  const main = new HitCounter();
+  HitCounter.add(script, main);
 })();
