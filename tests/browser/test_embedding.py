@@ -1,4 +1,4 @@
-"""Every snippet of docs/embedding.md, pasted into a page of another origin as it stands there."""
+"""Every snippet of the docs, pasted into a page of another origin as it stands there."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ from tests.browser.pages import Pages, document
 from tests.conftest import RunningService, StartService
 from tests.integration.load import comes_true
 
-TEXT = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "embedding.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 COUNTER = "https://counter.example.vn"
 ARTICLE = "/tin-tuc/1"
 VIOLATIONS = """addEventListener("securitypolicyviolation", (event) => {
@@ -103,6 +105,20 @@ async def test_a_snippet_does_what_the_text_says(
     assert counted(service) == (1, {ARTICLE: 1})
     assert counted(service, LHH).total == 0
     assert counted(service, BAO).total == 70
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_all_that_the_readme_has_on_one_page_is_one_block_and_counts_once(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    found = re.findall(r"```html\n(.*?)```", README, re.DOTALL)
+    assert len(found) == 3
+    await page.goto(pages.put(ARTICLE, document("".join(found).replace(COUNTER, service.url))))
+    await expect(page.get_by_role("listitem")).to_have_text(FIVE)
+    await expect(page.locator("[data-hitcounter]")).to_have_text(["1", "1"])
+    await expect(page.get_by_role("img")).to_have_count(0)
+    await traffic.settled()
+    assert counted(service) == (1, {ARTICLE: 1})
 
 
 @pytest.mark.asyncio(loop_scope="session")

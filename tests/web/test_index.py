@@ -1,5 +1,6 @@
 """The front page and the addresses of the script: what is shown, and that nobody else writes it."""
 
+import gzip
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -207,7 +208,7 @@ def test_what_is_chosen_is_in_every_tag_and_in_the_form(anyone: RunningService) 
     assert pinned.endswith(f' crossorigin="anonymous"{attributes}></script>')
     picture = f'<img src="{origin}/v1/sites/www.example.vn/badge.svg{options}'
     assert badge.startswith(f'{picture}" width="')
-    assert badge.endswith(' alt="Visits">')
+    assert badge.endswith(' alt="Visits" style="max-width:100%;height:auto">')
     assert noscript.startswith(f"<noscript>{picture}&amp;count=1")
     assert f"{origin}/v1/sites/www.example.vn/pixel.gif?path=/" in pixel
     assert page.chosen == query
@@ -313,7 +314,7 @@ def test_the_page_is_served_with_a_policy_that_allows_only_what_is_ours(
     hashes = [b64encode(sha256(style.encode()).digest()).decode() for style in styles]
     assert f"style-src 'sha256-{hashes[0]}';" in policy
     assert len(hashes) == 1
-    assert " style=" not in answer.body.decode()
+    assert ' style="' not in answer.body.decode()
 
 
 def test_every_link_of_the_page_leads_somewhere(anyone: RunningService) -> None:
@@ -353,9 +354,21 @@ def test_the_pinned_tag_names_and_checks_the_script_as_it_is(anyone: RunningServ
     assert pinned.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert current.headers["cache-control"] == "public, max-age=3600"
     for answer in (pinned, current):
+        assert answer.headers["vary"] == "Accept-Encoding"
         assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+def test_the_script_is_compressed_for_who_accepts_it(anyone: RunningService) -> None:
+    plain, small = (
+        ask(anyone.port, "GET", "/widget.js", headers={"Accept-Encoding": accepted})
+        for accepted in ("br", "br, gzip")
+    )
+    assert "content-encoding" not in plain.headers
+    assert small.headers["content-encoding"] == "gzip"
+    assert len(small.body) <= 3000
+    assert gzip.decompress(small.body) == plain.body
 
 
 @pytest.mark.parametrize("path", ["widget-000000000000.js", "widget-.js", "widget-", "widget"])

@@ -56,7 +56,7 @@ _COLOURS = {
     "auto": _LIGHT + _WHEN_DARK.format(_DARK),
     "light": _LIGHT,
     "dark": _DARK,
-    "plain": "text{fill:#000}\n" + _WHEN_DARK.format("text{fill:#fff}\n"),
+    "plain": "text{fill:#000}\n",  # a picture cannot know what it lies on
 }
 
 

@@ -36,6 +36,9 @@ _CAPTIONS = {"auto": "tự động", "light": "sáng", "dark": "tối", "plain":
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 # Without it, browsers tell an image of another origin not which page it is on.
 _REFERRED = 'referrerpolicy="no-referrer-when-downgrade"'
+# A reader of feeds or mails is no page of the site.
+_PIXEL = 'width="1" height="1" alt="" referrerpolicy="no-referrer"'
+_FITTING = 'style="max-width:100%;height:auto"'
 
 
 class Script(NamedTuple):
@@ -92,13 +95,14 @@ def page(choice: Choice, origin: str, pinned: Script) -> str:
 def _snippets(choice: Choice, origin: str, pinned: Script) -> dict[str, str]:
     """Write what is there to be copied, as HTML."""
     site, attributes = f"{origin}/v1/sites/{choice.site.name}", _attributes(choice)
+    counting = _image(choice, origin, _FITTING, _REFERRED, count="1")
     return {
         "tag": f'<script async src="{origin}/widget.js"{attributes}></script>',
         "pinned_tag": f'<script async src="{origin}{pinned.path}" integrity="{pinned.integrity}"'
         f' crossorigin="anonymous"{attributes}></script>',
-        "badge": _image(choice, origin),
-        "noscript": f"<noscript>{_image(choice, origin, _REFERRED, count='1')}</noscript>",
-        "pixel": f'<img src="{site}/pixel.gif?path=/tin-tuc/1" width="1" height="1" alt="">',
+        "badge": _image(choice, origin, _FITTING),
+        "noscript": f"<noscript>{counting}</noscript>",
+        "pixel": f'<img src="{site}/pixel.gif?path=/tin-tuc/1" {_PIXEL}>',
         "placeholder": 'Số lượt xem: <b data-hitcounter="page"></b>',
     }
 

@@ -1,5 +1,6 @@
 """The pages for people who run or embed the service."""
 
+import gzip
 import re
 from base64 import b64encode
 from hashlib import sha256, sha384
@@ -33,6 +34,7 @@ def _headers(content_type: str, cache: str = "no-store") -> dict[str, str]:
 _JAVASCRIPT = "text/javascript; charset=utf-8"
 _INDEX_SCRIPT = _static("index.js").encode()
 _WIDGET = _static("widget.js").encode()
+_WIDGET_GZIPPED = gzip.compress(_WIDGET, mtime=0)
 _OPENAPI = _static("openapi.yaml").encode()
 # Content management systems add one of these to a script's address; the answer is the same.
 _VERSION_FIELDS = ("v", "ver")
@@ -69,19 +71,26 @@ async def index_script(
     return web.Response(body=_INDEX_SCRIPT, headers=_headers(_JAVASCRIPT))
 
 
-async def widget(_service: Service, _request: web.BaseRequest, target: Target) -> web.Response:
+async def widget(_service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Serve the script to embed, as it is in this version."""
     requests.fields(target, *_VERSION_FIELDS)
-    return web.Response(body=_WIDGET, headers=_headers(_JAVASCRIPT, "public, max-age=3600"))
+    return _script(request, "public, max-age=3600")
 
 
 async def pinned_widget(
-    _service: Service, _request: web.BaseRequest, target: Target
+    _service: Service, request: web.BaseRequest, target: Target
 ) -> web.Response:
     """Serve the same script under the address that never has another content."""
     requests.fields(target, *_VERSION_FIELDS)
-    cache = "public, max-age=31536000, immutable"
-    return web.Response(body=_WIDGET, headers=_headers(_JAVASCRIPT, cache))
+    return _script(request, "public, max-age=31536000, immutable")
+
+
+def _script(request: web.BaseRequest, cache: str) -> web.Response:
+    headers = _headers(_JAVASCRIPT, cache) | {"Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        headers |= {"Content-Encoding": "gzip"}
+        return web.Response(body=_WIDGET_GZIPPED, headers=headers)
+    return web.Response(body=_WIDGET, headers=headers)
 
 
 async def openapi(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
