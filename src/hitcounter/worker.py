@@ -118,7 +118,7 @@ async def _serve(job: Job) -> None:
 def _max_connections() -> int:
     """Tell how many clients may connect, so that journal and store can always be opened."""
     n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return n_files - SPARE_FILES
+    return sys.maxsize if n_files == resource.RLIM_INFINITY else n_files - SPARE_FILES
 
 
 def _tame_collector() -> None:
