@@ -47,8 +47,6 @@ async def serve(config: Config, reload: Reload) -> None:
     On SIGHUP, `reload` reads the settings again; it raises `ConfigError` if they are wrong.
     """
     orders = _Orders()
-    if config.is_open:
-        log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
     with (
         await _listener(config.host, config.port) as listener,
         TemporaryDirectory(prefix="hitcounter-", ignore_cleanup_errors=True) as metrics_dir,
@@ -60,7 +58,8 @@ async def serve(config: Config, reload: Reload) -> None:
             ]
             places = [_Place(job, job.worker_id + config.workers) for job in jobs]
             following = _follow(orders, places, lambda: _settings(config, reload))
-            await _supervise(places, orders.stop, following, listener)
+            announcing = _announce(places, config, _address(listener))
+            await _supervise(places, orders.stop, following, announcing, listener)
 
 
 class _Orders:
@@ -183,29 +182,32 @@ async def _supervise(
     places: Sequence["_Place"],
     stop: asyncio.Event,
     following: Coroutine[Any, Any, None],
+    announcing: Coroutine[Any, Any, None],
     listener: socket.socket,
 ) -> None:
     """Keep the workers running until told to stop, or until one cannot even start."""
     running = [asyncio.create_task(place.run()) for place in places]
     decisive = [*running, asyncio.create_task(stop.wait()), asyncio.create_task(following)]
-    announcing = asyncio.create_task(_announce(places, _address(listener)))
+    announced = asyncio.create_task(announcing)
     try:
         done, _ = await asyncio.wait(decisive, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (*decisive, announcing):
+        for task in (*decisive, announced):
             task.cancel()
         # From here on nobody is started.
-        await asyncio.gather(*decisive, announcing, return_exceptions=True)
+        await asyncio.gather(*decisive, announced, return_exceptions=True)
         # Workers stop to listen first of all: a new client is refused and can try elsewhere.
         listener.close()
         await asyncio.gather(*(place.stop() for place in places))
 
 
-async def _announce(places: Sequence["_Place"], address: str) -> None:
+async def _announce(places: Sequence["_Place"], config: Config, address: str) -> None:
     for place in places:
         await place.is_serving.wait()
+    if config.is_open:
+        log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
     print(f"hitcounter is serving on {address}", flush=True)  # noqa: T201 -- what people wait for
 
 
