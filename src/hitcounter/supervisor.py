@@ -32,7 +32,7 @@ from hitcounter.worker_process import STOP_TIMEOUT_S, WorkerProcess
 log = logging.getLogger(__name__)
 
 END_S = STOP_TIMEOUT_S + STORE_STOP_TIMEOUT_S + 3.0
-LISTEN_TIMEOUT_S = 1.0
+LISTEN_TIMEOUT_S = 5.0
 RESTART_AFTER_S = 0.1
 _POLL_S = 0.005
 # What holds for all that runs here, and so until the next start.
@@ -122,7 +122,10 @@ async def _replace(places: Sequence["_Place"], config: Config) -> None:
 
 
 async def _listener(host: str, port: int) -> socket.socket:
-    """Bind; a predecessor that was killed leaves workers that take a moment to follow it."""
+    """Bind; a predecessor that was killed leaves workers that take a moment to follow it.
+
+    One that had only begun to start notices when it has loaded its modules.
+    """
     give_up_at_s = time.monotonic() + LISTEN_TIMEOUT_S
     while True:
         try:

@@ -16,6 +16,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ async def _serve(job: Job) -> None:
         where = f"{config.host} port {config.port}"
         raise StartError(f"cannot listen on {where}: {error.strerror}") from None
     _tame_collector()
-    print(READY, flush=True)  # noqa: T201 -- the supervisor waits for it
+    with suppress(BrokenPipeError):  # of a supervisor that is gone: standard input tells us
+        print(READY, flush=True)  # noqa: T201 -- the supervisor waits for it
 
     writer.flushing.add_done_callback(ending.task_ended)
     adoption = Adoption(store.line, journals, metrics, config.kept_window_s)
