@@ -360,7 +360,7 @@ async def test_what_a_power_loss_took_after_the_service_ended_is_in_the_journal_
     start_service: StartService, tmp_path: Path
 ) -> None:
     async with mortal_store(tmp_path / "store", *SYNCED_LATER) as store:
-        service, tally = serve(start_service, store), Tally()
+        service, tally = serve(start_service, store, kept_window_s=LONG_S), Tally()
         await send(service.port, tally, SITES * SOME, 16)
         synced_bytes = log_of(store).stat().st_size
         await send(service.port, tally, SITES * SOME, 16)
