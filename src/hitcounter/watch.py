@@ -40,11 +40,11 @@ class Watch:
             raise
         self._writer.is_store_durable = level(facts) == "A"
         self._say(facts)
-        if not self._writer.is_away:
-            self._metrics.store_up.set(1)
         self._metrics.store_promise.set(PROMISES[level(facts)])
         self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
         await self._service.refresh()
+        if not self._writer.is_away:
+            self._metrics.store_up.set(1)
 
     def _say(self, facts: StoreFacts) -> None:
         """Log what is new."""

@@ -102,7 +102,9 @@ async def behind_proxy(
     await proxy.heal()
     url = f"redis://127.0.0.1:{proxy.port}/0"
     try:
-        yield proxy, await asyncio.to_thread(serve, start_service, store, redis_url=url)
+        service = await asyncio.to_thread(serve, start_service, store, redis_url=url)
+        await settled(service.port, service.data_dir)  # so that all workers know the numbers
+        yield proxy, service
     finally:
         await proxy.heal()
         await proxy.close()
