@@ -42,7 +42,8 @@ CONTRASTS = """() => {
     return element && light(getComputedStyle(element).fill);
   };
   const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  const paper = fill(".paper") ?? 1;  // plain lies on whatever the page has: white, mostly
+  const page = matchMedia("(prefers-color-scheme: dark)").matches ? 0 : 1;
+  const paper = fill(".paper") ?? page;
   return ["text", "tspan", ".number"].map((selector) => ratio(fill(selector), paper));
 }"""
 

@@ -56,7 +56,8 @@ _COLOURS = {
     "auto": _LIGHT + _WHEN_DARK.format(_DARK),
     "light": _LIGHT,
     "dark": _DARK,
-    "plain": "text{fill:#000}\n",  # a picture cannot know what it lies on
+    # A picture cannot know what it lies on: this stands out from white and from black.
+    "plain": "text{fill:#767676}\n",
 }
 
 
