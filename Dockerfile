@@ -4,12 +4,14 @@ WORKDIR /src
 COPY requirements/build.txt requirements/serve.txt requirements/
 # The build backend stays outside /venv, so that the image serves with nothing but what serving needs.
 RUN python -m venv --without-pip /venv \
-    && pip install --require-hashes -r requirements/build.txt \
-    && pip --python /venv/bin/python install --require-hashes -r requirements/serve.txt
+    && pip install --require-hashes --no-deps -r requirements/build.txt \
+    && pip --python /venv/bin/python install --require-hashes --no-deps \
+        -r requirements/serve.txt -r requirements/embedded.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
-    && pip --python /venv/bin/python install --no-deps dist/*.whl
+    && pip --python /venv/bin/python install --no-deps dist/*.whl \
+    && pip --python /venv/bin/python check
 
 FROM python:3.13-slim-bookworm
 # The root file system may be read-only: the byte code was compiled in the build stage.

@@ -2,7 +2,6 @@
 # (bench needs wrk beside them, and says so).
 PYTHON ?= python3
 BIN := .venv/bin
-LOCKS := requirements/serve.txt requirements/dev.txt
 
 .PHONY: all install run test faults simulate check bench screenshots lock clean
 all: check test
@@ -32,6 +31,7 @@ simulate: .venv/dev.stamp
 	$(BIN)/python -m tests.simulation $(if $(SEED),-v --seed $(SEED),--n $(or $(N),10000))
 
 check: .venv/dev.stamp
+	$(BIN)/python requirements/check.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -45,18 +45,17 @@ bench: .venv/dev.stamp
 screenshots: .venv/dev.stamp
 	$(BIN)/python -m tests.browser.front_page
 
+# A Python that was removed leaves a link to nothing: then all of it is set up anew.
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hitcounter needs Python 3.11 or newer")'
-	$(PYTHON) -m venv .venv
+	@PYTHON=$(PYTHON) sh requirements/install.sh venv
 
-.venv/serve.stamp: requirements/serve.txt requirements/build.txt pyproject.toml | $(BIN)/python
-	$(BIN)/pip install -q --require-hashes -r requirements/build.txt -r requirements/serve.txt
-	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
-	touch $@
+.venv/serve.stamp: $(BIN)/python requirements/install.sh requirements/serve.txt requirements/embedded.txt requirements/build.txt pyproject.toml
+	@sh requirements/install.sh serve
+	@touch $@
 
-.venv/dev.stamp: requirements/dev.txt .venv/serve.stamp
-	$(BIN)/pip install -q --require-hashes -r requirements/dev.txt
-	touch $@
+.venv/dev.stamp: .venv/serve.stamp requirements/dev.txt
+	@sh requirements/install.sh dev
+	@touch $@
 
 # Resolve anew after pyproject.toml changed; hashes pin every file of every dependency.
 lock: .venv/dev.stamp
