@@ -21,6 +21,8 @@ LADDER = """
     writer transfer reader
     session journal recent
     store metrics embedded job logs
+    programs store_log
+    disk
     stream guard config
     keys site
     block period errors web __init__

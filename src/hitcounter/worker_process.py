@@ -58,6 +58,7 @@ class WorkerProcess:
         try:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # what lies in the working directory must not be taken for a library
                 "-m",
                 "hitcounter.worker",
                 stdin=PIPE,
