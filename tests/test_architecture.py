@@ -8,6 +8,7 @@ from pathlib import Path
 import hitcounter
 
 LADDER = """
+    __main__
     cli
     supervisor
     worker worker_process

@@ -149,11 +149,14 @@ def socket_path(data_dir: Path) -> Path:
     return path
 
 
+def has_store(data_dir: Path) -> bool:
+    """Return whether a directory holds a store of ours."""
+    return (data_dir / "store").is_dir()
+
+
 @asynccontextmanager
-async def borrowed(data_dir: Path, configured: str, *, create: bool) -> AsyncIterator[str]:
+async def borrowed(data_dir: Path, configured: str) -> AsyncIterator[str]:
     """Give the address of a directory's store: the running one, or one that runs for as long."""
-    if not create and not data_dir.is_dir():
-        raise StartError(f"data_dir: there is no directory {data_dir}")
     if await _answer(socket_path(data_dir)):
         yield url(data_dir)
         return
