@@ -220,6 +220,7 @@ async def _show(settings: Config, args: argparse.Namespace) -> None:
 async def _check(settings: Config, _args: argparse.Namespace) -> None:
     from hitcounter.guard import level, promise, warnings
     from hitcounter.journal import ASIDE_SUFFIX, SUFFIX
+    from hitcounter.programs import choose, find
 
     print(f"settings: {settings.config or 'environment and defaults'}")
     if settings.is_open:
@@ -234,7 +235,8 @@ async def _check(settings: Config, _args: argparse.Namespace) -> None:
         for line in warnings(facts):
             print(f"warning: {line}")
     else:
-        print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes one")
+        program = choose(find(settings.store_binary), settings.data_dir)
+        print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes it: {program}")
     journals = settings.data_dir / "journal"
     for path in sorted(journals.glob(f"*{SUFFIX}")):
         print(f"journal: {path} holds what the store may lack; a service will replay it")
