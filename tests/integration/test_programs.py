@@ -212,6 +212,9 @@ def test_a_damaged_log_stops_the_service_and_is_left_as_it_is(tmp_path: Path, ki
         assert f"{log.name}, of which {broken_at} of {len(whole)} bytes are whole" in line
         assert f"nothing in {log.parent} was changed" in line
         assert 'see "A damaged log of the store" in docs/operating.md' in line
+    with log.open("r+b") as file:  # as the document says
+        file.truncate(broken_at)
+    assert "1\n" in run_command("show", "demo", data_dir=str(data_dir)).stdout
 
 
 def test_a_program_that_is_too_old_is_refused_before_it_opens_anything(tmp_path: Path) -> None:
