@@ -11,7 +11,7 @@ LADDER = """
     __main__
     cli
     supervisor
-    worker worker_process
+    worker worker_process listener
     web.app
     web.hits web.operations
     web.front_page
