@@ -13,13 +13,14 @@ import dataclasses
 import errno
 import logging
 import os
+import secrets
+import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hitcounter.config import Config
@@ -47,19 +48,17 @@ async def serve(config: Config, reload: Reload) -> None:
     On SIGHUP, `reload` reads the settings again; it raises `ConfigError` if they are wrong.
     """
     orders = _Orders()
-    with (
-        await _listener(config.host, config.port) as listener,
-        TemporaryDirectory(prefix="hitcounter-", ignore_cleanup_errors=True) as metrics_dir,
-    ):
+    with await _listener(config.host, config.port) as listener:
         async with _store(config) as store_url:
-            jobs = [
-                Job(i, config, store_url, listener.fileno(), Path(metrics_dir))
-                for i in range(config.workers)
-            ]
-            places = [_Place(job, job.worker_id + config.workers) for job in jobs]
-            following = _follow(orders, places, lambda: _settings(config, reload))
-            announcing = _announce(places, config, _address(listener))
-            await _supervise(places, orders.stop, following, announcing, listener)
+            with _metrics_dir(config.data_dir) as metrics_dir:
+                jobs = [
+                    Job(i, config, store_url, listener.fileno(), metrics_dir)
+                    for i in range(config.workers)
+                ]
+                places = [_Place(job, job.worker_id + config.workers) for job in jobs]
+                following = _follow(orders, places, lambda: _settings(config, reload))
+                announcing = _announce(places, config, _address(listener))
+                await _supervise(places, orders.stop, following, announcing, listener)
 
 
 class _Orders:
@@ -154,6 +153,21 @@ def _bound(host: str, port: int) -> socket.socket:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _metrics_dir(data_dir: Path) -> Iterator[Path]:
+    """Name a directory for the metrics of these workers, whom we tell to make it.
+
+    It is a new one each time: a worker of a predecessor that was killed may live for seconds yet.
+    """
+    for old in data_dir.glob("metrics-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    directory = data_dir / f"metrics-{secrets.token_hex(4)}"
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @asynccontextmanager

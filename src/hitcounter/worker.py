@@ -12,12 +12,10 @@ import asyncio
 import gc
 import logging
 import resource
-import shutil
 import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -77,7 +75,7 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(job: Job) -> None:
-    ending = _Ending(job.metrics_dir)
+    ending = _Ending()
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     store = Store(job.store_url, config.store_timeout_s)
@@ -135,10 +133,9 @@ def _tame_collector() -> None:
 class _Ending:
     """What this worker is told about its end: that it shall, and whether soon."""
 
-    def __init__(self, metrics_dir: Path) -> None:
+    def __init__(self) -> None:
         self.is_told = asyncio.Event()
         self.is_urgent = asyncio.Event()
-        self._metrics_dir = metrics_dir
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(END_SOON, self._soon)
         loop.add_signal_handler(END_WHEN_LEFT, self._when_left)
@@ -158,7 +155,6 @@ class _Ending:
     def _orphaned(self) -> None:
         # The end of a pipe can be read again and again.
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        shutil.rmtree(self._metrics_dir, ignore_errors=True)  # nobody else is left to do it
         self._soon()
 
     def task_ended(self, task: "asyncio.Task[None]") -> None:

@@ -295,14 +295,13 @@ async def test_nobody_is_replaced_while_the_store_is_away(service: RunningServic
 
 def has_gauges(directory: Path, worker_ids: set[int]) -> bool:
     """Tell whether the metrics have the gauges of these workers, and of no others."""
-    found = (LIVE_GAUGE.fullmatch(path.name) for path in directory.glob("hitcounter-*/*.db"))
+    found = (LIVE_GAUGE.fullmatch(path.name) for path in directory.glob("metrics-*/*.db"))
     return {int(match[1]) for match in found if match} == worker_ids
 
 
 async def test_the_counts_of_ended_workers_stay_in_the_metrics_and_their_gauges_go(
-    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService,
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     service = start_service(workers=2)
     for n, ids in enumerate(({2, 3}, {0, 1}, {2, 3}), start=1):
         old = service.worker_pids()
@@ -310,25 +309,24 @@ async def test_the_counts_of_ended_workers_stay_in_the_metrics_and_their_gauges_
         hang_up(service)
         await reloaded(service, n)
         await gone(old)
-        until(partial(has_gauges, tmp_path, ids), f"there are gauges of workers {ids} only")
+        until(partial(has_gauges, service.data_dir, ids), f"there are gauges of workers {ids} only")
         assert await sum_of(service, "hitcounter_hits_total") == n
         assert await sum_of(service, "hitcounter_store_up") == 1
         assert await sum_of(service, "hitcounter_hits_in_flight") == 0
 
 
 async def test_an_old_worker_that_is_killed_leaves_no_gauges_either(
-    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService,
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     service = start_service(workers=1)
     idle = Connection(service.port)
     assert (await idle.ask("GET", "/healthz")).status == 200
     old = service.worker_pids()
     hang_up(service)
     await reloaded(service)
-    assert has_gauges(tmp_path, {0, 1})
+    assert has_gauges(service.data_dir, {0, 1})
     signal_all(old, signal.SIGKILL)
-    until(partial(has_gauges, tmp_path, {1}), "the gauges of the killed worker are gone")
+    until(partial(has_gauges, service.data_dir, {1}), "the gauges of the killed worker are gone")
     idle.close()
     hang_up(service)
     await reloaded(service, 2)
@@ -369,9 +367,8 @@ async def test_a_service_that_is_told_to_stop_during_a_replacement_leaves_nobody
 
 
 async def test_old_and_new_workers_end_when_their_supervisor_is_killed(
-    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService,
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     service = start_service(workers=1)
     connection = Connection(service.port)
     assert (await connection.ask("GET", "/healthz")).status == 200
@@ -382,7 +379,6 @@ async def test_old_and_new_workers_end_when_their_supervisor_is_killed(
     service.stop(signal.SIGKILL)
     await gone(pids)
     connection.close()
-    assert list(tmp_path.glob("hitcounter-*")) == []
 
 
 def test_a_worker_that_hangs_is_ended_and_the_service_with_it(start_service: StartService) -> None:

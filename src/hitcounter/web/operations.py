@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from hitcounter.config import Network
 from hitcounter.guard import level, promise, warnings
+from hitcounter.metrics import of_all_workers
 from hitcounter.service import Service
 from hitcounter.site import site_name
 from hitcounter.web import front_page, requests
@@ -101,7 +102,8 @@ async def openapi(_service: Service, _request: web.BaseRequest, _target: Target)
 async def metrics(service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Answer the metrics of all workers, in the one format that every Prometheus reads."""
     # The client library's own handler negotiates, and fails on what a visitor writes as a version.
-    body = generate_latest(service.metrics.of_all_workers())
+    workers = of_all_workers(service.metrics.directory, service.config.sites)
+    body = generate_latest(workers)
     response = web.Response(body=body, headers=_headers(CONTENT_TYPE_PLAIN_0_0_4))
     response.enable_compression()
     return response
