@@ -57,6 +57,16 @@ def debian_program() -> str:
     return path
 
 
+def program(name: str) -> str:
+    """Find a program that the machine may lack; CI has to have it."""
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if path is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is not installed")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
 def libfaketime() -> Path:
     """Find the library of Debian's package of that name; skip where it is not installed.
 
