@@ -46,16 +46,13 @@ screenshots: .venv/dev.stamp
 	$(BIN)/python -m tests.browser.front_page
 
 # A Python that was removed leaves a link to nothing: then all of it is set up anew.
-$(BIN)/python:
-	@PYTHON=$(PYTHON) sh requirements/install.sh venv
+$(BIN)/python: ;
 
 .venv/serve.stamp: $(BIN)/python requirements/install.sh requirements/serve.txt requirements/embedded.txt requirements/build.txt pyproject.toml
-	@sh requirements/install.sh serve
-	@touch $@
+	@PYTHON=$(PYTHON) sh requirements/install.sh serve
 
 .venv/dev.stamp: .venv/serve.stamp requirements/dev.txt
-	@sh requirements/install.sh dev
-	@touch $@
+	@PYTHON=$(PYTHON) sh requirements/install.sh dev
 
 # Resolve anew after pyproject.toml changed; hashes pin every file of every dependency.
 lock: .venv/dev.stamp
