@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hitcounter.config import SETTINGS, Config, add_flags, load
 from hitcounter.errors import ConfigError
 from hitcounter.site import Site
+from tests.speeds import examples
 
 HIDDEN = "hunter2"
 
@@ -205,7 +206,7 @@ toml_values = st.recursive(
 short_settings = st.sampled_from(sorted(SETTINGS.keys() - {"config"}))
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(short_settings, toml_values | st.integers(min_value=-(10**400), max_value=10**400))
 def test_whatever_a_file_says_is_taken_or_refused_by_name(name: str, value: Any) -> None:
     message = complaint({name: value})

@@ -20,6 +20,9 @@ from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
 from tests.web.wire import Answer, Connection, ask, exchange, request
 
+# One process starts the services that these share.
+pytestmark = pytest.mark.xdist_group("bad_input")
+
 DECLARED = """
 [sites."news.example.vn"]
 origins = ["https://news.example.vn", "www.news.example.vn"]

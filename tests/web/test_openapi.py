@@ -410,7 +410,16 @@ def trigger(prepare: Prepare, trigger: Trigger, method: str = "GET") -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("outcome", TRIGGERS, ids=lambda outcome: " ".join(map(str, outcome)))
+def cases() -> Iterator[Any]:
+    """List all outcomes; those that need one state go to one process, which prepares it once."""
+    for outcome, trigger in TRIGGERS.items():
+        marks = [pytest.mark.xdist_group(f"openapi {trigger.state}")]
+        if trigger.state == FULL:  # takes seconds
+            marks.append(pytest.mark.slow)
+        yield pytest.param(outcome, marks=marks, id=" ".join(map(str, outcome)))
+
+
+@pytest.mark.parametrize("outcome", cases())
 def test_an_operation_answers_as_documented(prepare: Prepare, outcome: Outcome) -> None:
     answer = trigger(prepare, TRIGGERS[outcome], outcome.method)
     assert answer.status == outcome.status
@@ -541,6 +550,7 @@ checks = { positive_data_acceptance = { expected-statuses = ["200", "400", "404"
 """
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_no_answer_that_is_not_documented(
     start_service: StartService, tmp_path: Path
 ) -> None:
