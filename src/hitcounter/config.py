@@ -162,6 +162,10 @@ class Config:
         5.0, _seconds, "seconds for which confirmed hits can be sent again"
     )
     store_timeout_s: float = _setting(1.0, _seconds, "seconds after which the store counts as away")
+    body_timeout_s: float = _setting(5.0, _seconds, "seconds that a client may take over a body")
+    send_timeout_s: float = _setting(
+        10.0, _seconds, "seconds for which a client may leave its answers unread"
+    )
     watch_every_s: float = _setting(60.0, _seconds, "seconds between two checks of the store")
     journal_max_mb: int = _setting(256, _whole(1), "largest journal of a worker, in megabytes")
     config: Path | None = _setting(None, _path, "TOML file with these settings and [sites.…]")

@@ -23,6 +23,8 @@ from hitcounter import embedded
 from tests.integration.load import DEADLINE_S, until
 
 ATTEMPTS = 5
+# What serves where nobody chose is tried first, what an operator may have by `make test-all` too.
+PROGRAMS = ("packaged", pytest.param("debian", marks=pytest.mark.slow))
 
 
 @dataclass(slots=True)
@@ -77,6 +79,11 @@ def libfaketime() -> Path:
     for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"):
         return path
     pytest.skip("libfaketime is not installed")
+
+
+def named_program(name: str) -> str:
+    """Find one of `PROGRAMS`."""
+    return packaged_program() if name == "packaged" else debian_program()
 
 
 def programs() -> list[str]:

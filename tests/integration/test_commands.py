@@ -75,7 +75,13 @@ def carried(store: StoreServer) -> StoreServer:
     return store
 
 
-@pytest.fixture(params=["embedded", "redis_url", "service"])
+@pytest.fixture(
+    params=[
+        pytest.param("embedded", marks=pytest.mark.slow),
+        pytest.param("redis_url", marks=pytest.mark.slow),
+        "service",
+    ]
+)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     """Run commands where the store may be: our own at rest, an operator's, a running service's."""
     zone = {"timezone": zone_at_noon()}
@@ -157,6 +163,7 @@ def content(store: StoreServer) -> dict[bytes, bytes]:
         return dict(zip(names, redis.mget(names), strict=True))
 
 
+@pytest.mark.slow
 def test_today_and_yesterday_fit_into_the_month_that_holds_both(store: StoreServer) -> None:
     numbers = {"today": 60, "yesterday": 60, "month": 100, "year": 1000, "total": 1000}
     result = on(store, "baseline", "two-days", *flags(numbers))
@@ -339,6 +346,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
             read_export(file.read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_an_export_into_a_new_place_gives_the_same_numbers(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -361,6 +369,7 @@ def test_an_export_into_a_new_place_gives_the_same_numbers(
     assert asyncio.run(counted(again.port, tally.acked)) == tally.acked
 
 
+@pytest.mark.slow
 async def test_an_import_beside_running_hits_never_lowers_a_number(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -386,6 +395,7 @@ def until_done(targets: list[Target], done: asyncio.Event) -> Iterator[Target]:
         yield from targets
 
 
+@pytest.mark.slow
 async def test_hits_count_on_from_numbers_that_are_raised_beside_them(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -417,6 +427,7 @@ def test_more_sites_than_may_be_are_refused_before_any_is_written(tmp_path: Path
     assert sealed_counts(run_command("export", **settings).stdout) == {}
 
 
+@pytest.mark.slow
 def test_ten_thousand_pages_go_out_and_in(store: StoreServer, tmp_path: Path) -> None:
     pages = [{"site": "large", "page": f"/bài/{n}", "count": n} for n in range(1, 10_001)]
     file = tmp_path / "export.ndjson"

@@ -214,7 +214,14 @@ def test_a_data_directory_in_use_is_left_to_its_service(start_service: StartServ
     assert fetch(f"{service.url}/readyz")["status"] == "ready"
 
 
-@pytest.mark.parametrize("program", ["/nowhere/valkey-server", "/etc/passwd", "no-such-program"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "/nowhere/valkey-server",
+        pytest.param("/etc/passwd", marks=pytest.mark.slow),
+        pytest.param("no-such-program", marks=pytest.mark.slow),
+    ],
+)
 def test_a_server_program_that_is_missing_is_named(tmp_path: Path, program: str) -> None:
     data_dir = str(tmp_path / "data")
     for command in (["serve", "--port=0"], ["check"]):
@@ -229,7 +236,9 @@ def test_a_server_program_that_is_no_server_is_named(tmp_path: Path) -> None:
     assert "does not start" in line
 
 
-@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+@pytest.mark.parametrize(
+    "policy", ["allkeys-lru", pytest.param("volatile-ttl", marks=pytest.mark.slow)]
+)
 def test_a_store_that_may_delete_counters_is_refused(tmp_path: Path, policy: str) -> None:
     with store_server(tmp_path / "store", "--maxmemory-policy", policy) as server:
         for url in (server.tcp_url, server.unix_url):
@@ -238,6 +247,7 @@ def test_a_store_that_may_delete_counters_is_refused(tmp_path: Path, policy: str
             assert "noeviction" in line
 
 
+@pytest.mark.slow
 def test_a_replica_is_refused(tmp_path: Path) -> None:
     with store_server(tmp_path / "master") as master:
         replicaof = f"127.0.0.1 {master.port}"

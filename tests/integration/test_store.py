@@ -19,10 +19,10 @@ from hitcounter.period import Day
 from hitcounter.store import STRETCH_S, Line, Store, number
 from hitcounter.stream import MAX_CHUNK_KEYS, Chunk, Pageviews
 from tests.integration.servers import (
+    PROGRAMS,
     StoreServer,
     connected,
-    debian_program,
-    packaged_program,
+    named_program,
     store_server,
 )
 
@@ -30,7 +30,6 @@ TIMEOUT_S = 20.0
 LIMIT = 10_000
 DAY = Day(date(2019, 4, 19), 0, 24 * 3600)
 DEMO = keys.site_keys(0, "demo", DAY)
-PROGRAMS = {"packaged": packaged_program, "debian": debian_program}
 
 Everything = dict[bytes, bytes]
 
@@ -38,7 +37,7 @@ Everything = dict[bytes, bytes]
 @pytest.fixture(params=PROGRAMS)
 def program(request: pytest.FixtureRequest) -> str:
     """Name each kind of server program that we run."""
-    return PROGRAMS[request.param]()
+    return named_program(request.param)
 
 
 @pytest.fixture
@@ -438,6 +437,7 @@ async def test_the_log_holds_one_write_per_commit_and_no_transaction(
     assert b"EVAL" not in log
 
 
+@pytest.mark.slow
 async def test_wherever_the_log_is_cut_it_holds_whole_commits(program: str, tmp_path: Path) -> None:
     with store_server(tmp_path / "store", program=program) as server:
         store = Store(server.unix_url, TIMEOUT_S)

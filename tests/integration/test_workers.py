@@ -67,6 +67,7 @@ async def replaced(service: RunningService, pid: int) -> None:
     await eventually(is_replaced, f"worker process {pid} is replaced")
 
 
+@pytest.mark.slow
 async def test_every_count_is_exact_while_workers_are_restarted(
     start_service: StartService,
 ) -> None:
@@ -86,6 +87,7 @@ async def test_every_count_is_exact_while_workers_are_restarted(
     assert service.log.count("ended with 0; starting it again") == 2
 
 
+@pytest.mark.slow
 async def test_a_connection_that_only_waits_is_closed_and_its_next_hit_counts_elsewhere(
     start_service: StartService,
 ) -> None:
@@ -130,6 +132,7 @@ async def counted_hits(service: RunningService) -> int:
     return round(sum(map(float, counts)))
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_under_load_loses_no_acknowledged_hit(
     start_service: StartService,
 ) -> None:
@@ -146,7 +149,9 @@ async def test_a_worker_killed_under_load_loses_no_acknowledged_hit(
     await expect_between(service.port, tally)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 async def test_a_service_told_to_stop_under_load_keeps_every_acknowledged_hit(
     start_service: StartService, number: int
 ) -> None:
@@ -220,6 +225,7 @@ def test_a_port_in_use_is_one_clear_line(start_service: StartService, tmp_path: 
     assert (result.returncode, result.stderr) == (1, f"hitcounter: {reason}\n")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_ended_before_it_serves_is_started_again(
     start_service: StartService,
 ) -> None:

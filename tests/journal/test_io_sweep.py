@@ -60,6 +60,7 @@ def expect_truth(answers: dict[int, str], sums: Sums, written: Sums = ALL) -> No
         assert not answer.startswith(NOT_WRITTEN) or number not in sums, f"{number} was refused"
 
 
+@pytest.mark.slow
 @once_and_lasting
 @each_fault
 def test_what_was_written_while_calls_fail_is_there(
@@ -76,6 +77,7 @@ def test_what_was_written_while_calls_fail_is_there(
     assert faults.n_struck >= len(N_PAGES) or calls not in ("write", "sync")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("calls", "step"), [("write", 397), ("sync", 1)])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_what_was_written_while_the_log_is_folded_into_the_file_is_there(
@@ -94,6 +96,7 @@ def test_what_was_written_while_the_log_is_folded_into_the_file_is_there(
     assert faults.n_struck >= 3
 
 
+@pytest.mark.slow
 @once_and_lasting
 @each_fault
 def test_a_journal_is_made_whole_with_its_log_while_calls_fail_or_not_at_all(
@@ -124,6 +127,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 @once_and_lasting
 @each_fault
 def test_a_journal_that_is_adopted_while_calls_fail_is_read_rightly_or_stays(
@@ -142,6 +146,7 @@ def test_a_journal_that_is_adopted_while_calls_fail_is_read_rightly_or_stays(
         assert remaining == ALL or (is_read and remaining == {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", ["open", "read", "lock"])
 def test_a_journal_that_cannot_be_adopted_now_is_adopted_later(
     tmp_path: Path, left: Path, calls: str

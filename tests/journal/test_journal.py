@@ -42,6 +42,7 @@ from tests.journal.entries import (
 )
 from tests.journal.injection import injected
 from tests.journal.owner import DONE, WRITER, owner_of, read
+from tests.speeds import examples
 
 FILE = f"0-{WRITER}-0.journal"
 THREE = [whole(1), whole(2), whole(3)]
@@ -98,7 +99,7 @@ def summed(entries: list[Entry]) -> Sums:
     return {number: dict(counters) for number, counters in totals.items()}
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(appends)
 def test_what_is_appended_is_read_back_as_sums_by_number(written: list[list[Entry]]) -> None:
     async def appended_and_read(directory: Path) -> tuple[list[Entry], list[Entry]]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hitcounter.config import SETTINGS, Config, add_flags, load
 from hitcounter.errors import ConfigError
 from hitcounter.site import Site
+from tests.speeds import examples
 
 HIDDEN = "hunter2"
 
@@ -110,6 +111,8 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         "trusted_proxies": "10.0.0.0/8, ::1/128",
         "kept_window_s": "30.5",
         "store_timeout_s": "0.25",
+        "body_timeout_s": "2.5",
+        "send_timeout_s": "20",
         "watch_every_s": "7.5",
         "journal_max_mb": "64",
     }
@@ -121,6 +124,7 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
     assert by_flag.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
     assert (by_flag.workers, by_flag.kept_window_s, by_flag.lang) == (4, 30.5, "en")
     assert (by_flag.watch_every_s, by_flag.journal_max_mb) == (7.5, 64)
+    assert (by_flag.body_timeout_s, by_flag.send_timeout_s) == (2.5, 20.0)
     assert by_flag.timezone == ZoneInfo("Europe/Berlin")
 
 
@@ -173,6 +177,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     "trusted_proxies": ["10.0.0.1/8", "proxy", "10.0.0.0/33", 1, [1], {"a": 1}, True],
     "kept_window_s": ["0", "-1", "soon", "nan", "inf", "3601", 0, -5, True, [5], 10**400],
     "store_timeout_s": ["0", "", "1s", float("nan"), float("inf"), {}, False],
+    "body_timeout_s": ["0", "-1", "slow", "nan", 3601, 0, True, [5]],
+    "send_timeout_s": ["0", "-1", "10s", "inf", 3601, 0, False, {}],
     "watch_every_s": ["0", "", "-1", "1min", "nan", 3601, [60], True],
     "journal_max_mb": ["0", "-1", "", "256MB", "1.5", 10**9 + 1, 1.5, True, [256]],
 }
@@ -200,7 +206,7 @@ toml_values = st.recursive(
 short_settings = st.sampled_from(sorted(SETTINGS.keys() - {"config"}))
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(short_settings, toml_values | st.integers(min_value=-(10**400), max_value=10**400))
 def test_whatever_a_file_says_is_taken_or_refused_by_name(name: str, value: Any) -> None:
     message = complaint({name: value})

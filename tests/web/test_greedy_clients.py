@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 
-from hitcounter.web.app import READ_TIMEOUT_S
 from hitcounter.worker import SPARE_FILES
-from tests.conftest import RunningService, StartService
+from tests.conftest import StartService
 from tests.web.wire import Answer, Connection, ask, request
 
 MAX_SENT_BYTES = 16 << 20  # more than the buffers of two sockets
@@ -18,6 +17,7 @@ TARGETS = (
     *("/", "/widget.js", "/openapi.yaml", "/metrics", "/nothing"),
 )
 N_FILES, N_CLIENTS = 256, 400
+SEND_TIMEOUT_S, PATIENCE_S = 1.0, 60.0
 
 
 def send_until_dropped(port: int, target: str) -> int:
@@ -29,7 +29,7 @@ def send_until_dropped(port: int, target: str) -> int:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         client.connect(("127.0.0.1", port))
         client.setblocking(False)
-        while select.select([], [client], [], 3 * READ_TIMEOUT_S)[1]:
+        while select.select([], [client], [], PATIENCE_S)[1]:
             try:
                 sent += client.send(asked[sent % len(asked) :])
             except ConnectionError:
@@ -38,8 +38,9 @@ def send_until_dropped(port: int, target: str) -> int:
 
 
 def test_clients_that_never_read_are_held_back_then_dropped_and_nobody_else_is(
-    service: RunningService,
+    start_service: StartService,
 ) -> None:
+    service = start_service(send_timeout_s=SEND_TIMEOUT_S)
     with ThreadPoolExecutor(len(TARGETS)) as pool:
         sent = [pool.submit(send_until_dropped, service.port, target) for target in TARGETS]
         while not all(future.done() for future in sent):
@@ -87,7 +88,7 @@ def test_more_clients_than_files_are_turned_away_and_those_who_came_first_are_se
             stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             for _ in range(N_CLIENTS)
         ]
-        assert select.select([clients[-1]], [], [], READ_TIMEOUT_S)[0], "the last one is ended"
+        assert select.select([clients[-1]], [], [], PATIENCE_S)[0], "the last one is ended"
         assert sum(map(is_open, clients)) == n_served - 1
         first.send(request("POST", "/v1/sites/demo/hits"))
         assert answered(first).json["total"] == 1

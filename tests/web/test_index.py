@@ -11,7 +11,7 @@ from typing import cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language
@@ -22,6 +22,9 @@ from hitcounter.web.front_page import Choice, Script
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
 from tests.web.wire import Answer, ask
+
+# One process starts the services that these share.
+pytestmark = pytest.mark.xdist_group("index")
 
 DECLARED = """
 [sites."news.example.vn"]
@@ -265,7 +268,6 @@ VALID = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(fields=QUERIES | VALID, host=WILD, proto=WILD)
 def test_no_request_gets_anything_into_the_page(
     anyone: RunningService, fields: dict[str, str], host: str, proto: str
