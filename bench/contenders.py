@@ -26,7 +26,7 @@ from bench.processes import (
     running,
     wait_until,
 )
-from hitcounter.embedded import find_server
+from hitcounter.programs import find
 
 HITCOUNTER = Path(sys.executable).with_name("hitcounter")
 MAX_SITES = 2_000
@@ -186,7 +186,7 @@ def store(data_dir: Path, cores: frozenset[int], log: Path) -> Iterator[tuple[in
     settings = {"port": 0, "unixsocket": socket_path, "dir": data_dir, "save": ""}
     settings |= {"appendonly": "yes", "appendfsync": "always"}
     flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-    with running([str(find_server("")), *flags], cores, log) as process:
+    with running([str(find("")[0].path), *flags], cores, log) as process:
         wait_until(lambda: answers(socket_path), "the store of naive")
         yield process.pid, socket_path
 

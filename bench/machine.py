@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.contenders import Cores
 from bench.serving import LOOP
-from hitcounter.embedded import find_server
+from hitcounter.programs import find
 
 SYNCS = 200
 
@@ -38,7 +38,7 @@ def cpu_model() -> str:
 
 def server_version() -> str:
     """Return the name and version of the store's program."""
-    program = find_server("")
+    program = find("")[0].path
     told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     words = [word.removeprefix("v=") for word in told.split() if word.startswith("v=")]
     return f"{program.name} {words[0] if words else told.strip()}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import hitcounter
 
 LADDER = """
+    __main__
     cli
     supervisor
     worker worker_process
@@ -21,6 +22,8 @@ LADDER = """
     writer transfer reader
     session journal recent
     store metrics embedded job logs
+    programs store_log
+    disk
     stream guard config
     keys site
     block period errors web __init__

@@ -6,12 +6,14 @@ Exit codes: 0 done, 1 the command failed, 2 the command line or a setting is wro
 import argparse
 import asyncio
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 from hitcounter import __version__, config, logs
 from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
@@ -87,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     add("export", _export, "Write all counters to standard output, as NDJSON with a checksum.")
     import_ = add("import", _import, "Raise counters to the numbers of an exported file.")
     import_.add_argument("file", metavar="FILE", type=Path)
+    for writing in (baseline, import_):
+        writing.add_argument("--new", action="store_true", help="make the store if there is none")
     return parser
 
 
@@ -118,18 +122,66 @@ async def _serve(settings: Config, args: argparse.Namespace) -> None:
 
 @asynccontextmanager
 async def _opened(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
+    """Open the store, and name it on standard error once all is done."""
+    if not create:
+        _expect_store(settings)
+    async with _reached(settings, create=create) as store:
+        yield store
+    print(f"store: {_place(settings)}", file=sys.stderr)
+
+
+@asynccontextmanager
+async def _reached(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
     """Open the store: the configured one, a running service's own, or our own for as long."""
     from hitcounter.embedded import borrowed
     from hitcounter.store import Store
 
-    address = borrowed(settings.data_dir, settings.store_binary, create=create)
+    address = borrowed(settings.data_dir, settings.store_binary)
     async with nullcontext(settings.redis_url) if settings.redis_url else address as url:
         store = Store(url, COMMAND_TIMEOUT_S)
         try:
-            await store.check(wait_s=0 if settings.redis_url else LOADING_TIMEOUT_S)
+            wait_s = 0 if settings.redis_url else LOADING_TIMEOUT_S
+            await store.check(wait_s, create=create)
             yield store
         finally:
             await store.close()
+
+
+def _has_store(settings: Config) -> bool:
+    from hitcounter.embedded import has_store
+
+    return bool(settings.redis_url) or has_store(settings.data_dir)
+
+
+def _expect_store(settings: Config, advice: str = "") -> None:
+    """Raise `CommandError` where a store would first have to be made."""
+    if not settings.redis_url and not settings.data_dir.is_dir():
+        raise CommandError(
+            f"data_dir: there is no directory {settings.data_dir.absolute()}{advice}"
+        )
+    if not _has_store(settings):
+        raise CommandError(f"data_dir: there is no store in {settings.data_dir.absolute()}{advice}")
+
+
+def _may_create(settings: Config, args: argparse.Namespace) -> bool:
+    """Return whether a store may be made where the settings say; raise where that is a guess.
+
+    A directory that nobody named is the one of the service only if both run in the same place.
+    """
+    if not args.new and "data_dir" not in settings.given:
+        _expect_store(settings, ": give the --config or --data-dir of the service, or --new")
+    return True
+
+
+def _place(settings: Config) -> str:
+    """Name the store, without what is secret in its URL."""
+    if not settings.redis_url:
+        return f"our own in {settings.data_dir.absolute()}"
+    parts = urlsplit(settings.redis_url)
+    path = parts.path if parts.scheme == "unix" or re.fullmatch(r"/\d*", parts.path) else ""
+    db = re.search(r"\bdb=\d+", parts.query)
+    query = f"?{db[0]}" if db else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{query}"
 
 
 async def _baseline(settings: Config, args: argparse.Namespace) -> None:
@@ -141,7 +193,7 @@ async def _baseline(settings: Config, args: argparse.Namespace) -> None:
         raise CommandError(
             "nothing to set: give --today, --yesterday, --month, --year, --total or --page"
         )
-    async with _opened(settings, create=True) as store:
+    async with _opened(settings, create=_may_create(settings, args)) as store:
         before = await transfer.read_block(store, site, time.time())
         after = await transfer.set_baseline(
             store, settings, site, numbers, dict(args.pages), time.time()
@@ -174,12 +226,15 @@ async def _check(settings: Config, _args: argparse.Namespace) -> None:
         print(f"sites: open to any name, up to {settings.max_sites}")
     else:
         print(f"sites: {len(settings.sites)} declared")
-    async with _opened(settings, create=True) as store:
-        facts = await store.check()
-    print(f"store: {facts.name}")
-    print(f"promise: level {level(facts)}, {promise(facts)}")
-    for line in warnings(facts):
-        print(f"warning: {line}")
+    if _has_store(settings):
+        async with _reached(settings, create=False) as store:
+            facts = await store.check(create=False)
+        print(f"store: {facts.name}, {_place(settings)}")
+        print(f"promise: level {level(facts)}, {promise(facts)}")
+        for line in warnings(facts):
+            print(f"warning: {line}")
+    else:
+        print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes one")
     journals = settings.data_dir / "journal"
     for path in sorted(journals.glob(f"*{SUFFIX}")):
         print(f"journal: {path} holds what the store may lack; a service will replay it")
@@ -204,7 +259,7 @@ async def _import(settings: Config, args: argparse.Namespace) -> None:
     except UnicodeDecodeError:
         raise CommandError(f"{args.file} is not UTF-8 text") from None
     sites = transfer.read_export(text)
-    async with _opened(settings, create=True) as store:
+    async with _opened(settings, create=_may_create(settings, args)) as store:
         n_changed = await transfer.import_counts(store, settings, sites, _progress)
     print(f"{len(sites)} sites read, {n_changed} numbers raised")
 

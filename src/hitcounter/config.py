@@ -170,6 +170,8 @@ class Config:
     journal_max_mb: int = _setting(256, _whole(1), "largest journal of a worker, in megabytes")
     config: Path | None = _setting(None, _path, "TOML file with these settings and [sites.…]")
     sites: Mapping[str, Site] = field(default_factory=dict)
+    # What flags, environment or file named, whatever they said.
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def is_open(self) -> bool:
@@ -181,7 +183,7 @@ class Config:
         return Site(name, self.timezone, self.lang, frozenset(), self.max_pages)
 
 
-SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.name != "sites"}
+SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
 _MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
 _SITE_KEYS = {"timezone", "lang", "origins", "max_pages"}
 
@@ -201,7 +203,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str] = os.enviro
     tables = _read_toml(path) if path else {}
     sites = tables.pop("sites", {})
     values = {name: _parse(name, value) for name, value in (tables | given).items()}
-    return _with_sites(Config(**values | {"config": path}), sites)
+    return _with_sites(Config(**values | {"config": path}, given=frozenset(values)), sites)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # Windows editors begin with a mark
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

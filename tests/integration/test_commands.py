@@ -19,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from redis import Redis
 
 from hitcounter.errors import CommandError
 from hitcounter.transfer import read_export
@@ -97,7 +98,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
 
 def test_the_numbers_of_the_old_counter_are_carried_over(run: Run, tmp_path: Path) -> None:
     carried = run("baseline", "demo", *flags(ACCEPTANCE), "--page", "/tin-tuc/1=210")
-    assert (carried.returncode, carried.stderr) == (0, "")
+    assert carried.returncode == 0
+    assert re.fullmatch(r"store: (our own in|redis://127\.0\.0\.1:\d+/0).*\n", carried.stderr)
     assert "Today: 0 -> 1129\n" in carried.stdout
     assert "/tin-tuc/1: 210\n" in carried.stdout
     assert run("show", "demo").stdout == BLOCK
@@ -217,6 +219,56 @@ def test_a_command_that_cannot_be_done_says_why(
     data_dir = tmp_path / "data"
     assert said(run_command(*command, data_dir=str(data_dir))).startswith(fault)
     assert not data_dir.exists()
+
+
+def test_no_store_is_made_where_nobody_said_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("import.ndjson").write_text(sealed([HEAD, GOOD]))
+    advice = ": give the --config or --data-dir of the service, or --new"
+    lack = f"data_dir: there is no directory {tmp_path / 'data'}"
+    writing = (["baseline", "demo", "--total", "1"], ["import", "import.ndjson"])
+    for command in writing:
+        assert said(run_command(*command)) == lack + advice
+    assert not Path("data").exists()
+    Path("data").mkdir()
+    for command in (*writing, ["show", "demo"], ["export"]):
+        assert said(run_command(*command)).startswith(lack.replace("directory", "store in"))
+    assert list(Path("data").iterdir()) == []
+    assert "Total: 0 -> 1\n" in run_command(*writing[0], "--new").stdout
+    assert run_command(*writing[1]).stdout == "1 sites read, 1 numbers raised\n"
+    Path("told.toml").write_text("data_dir = 'told'")
+    assert run_command(*writing[1], config="told.toml").returncode == 0
+
+
+def test_check_makes_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for settings in ({}, {"data_dir": "told"}):
+        result = run_command("check", **settings)
+        place = tmp_path / settings.get("data_dir", "data")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.endswith(f"store: no store yet in {place}; serve makes one\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_names_its_store_and_no_reader_writes_into_it(tmp_path: Path) -> None:
+    with store_server(tmp_path / "store", "--requirepass", "s3cret") as server:
+        tcp = server.tcp_url.replace("//", "//user:s3cret@").replace("user", "default")
+        unix = f"{server.unix_url}?password=s3cret&db=3"
+        for url, shown in ((tcp, server.tcp_url), (unix, f"{server.unix_url}?db=3")):
+            for command in (["show", "demo"], ["export"]):
+                assert run_command(*command, redis_url=url).stderr == f"store: {shown}\n"
+            assert re.search(f"^store: .*, {re.escape(shown)}$", checked(url), re.MULTILINE)
+        with Redis.from_url(tcp) as redis:
+            assert redis.info("keyspace") == {}
+        named = run_command("baseline", "demo", "--total", "1", redis_url=tcp)
+        assert named.stderr == f"store: {server.tcp_url}\n"
+
+
+def checked(url: str) -> str:
+    """Check a store; give what is said."""
+    return run_command("check", redis_url=url).stdout
 
 
 def test_a_store_that_is_away_is_one_clear_line(tmp_path: Path) -> None:
@@ -443,7 +495,7 @@ def test_a_bar_shows_the_progress_on_a_terminal_only(store: StoreServer, tmp_pat
     file.write_text(sealed([HEAD, GOOD]))
     for command in (["import", str(file)], ["export"]):
         plain = on(store, *command)
-        assert (plain.returncode, plain.stderr) == (0, "")
+        assert (plain.returncode, plain.stderr) == (0, f"store: {store.unix_url}\n")
         shown = seen_on_a_terminal(*command, "--redis-url", store.unix_url)
         assert re.search(r"(\d+)/\1 .* sites/s", shown)
 

@@ -290,6 +290,13 @@ def test_without_settings_everything_lies_in_the_directory_data(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_what_lies_in_the_working_directory_is_not_taken_for_a_library(tmp_path: Path) -> None:
+    for library in ("aiohttp", "redis", "queue"):
+        (tmp_path / f"{library}.py").write_text("raise SystemExit('not the library')\n")
+    with serving("--port=0", cwd=tmp_path) as (_, url):
+        assert fetch(f"{url}/healthz") == {"status": "ok"}
+
+
 def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
     config = written(tmp_path, "port = 1\nlang = 'en'\ntimezone = 'UTC'\nhost = '192.0.2.1'")
     environ = {

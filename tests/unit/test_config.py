@@ -81,6 +81,21 @@ def test_the_file_is_named_by_a_flag_or_by_the_environment(tmp_path: Path) -> No
     assert load({"config": path}, {"HITCOUNTER_CONFIG": "/nowhere"}).port == 3
 
 
+def test_a_file_may_begin_with_the_mark_that_windows_editors_write(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "\ufeffport = 3").port == 3
+
+
+def test_what_was_given_is_known_whatever_it_says(tmp_path: Path) -> None:
+    path = written(tmp_path, "data_dir = 'data'")
+    assert "data_dir" not in load({}, {}).given
+    for flags, environ in (
+        ({"data_dir": "data"}, {}),
+        ({}, {"HITCOUNTER_DATA_DIR": "data"}),
+        ({"config": path}, {}),
+    ):
+        assert "data_dir" in load(flags, environ).given
+
+
 def test_an_empty_name_of_a_file_means_no_file() -> None:
     assert load({}, {"HITCOUNTER_CONFIG": ""}).config is None
 
