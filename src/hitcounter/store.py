@@ -122,7 +122,16 @@ class Store:
 
     async def admit_site(self, site: str, limit: int) -> bool:
         """Register a site unless it would be one more than `limit`; tell whether it is known."""
-        return bool(await self._run(_ADMIT, [keys.SITES], [site, limit]))
+        return not await self.refused_sites([site], limit)
+
+    async def refused_sites(self, sites: Sequence[str], limit: int) -> list[str]:
+        """Register sites as long as there are no more than `limit`; list those that are not."""
+        refused: list[str] = []
+        for start in range(0, len(sites), BATCH_KEYS):
+            batch = sites[start : start + BATCH_KEYS]
+            admitted = await self._run(_ADMIT, [keys.SITES], [limit, *batch])
+            refused += [site for site, is_in in zip(batch, admitted, strict=True) if not is_in]
+        return refused
 
     async def n_sites(self) -> int:
         """Count the registered sites."""
