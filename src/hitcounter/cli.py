@@ -167,7 +167,7 @@ async def _show(settings: Config, args: argparse.Namespace) -> None:
 
 async def _check(settings: Config, _args: argparse.Namespace) -> None:
     from hitcounter.guard import level, promise, warnings
-    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX
+    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX, check_access, unreadable
 
     print(f"settings: {settings.config or 'environment and defaults'}")
     if settings.is_open:
@@ -175,16 +175,24 @@ async def _check(settings: Config, _args: argparse.Namespace) -> None:
     else:
         print(f"sites: {len(settings.sites)} declared")
     async with _opened(settings, create=True) as store:
-        facts = await store.check()
+        facts = await store.rehearsed(is_open=settings.is_open)
     print(f"store: {facts.name}")
     print(f"promise: level {level(facts)}, {promise(facts)}")
     for line in warnings(facts):
         print(f"warning: {line}")
     journals = settings.data_dir / "journal"
+    for directory in (settings.data_dir, journals):
+        if directory.exists():
+            check_access(directory)
     for path in sorted(journals.glob(f"*{SUFFIX}")):
-        print(f"journal: {path} holds what the store may lack; a service will replay it")
+        if unreadable(path):
+            print(f"journal: {path} cannot be read by this user; its hits are not counted")
+        else:
+            print(f"journal: {path} holds what the store may lack; a service will replay it")
     for path in sorted(journals.glob(f"*{ASIDE_SUFFIX}")):
         print(f"journal: {path} is set aside; its hits are not counted")
+    if facts.hit_refusal:
+        raise CommandError(f"hits would go to the journal: {facts.hit_refusal}")
 
 
 async def _export(settings: Config, _args: argparse.Namespace) -> None:

@@ -15,7 +15,14 @@ from msgspec.structs import replace
 
 from hitcounter import keys
 from hitcounter.config import Config
-from hitcounter.errors import CounterError, StoreError, StoreUnfitError, Unavailable, UnknownSite
+from hitcounter.errors import (
+    CounterError,
+    StoreError,
+    StoreForbidsError,
+    StoreUnfitError,
+    Unavailable,
+    UnknownSite,
+)
 from hitcounter.guard import StoreFacts
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.metrics import COUNTED, STORED, Metrics
@@ -306,6 +313,13 @@ class Service:
             self.metrics.fallen_totals.inc()
         site.watched_total = total
 
+    @property
+    def journal_warnings(self) -> list[str]:
+        """List what an operator should know of the journals on this machine."""
+        n_unread = self._writer.n_unread_journals
+        words = "cannot be read, and its hits are missing: the log names it"
+        return [f"{n_unread} of what is in data_dir/journal {words}"] if n_unread else []
+
     async def store_facts(self) -> StoreFacts | None:
         """Ask whether the store can keep the promise; None if it is away and hits are journaled.
 
@@ -318,12 +332,14 @@ class Service:
         if self._writer.is_away and knows_sites:
             return None
         try:
-            return await self._store.check()
+            return await self._store.rehearsed(is_open=self.config.is_open)
         except StoreError:  # which names the store: that is for the log
             if knows_sites:
                 return None
             raise _away() from None
         except StoreUnfitError as error:
+            if knows_sites and isinstance(error, StoreForbidsError):
+                return None
             raise Unavailable("store_unfit", str(error)) from None
 
 

@@ -10,8 +10,8 @@ from hitcounter import keys
 from hitcounter.config import Config
 from hitcounter.errors import UnknownSite
 from hitcounter.journal import Journals
-from hitcounter.metrics import Metrics
-from hitcounter.service import COUNTED, Service
+from hitcounter.metrics import COUNTED, Metrics
+from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.writer import Writer
 from tests.journal.conftest import Errors
