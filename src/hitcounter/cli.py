@@ -218,26 +218,47 @@ async def _show(settings: Config, args: argparse.Namespace) -> None:
 
 
 async def _check(settings: Config, _args: argparse.Namespace) -> None:
-    from hitcounter.guard import level, promise, warnings
-    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX
-
     print(f"settings: {settings.config or 'environment and defaults'}")
     if settings.is_open:
         print(f"sites: open to any name, up to {settings.max_sites}")
     else:
         print(f"sites: {len(settings.sites)} declared")
+    refusal = ""
     if _has_store(settings):
-        async with _reached(settings, create=False) as store:
-            facts = await store.check(create=False)
-        print(f"store: {facts.name}, {_place(settings)}")
-        print(f"promise: level {level(facts)}, {promise(facts)}")
-        for line in warnings(facts):
-            print(f"warning: {line}")
+        refusal = await _check_store(settings)
     else:
         print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes one")
-    journals = settings.data_dir / "journal"
+    _check_journals(settings.data_dir)
+    if refusal:
+        raise CommandError(f"hits would go to the journal: {refusal}")
+
+
+async def _check_store(settings: Config) -> str:
+    """Say what the store is and promises; return why it takes no hit, or nothing."""
+    from hitcounter.guard import level, promise, warnings
+
+    async with _reached(settings, create=False) as store:
+        facts = await store.rehearsed(is_open=settings.is_open, create=False)
+    print(f"store: {facts.name}, {_place(settings)}")
+    print(f"promise: level {level(facts)}, {promise(facts)}")
+    for line in warnings(facts):
+        print(f"warning: {line}")
+    return facts.hit_refusal
+
+
+def _check_journals(data_dir: Path) -> None:
+    """Say which journals lie there; raise `StartError` where nobody can look."""
+    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX, check_access, unreadable
+
+    journals = data_dir / "journal"
+    for directory in (data_dir, journals):
+        if directory.exists():
+            check_access(directory)
     for path in sorted(journals.glob(f"*{SUFFIX}")):
-        print(f"journal: {path} holds what the store may lack; a service will replay it")
+        if unreadable(path):
+            print(f"journal: {path} cannot be read by this user; its hits are not counted")
+        else:
+            print(f"journal: {path} holds what the store may lack; a service will replay it")
     for path in sorted(journals.glob(f"*{ASIDE_SUFFIX}")):
         print(f"journal: {path} is set aside; its hits are not counted")
 

@@ -84,7 +84,7 @@ class Metrics:
         )
         self._pages_refused = _counter(
             "hitcounter_pages_refused",
-            "Pageviews counted for the site only, because it stores max_pages pages already",
+            "Pageviews counted for the site only: it stores max_pages pages, or too many wait",
             ["site"],
         )
         # So that both are known to whoever answers, who adds the series that begin at 0.
@@ -133,7 +133,7 @@ class Metrics:
         )
         self.store_promise = _gauge(
             "hitcounter_store_promise",
-            "Which promise the store keeps: 2 is level A, 1 is level B, 0 is none",
+            "Which promise the store keeps: 2 is level A, 1 is level B, 0 none, -1 unknown",
             mode="livemin",
         )
         self.clock_skew_s = _gauge(
@@ -142,6 +142,11 @@ class Metrics:
             mode="livemax",
         )
         self.journal_bytes = _gauge("hitcounter_journal_bytes", "Size of the journals on disk")
+        self.journals_unread = _gauge(
+            "hitcounter_journals_unread",
+            "Files in the directory of the journals that cannot be read: their hits are missing",
+            mode="livemax",
+        )
         self.hits_stored = _gauge(
             "hitcounter_hits_stored", "Acknowledged hits that wait in the journal for the store"
         )

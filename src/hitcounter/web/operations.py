@@ -119,7 +119,12 @@ async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -
     facts = await service.store_facts()
     if facts is None:
         return json_answer(
-            {"status": "journaling", "level": "A", "promise": _JOURNALING, "warnings": []}
+            {
+                "status": "journaling",
+                "level": "A",
+                "promise": _JOURNALING,
+                "warnings": service.journal_warnings,
+            }
         )
     return json_answer(
         {
@@ -127,7 +132,7 @@ async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -
             "store": facts.name,
             "level": level(facts),
             "promise": promise(facts),
-            "warnings": warnings(facts),
+            "warnings": warnings(facts) + service.journal_warnings,
         }
     )
 
