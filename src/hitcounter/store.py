@@ -140,7 +140,7 @@ class Store:
             while True:
                 cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:*")
                 for key in found:
-                    yield key.decode()
+                    yield key.decode(errors="surrogateescape")
                 if cursor == 0:
                     break
 
