@@ -18,7 +18,7 @@ MAX_RAW_PATH = 4 * MAX_PATH_BYTES  # percent-encoding takes three characters per
 
 MAX_HOST = 253
 
-_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f.]*:[0-9a-f:.]*\]")
 _ORIGIN = re.compile(
     r"((?P<scheme>https?)://)?(?P<host>\[[^\]]*\]|[^/?#@:\[\]\s]+)(:(?P<port>[0-9]{1,5}))?",
     re.IGNORECASE,
