@@ -63,7 +63,7 @@ def main() -> None:
         job = read_job(sys.stdin.buffer)
         logs.set_up(f"worker {job.worker_id}")
         require_c_parser()
-        _run(_serve(job))
+        _run(_serve(job, _max_connections()))
     except (HitcounterError, *SURROUNDINGS) as error:
         refuse(error)
 
@@ -77,7 +77,7 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
         run(serving)
 
 
-async def _serve(job: Job) -> None:
+async def _serve(job: Job, max_connections: int) -> None:
     ending = _Ending(job.metrics_dir)
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
@@ -89,7 +89,7 @@ async def _serve(job: Job) -> None:
     watch = Watch(store, service, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service)
-    server = Server(app, _max_connections())
+    server = Server(app, max_connections)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     socket_ = socket.socket(fileno=job.listener_fd)
