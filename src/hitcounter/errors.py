@@ -20,7 +20,13 @@
 
 `web.answers` turns refusals into responses, `cli` turns the others into one line and an exit
 code; nobody else needs to catch them.
+
+What the surroundings lack arrives as an error of Python's own (`SURROUNDINGS`): wherever a process
+ends because of one, `one_line` says what it is.
 """
+
+# A full disk, a limit, a permission; a library that is not there; a name that is no UTF-8.
+SURROUNDINGS = (OSError, ImportError, UnicodeError)
 
 
 class HitcounterError(Exception):
@@ -126,3 +132,13 @@ class Unavailable(Refusal):
 
     status = 503
     retry_after_s = 2
+
+
+def one_line(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    text = str(error)
+    if isinstance(error, ImportError):
+        text = f"this Python cannot load {error.name}: {error}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split())

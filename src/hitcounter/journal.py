@@ -13,6 +13,7 @@ Neither that nor a file's age ever lets us delete what may hold a hit.
 import asyncio
 import errno
 import logging
+import os
 import shutil
 import sqlite3
 import time

@@ -169,7 +169,7 @@ class Store:
             while True:
                 cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:*")
                 for key in found:
-                    yield key.decode()
+                    yield key.decode(errors="surrogateescape")
                 if cursor == 0:
                     break
 
@@ -178,7 +178,10 @@ class Store:
         return int(answer[0]), answer[1]
 
     async def facts(self, *, create: bool = True) -> StoreFacts:
-        """Ask the store about itself, each question by itself; with `create`, fix a new one's lanes."""
+        """Ask the store about itself, each question by itself.
+
+        With `create`, fix the number of lanes of a new store.
+        """
         refusals: dict[str, str] = {}
 
         async def told(question: str, asking: Awaitable[Answer]) -> Answer | None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
-from hitcounter.embedded import EmbeddedStore, lock, url
+from hitcounter.embedded import EmbeddedStore, lock, note_address, url
 from hitcounter.errors import ConfigError, StartError
 from hitcounter.job import Job, end_within
 from hitcounter.worker_process import STOP_TIMEOUT_S, WorkerProcess
@@ -173,6 +173,8 @@ async def _bound(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # `::` takes IPv4 too, whatever the system is set to
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
     except OSError:
         listener.close()
@@ -256,7 +258,11 @@ async def _announce(places: Sequence["_Place"], config: Config, address: str) ->
         await place.is_serving.wait()
     if config.is_open:
         log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
-    print(f"hitcounter is serving on {address}", flush=True)  # noqa: T201 -- what people wait for
+    note_address(config.data_dir, address)
+    try:  # past any buffer: what cannot be written now is not written later
+        os.write(1, f"hitcounter is serving on {address}\n".encode())  # what people wait for
+    except OSError as error:
+        log.warning("serving on %s; standard output: %s", address, error.strerror)
 
 
 class _Place:

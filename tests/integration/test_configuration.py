@@ -283,6 +283,56 @@ def test_with_port_0_the_system_chooses_and_one_line_says_which(tmp_path: Path) 
         assert fetch(f"{url}/healthz") == {"status": "ok"}
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])  # noqa: S104 -- a test's own
+def test_the_health_check_finds_the_service_wherever_it_serves(tmp_path: Path, host: str) -> None:
+    config = written(tmp_path, f"host = '{host}'")
+    data_dir = ["--data-dir", str(tmp_path / "data")]
+    assert "no service serves from" in refusal("check", "--live", *data_dir, code=1)
+    with serving("--port=0", "--config", config, *data_dir, cwd=tmp_path) as (_, url):
+        checked = run_command("check", "--live", *data_dir)
+        assert (checked.returncode, checked.stdout) == (0, f"{url} answers\n")
+        port = url.rpartition(":")[2]
+        for loopback in ["127.0.0.1", "[::1]"][: 2 if host == "::" else 1]:
+            assert fetch(f"http://{loopback}:{port}/healthz") == {"status": "ok"}
+    assert "does not answer" in refusal("check", "--live", *data_dir, code=1)
+
+
+def test_the_image_asks_for_its_health_by_no_setting_of_its_own() -> None:
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text("utf-8")
+    assert 'CMD ["hitcounter", "check", "--live"]' in dockerfile
+    assert "HITCOUNTER_PORT" not in dockerfile
+
+
+def test_a_service_named_hitcounter_does_not_stop_its_own_pods(tmp_path: Path) -> None:
+    environ = {
+        "HITCOUNTER_SERVICE_HOST": "10.0.0.1",
+        "HITCOUNTER_SERVICE_PORT_HTTP": "8080",
+        "HITCOUNTER_PORT": "tcp://10.0.0.1:8080",
+        "HITCOUNTER_PORT_8080_TCP_ADDR": "10.0.0.1",
+    }
+    result = subprocess.run(
+        [PROGRAM, "baseline", "demo", "--total=1"],
+        env=environment("", environ),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0
+    assert (
+        result.stderr == f"hitcounter: passed over, as no settings: {', '.join(sorted(environ))}\n"
+    )
+
+
+def test_nothing_is_loaded_from_the_working_directory(tmp_path: Path) -> None:
+    for name in ("secrets", "http", "socket", "aiohttp", "hitcounter", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} of the working directory')")
+    with serving("--port=0", "--data-dir=.", cwd=tmp_path) as (_, url):
+        assert fetch(f"{url}/healthz") == {"status": "ok"}
+        live = [PROGRAM, "check", "--live", "--data-dir=."]
+        assert subprocess.run(live, cwd=tmp_path, check=False).returncode == 0
+
+
 def test_without_settings_everything_lies_in_the_directory_data(tmp_path: Path) -> None:
     with serving("--port=0", cwd=tmp_path) as (_, url):
         assert fetch(f"{url}/readyz")["level"] == "A"

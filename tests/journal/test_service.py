@@ -10,7 +10,7 @@ from hitcounter import keys
 from hitcounter.config import Config
 from hitcounter.errors import UnknownSite
 from hitcounter.journal import Journals
-from hitcounter.metrics import COUNTED, Metrics
+from hitcounter.metrics import Metrics, of_all_workers
 from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.writer import Writer
@@ -46,7 +46,8 @@ async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
     assert (numbers.state, numbers.path, numbers.page_total) == (COUNTED, "/new", None)
     assert numbers.values[-1] == int(raw.get(numbers.names.shown[-1])) == 1
     refused = {"site": metrics.label("a")}
-    assert metrics.of_all_workers().get_sample_value("hitcounter_pages_refused_total", refused) == 1
+    collected = of_all_workers(metrics.directory, ())
+    assert collected.get_sample_value("hitcounter_pages_refused_total", refused) == 1
 
 
 async def test_sites_that_the_store_forgot_are_registered_again_and_read_once(

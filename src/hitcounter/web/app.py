@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp import http_parser, web
 
-from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal
+from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, StartError
 from hitcounter.service import Service
 from hitcounter.web import hits, operations
 from hitcounter.web.answers import error_answer, preflight_answer, refusal_answer
@@ -81,6 +81,15 @@ def _resolve(raw_path: str) -> tuple[Route | None, Target]:
         return SITE_ROUTES.get(match[2]), Target(match[1], match[3] or "")
     path, _, query = raw_path.partition("?")
     return ROUTES.get(path), Target("", query)
+
+
+def require_c_parser() -> None:
+    """Raise `StartError` where aiohttp has only its parser in Python, which lets more through."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise StartError(
+            "aiohttp is installed without its C extension, or AIOHTTP_NO_EXTENSIONS is set: its"
+            " parser in Python does not refuse all that it should"
+        )
 
 
 class App:
