@@ -10,7 +10,7 @@ from hitcounter import keys
 from hitcounter.config import Config
 from hitcounter.errors import UnknownSite
 from hitcounter.journal import Journals
-from hitcounter.metrics import Metrics, of_all_workers
+from hitcounter.metrics import COUNTED, Metrics, of_all_workers
 from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.writer import Writer
