@@ -18,7 +18,7 @@ KEEPING := adoption journal session writer
 EVERY_BRANCH := --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 # Most tests wait for servers, not for a core.
-N_PROCESSES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+N_PROCESSES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1))))
 PYTEST := $(BIN)/pytest -n $(N_PROCESSES) --dist loadgroup
 QUICK := -m 'not slow'
 

@@ -80,7 +80,8 @@ class Machine:
     ) -> "subprocess.CompletedProcess[str]":
         """Run `make` to its end."""
         links = dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS"), str(self.newer))
-        environment = os.environ | links | variables | {"PATH": str(self.programs)}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        environment = inherited | links | variables | {"PATH": str(self.programs)}
         command = ["make", *targets, f"PYTHON={python}"]
         return subprocess.run(
             command, cwd=self.tree, env=environment, capture_output=True, text=True, check=False
