@@ -265,10 +265,17 @@ async def _check(settings: Config, args: argparse.Namespace) -> None:
     if _has_store(settings):
         refusal = await _check_store(settings)
     else:
-        print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes one")
+        _tell_of_no_store(settings)
     _check_journals(settings.data_dir)
     if refusal:
         raise CommandError(f"hits would go to the journal: {refusal}")
+
+
+def _tell_of_no_store(settings: Config) -> None:
+    from hitcounter.programs import choose, find
+
+    program = choose(find(settings.store_binary), settings.data_dir)
+    print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes it: {program}")
 
 
 async def _check_store(settings: Config) -> str:

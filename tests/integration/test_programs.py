@@ -205,13 +205,17 @@ def test_a_damaged_log_stops_the_service_and_is_left_as_it_is(tmp_path: Path, ki
             run_command("baseline", "demo", "--total", str(n + 1), redis_url=url)
     (log,) = (data_dir / "store" / "appendonlydir").glob("*.incr.aof")
     whole = log.read_bytes()
-    broken_at = whole.rindex(b"*", 0, len(whole) // 2)
+    broken_at = whole.rindex(b"\r\n*") + 2  # where the last command begins
     log.write_bytes(whole[:broken_at] + b"?" + whole[broken_at + 1 :])
     for command in ("serve", "check"):
         line = refused(data_dir, command, store_binary=program)
         assert f"{log.name}, of which {broken_at} of {len(whole)} bytes are whole" in line
         assert f"nothing in {log.parent} was changed" in line
         assert 'see "A damaged log of the store" in docs/operating.md' in line
+    with log.open("r+b") as file:  # as the document says
+        file.truncate(broken_at)
+    shown = run_command("show", "demo", data_dir=str(data_dir), store_binary=program).stdout
+    assert shown.endswith(": 2\n")
 
 
 def test_a_program_that_is_too_old_is_refused_before_it_opens_anything(tmp_path: Path) -> None:

@@ -71,6 +71,18 @@ def left(directory: Path) -> Path:
     return directory / FILE
 
 
+async def test_a_sync_goes_to_the_disk_itself_where_the_system_stops_before(
+    left: Path,
+) -> None:
+    journals = Journals(left.parent, MAX_BYTES)
+    (adopted,) = await journals.orphans()
+    for journal in (adopted, await journals.create(0, "other")):
+        for pragma in ("fullfsync", "checkpoint_fullfsync"):
+            read = journal._connection.execute(f"PRAGMA {pragma}")
+            assert read.fetchone() == (1,)
+        await journal.close()
+
+
 # What is written and read
 
 days = st.dates(min_value=dt.date(1970, 1, 2), max_value=dt.date(2200, 1, 1))
