@@ -28,7 +28,7 @@ def store_of(service: RunningService) -> Iterator[Redis]:
 def keyspace(service: RunningService) -> Keyspace:
     """Copy everything that the store of a service holds, but what rehearsals leave for a minute."""
     with store_of(service) as redis:
-        names = [name for name in redis.keys() if not REHEARSED.search(name)]
+        names = [name for name in redis.scan_iter() if not REHEARSED.search(name)]
         pipeline = redis.pipeline()
         for name in names:
             pipeline.dump(name)
