@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.journal.conftest import Errors
 from tests.journal.entries import Sums, flat, found_in_one, names, whole
-from tests.journal.injection import CALLS, Faults
+from tests.journal.injection import CALLS, KILL, Faults
 from tests.journal.owner import (
     DONE,
     NOBODY_KNOWS,
@@ -115,6 +116,27 @@ def test_a_journal_is_made_whole_with_its_log_while_calls_fail_or_not_at_all(
         assert made == DONE or files == set() or (calls, lasting) == ("unlink", "+")
         assert set(answers.values()) <= {DONE}
         expect_truth(answers, asyncio.run(found_in_one(fault.directory)))
+
+
+@pytest.mark.parametrize("order", ["create", "remove", "close", "adopt"])
+@pytest.mark.parametrize("calls", ["open", "write", "sync", "truncate", "unlink", "rename"])
+def test_whoever_is_killed_at_any_call_leaves_what_was_written_or_nothing_and_no_doubt(
+    tmp_path: Path, left: Path, errors: Errors, calls: str, order: str
+) -> None:
+    for fault in Faults(tmp_path, calls, KILL):
+        if order == "adopt":
+            shutil.copytree(left, fault.directory, dirs_exist_ok=True)
+        with owner_of(fault.directory) as owner:
+            if order in ("remove", "close"):
+                owner.ask("create", WRITER)
+                append_all(owner)
+            with fault.strike(owner.process.pid):
+                owner.ask(order, WRITER) if order == "create" else owner.ask(order)
+                owner.kill()
+        sums = asyncio.run(found_in_one(fault.directory))
+        assert sums == {} if order == "create" else sums == ALL or (order == "remove" and not sums)
+        assert not any(name.endswith(".aside") for name in names(fault.directory))
+    assert errors() == []
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
-from hitcounter.journal import FORMAT, Journal, Journals, _discard, _locked, _packed
+from hitcounter.journal import FORMAT, Journal, Journals, _discard, _locked, _packed, unreadable
 from hitcounter.keys import page_keys, site_keys
 from hitcounter.period import Day
 from hitcounter.stream import Entry, Pageviews
@@ -194,6 +194,34 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(StartError, match=f"cannot make {tmp_path}/data/journal: "):
         Journals(tmp_path / "data" / "journal", MAX_BYTES).prepare()
+
+
+def test_a_directory_that_cannot_be_written_is_refused_and_its_files_are_said_to_be_unreadable(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if os.geteuid():
+        directory = tmp_path
+        no_access: AbstractContextManager[None] = unwritable(directory)
+    else:  # whom only a disk refuses
+        directory = request.getfixturevalue("small_disk")
+        no_access = read_only(directory)
+    file = directory / FILE
+    file.touch()
+    assert not unreadable(file)
+    journals = Journals(directory, MAX_BYTES)
+    journals.prepare()
+    with no_access:
+        with pytest.raises(StartError, match=f"cannot list {directory} and write to it: make it"):
+            journals.prepare()
+        assert unreadable(file) or os.geteuid()
+
+
+@contextmanager
+def unwritable(directory: Path) -> Iterator[None]:
+    """Take the right to write to a directory."""
+    directory.chmod(0o500)
+    yield
+    directory.chmod(0o700)
 
 
 async def test_without_its_directory_nothing_is_written_and_nothing_found(tmp_path: Path) -> None:

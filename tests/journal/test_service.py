@@ -1,5 +1,7 @@
-"""The service of a worker on a real store: what it answers, and which sites it counts."""
+"""The service of a worker on a real store: what it answers, which sites it counts, what it says."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from hitcounter.journal import Journals
 from hitcounter.metrics import COUNTED, Metrics, of_all_workers
 from hitcounter.service import Service
 from hitcounter.store import Store
+from hitcounter.watch import Watch
 from hitcounter.writer import Writer
+from tests.integration.load import comes_true
 from tests.journal.conftest import Errors
 from tests.journal.entries import MAX_BYTES
 
@@ -89,3 +93,30 @@ async def test_no_more_sites_come_back_than_may_be_and_those_that_do_not_are_not
     raw.config_resetstat()
     await service.meet_new_sites()
     assert "cmdstat_mget" not in raw.info("commandstats")
+
+
+async def test_a_clock_that_jumps_is_reported_once_each_time(
+    service: Service,
+    far_store: Store,
+    metrics: Metrics,
+    errors: Errors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hitcounter.watch.LOOK_AROUND_EVERY_S", 0.01)
+    watch = Watch(far_store, service, service._writer, metrics, every_s=60)
+    watching = asyncio.create_task(watch.run())
+    clock, n_looks, ahead_s = time.time, 0, 45 * 24 * 3600
+
+    def shown() -> float:
+        nonlocal n_looks
+        n_looks += 1
+        return clock() + ahead_s
+
+    monkeypatch.setattr(time, "time", shown)
+    await comes_true(lambda: errors() and n_looks > 9, "it is reported, and looked at again")
+    ahead_s = 0
+    await comes_true(lambda: len(errors()) > 1, "it is reported")
+    watching.cancel()
+    await asyncio.wait([watching])
+    jumps = [line.partition(": ")[0] for line in errors()]
+    assert jumps == [f"the clock of this machine jumped by {sign}3888000 s" for sign in "+-"]
