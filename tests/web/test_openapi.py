@@ -419,7 +419,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(outcome, marks=marks, id=" ".join(map(str, outcome)))
 
 
-@pytest.mark.parametrize("outcome", cases())
+@pytest.mark.parametrize("outcome", list(cases()))
 def test_an_operation_answers_as_documented(prepare: Prepare, outcome: Outcome) -> None:
     answer = trigger(prepare, TRIGGERS[outcome], outcome.method)
     assert answer.status == outcome.status
