@@ -11,7 +11,7 @@ LADDER = """
     __main__
     cli
     supervisor
-    worker_start worker_process
+    worker_start worker_process listener
     worker
     web.app
     web.hits web.operations

@@ -10,14 +10,12 @@ when its clients have left. Two living workers never have the same id (see `metr
 
 import asyncio
 import dataclasses
-import errno
 import logging
 import os
 import secrets
 import shutil
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -28,14 +26,13 @@ from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
 from hitcounter.embedded import EmbeddedStore, lock, note_address, url
 from hitcounter.errors import ConfigError, StartError
 from hitcounter.job import Job, end_within
+from hitcounter.listener import address, listen
 from hitcounter.worker_process import STOP_TIMEOUT_S, WorkerProcess
 
 log = logging.getLogger(__name__)
 
 END_S = STOP_TIMEOUT_S + STORE_STOP_TIMEOUT_S + 3.0
-LISTEN_TIMEOUT_S = 5.0
 RESTART_AFTER_S = 0.1
-_POLL_S = 0.005
 # What holds for all that runs here, and so until the next start.
 FIXED = ("host", "port", "workers", "data_dir", "redis_url", "store_binary")
 
@@ -48,7 +45,7 @@ async def serve(config: Config, reload: Reload) -> None:
     On SIGHUP, `reload` reads the settings again; it raises `ConfigError` if they are wrong.
     """
     # Until there is anything to end in order, the signals of `__main__` end the process at once.
-    with await _listener(config.host, config.port) as listener:
+    with await listen(config.host, config.port) as listener:
         orders = _Orders()
         try:
             await _serve(config, reload, orders, listener)
@@ -71,7 +68,7 @@ async def _serve(
         ]
         places = [_Place(job, job.worker_id + config.workers) for job in jobs]
         following = _follow(orders, places, lambda: _settings(config, reload))
-        announcing = _announce(places, config, _address(listener))
+        announcing = _announce(places, config, address(listener))
         await _supervise(places, orders.stop, following, announcing, listener)
 
 
@@ -147,45 +144,6 @@ async def _replace(places: Sequence["_Place"], config: Config) -> None:
             log.error("replaced %d of %d workers: %s", n_replaced, len(places), error)
             return
     log.info("replaced all workers: the new settings hold")
-
-
-async def _listener(host: str, port: int) -> socket.socket:
-    """Bind; a predecessor that was killed leaves workers that take a moment to follow it.
-
-    One that had only begun to start notices when it has loaded its modules.
-    """
-    give_up_at_s = time.monotonic() + LISTEN_TIMEOUT_S
-    while True:
-        try:
-            return await _bound(host, port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up_at_s:
-                raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
-        await asyncio.sleep(_POLL_S)
-
-
-async def _bound(host: str, port: int) -> socket.socket:
-    # In a thread: whoever waits for a name server must still hear a signal.
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # `::` takes IPv4 too, whatever the system is set to
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind(address)
-    except OSError:
-        listener.close()
-        raise
-    # Bound, but not listening: until a worker serves, a client is refused and can try elsewhere.
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.supervisor import _listener
+from hitcounter.listener import listen
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.load import (
     Connection,
@@ -211,7 +211,7 @@ def test_a_store_that_is_not_fit_stops_the_service_with_the_reason(tmp_path: Pat
 async def test_a_port_is_taken_over_from_a_predecessor_that_is_about_to_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as predecessor:
         host, port = predecessor.getsockname()
-        binding = asyncio.create_task(_listener(host, port))
+        binding = asyncio.create_task(listen(host, port))
         await asyncio.sleep(0)
         assert not binding.done()
     with await binding as listener:

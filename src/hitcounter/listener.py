@@ -1,0 +1,51 @@
+"""The socket that all workers serve on: bound once, by their supervisor."""
+
+import asyncio
+import errno
+import socket
+import time
+
+from hitcounter.errors import StartError
+
+LISTEN_TIMEOUT_S = 5.0
+_POLL_S = 0.005
+
+
+async def listen(host: str, port: int) -> socket.socket:
+    """Bind; a predecessor that was killed leaves workers that take a moment to follow it.
+
+    One that had only begun to start notices when it has loaded its modules.
+    """
+    give_up_at_s = time.monotonic() + LISTEN_TIMEOUT_S
+    while True:
+        try:
+            return await _bound(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up_at_s:
+                raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+        await asyncio.sleep(_POLL_S)
+
+
+async def _bound(host: str, port: int) -> socket.socket:
+    # In a thread: whoever waits for a name server must still hear a signal.
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # `::` takes IPv4 too, whatever the system is set to
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    # Bound, but not listening: until a worker serves, a client is refused and can try elsewhere.
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Give the URL of a listener."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
