@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all install run test faults simulate check bench screenshots lock clean
-all: check test
+.PHONY: all install run test test-all faults simulate check bench screenshots lock clean
+all: check test-all
 
 install: .venv/serve.stamp
 
@@ -12,21 +12,36 @@ run: install
 	$(BIN)/hitcounter serve
 
 # Modules without I/O or clock: every branch of theirs is tested.
-PURE := block config errors guard keys period site stream
+PURE := block config errors guard keys period site store_url stream
 # Modules that hold hits on their way to the store: so is every branch of these, on real disks and sockets.
 KEEPING := adoption journal session writer
 EVERY_BRANCH := --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-test: .venv/dev.stamp
-	$(BIN)/pytest tests/unit $(PURE:%=--cov=hitcounter.%) $(EVERY_BRANCH)
-	$(BIN)/pytest tests/journal $(KEEPING:%=--cov=hitcounter.%) $(EVERY_BRANCH)
-	$(BIN)/pytest --ignore=tests/unit --ignore=tests/journal
+# Most tests wait for servers, not for a core.
+N_PROCESSES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1))))
+PYTEST := $(BIN)/pytest -n $(N_PROCESSES) --dist loadgroup
+QUICK := -m 'not slow'
 
-# More fault schedules than the tests run: N=1000, or one of them again: SEED=123.
+# What to run before each commit: every layer, in less than three minutes on two cores.
+test: .venv/dev.stamp
+	$(PYTEST) $(QUICK) tests/unit $(PURE:%=--cov=hitcounter.%) $(EVERY_BRANCH)
+	$(PYTEST) $(QUICK) --ignore=tests/unit
+
+# Everything: the slow tests too, and more of what is drawn by lot. It says what that is.
+test-all: export SIMULATED_SCHEDULES ?= 10000
+test-all: export FAULT_SCHEDULES ?= 100
+test-all: export OUTAGE_S ?= 10
+test-all: PYTEST += --hypothesis-profile=all
+test-all: .venv/dev.stamp
+	$(PYTEST) tests/unit $(PURE:%=--cov=hitcounter.%) $(EVERY_BRANCH)
+	$(PYTEST) tests/journal $(KEEPING:%=--cov=hitcounter.%) $(EVERY_BRANCH)
+	$(PYTEST) --ignore=tests/unit --ignore=tests/journal
+
+# More fault schedules than test-all runs: N=1000, or one of them again: SEED=123.
 faults: .venv/dev.stamp
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--n $(or $(N),100))
 
-# More simulated schedules than the tests run: N=1000000, or one of them again, with all that happens: SEED=123.
+# More simulated schedules than test-all runs: N=1000000, or one of them again, with all that happens: SEED=123.
 simulate: .venv/dev.stamp
 	$(BIN)/python -m tests.simulation $(if $(SEED),-v --seed $(SEED),--n $(or $(N),10000))
 
@@ -46,16 +61,13 @@ screenshots: .venv/dev.stamp
 	$(BIN)/python -m tests.browser.front_page
 
 # A Python that was removed leaves a link to nothing: then all of it is set up anew.
-$(BIN)/python:
-	@PYTHON=$(PYTHON) sh requirements/install.sh venv
+$(BIN)/python: ;
 
 .venv/serve.stamp: $(BIN)/python requirements/install.sh requirements/serve.txt requirements/embedded.txt requirements/build.txt pyproject.toml
-	@sh requirements/install.sh serve
-	@touch $@
+	@PYTHON=$(PYTHON) sh requirements/install.sh serve
 
 .venv/dev.stamp: .venv/serve.stamp requirements/dev.txt
-	@sh requirements/install.sh dev
-	@touch $@
+	@PYTHON=$(PYTHON) sh requirements/install.sh dev
 
 # Resolve anew after pyproject.toml changed; hashes pin every file of every dependency.
 lock: .venv/dev.stamp

@@ -11,9 +11,27 @@ from typing import Any
 
 import pytest
 
+from tests import speeds
+
 PROGRAM = Path(sys.executable).with_name("hitcounter")
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 30
+
+
+def pytest_report_header() -> str:
+    """Say how much is done of what can be done more often."""
+    return speeds.amounts()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was done that `make test` leaves out."""
+    done = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+    ]
+    if slow := speeds.slow_by_layer(done):
+        terminalreporter.write_line(f"slow tests, which `make test` leaves out: {slow}")
 
 
 @dataclass

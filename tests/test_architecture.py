@@ -11,7 +11,8 @@ LADDER = """
     __main__
     cli
     supervisor
-    worker worker_process listener
+    worker_start worker_process listener
+    worker
     web.app
     web.hits web.operations
     web.front_page
@@ -21,11 +22,11 @@ LADDER = """
     service adoption
     writer transfer reader
     session journal recent
-    store metrics embedded job logs
+    store metrics embedded job logs streams
     programs store_log
     disk
     stream guard config
-    keys site
+    keys site store_url
     block period errors web __init__
 """
 RUNGS = {module: n for n, rung in enumerate(LADDER.split("\n")) for module in rung.split()}

@@ -32,6 +32,7 @@ class Adoption:
         self._journals = journals
         self._metrics = metrics
         self._kept_window_s = kept_window_s
+        self._said = ""
 
     async def run(self) -> None:
         """Adopt whatever is found; when cancelled, leave what is not done to others."""
@@ -42,11 +43,16 @@ class Adoption:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _orphans(self) -> list[Journal]:
+        found, trouble = [], ""
         try:
-            return await self._journals.orphans()
+            found = await self._journals.orphans()
         except OSError as error:
-            log.error("cannot look for journals: %s", error)
-            return []
+            trouble = str(error)
+            if trouble != self._said:
+                log.error("cannot look for journals: %s", error)
+        self._said = trouble
+        self._metrics.journals_unread.set(len(self._journals.unread))
+        return found
 
     async def _adopt(self, journal: Journal) -> None:
         log.warning("replaying the journal %s, whose writer is gone", journal.name)

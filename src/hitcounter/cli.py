@@ -1,24 +1,33 @@
 """The command line: finds the settings, runs one command, and turns errors into one line.
 
-Exit codes: 0 done, 1 the command failed, 2 the command line or a setting is wrong.
+Exit codes: 0 done, 1 the command failed, 2 the command line or a setting is wrong; 130 and 141 as
+the shell tells of ^C and of a reader that left early.
 """
 
 import argparse
 import asyncio
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from hitcounter import __version__, config, logs
+from hitcounter import __version__, config, logs, streams
 from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.config import Config
-from hitcounter.errors import BadRequest, CommandError, ConfigError, HitcounterError
+from hitcounter.errors import (
+    SURROUNDINGS,
+    BadRequest,
+    CommandError,
+    ConfigError,
+    HitcounterError,
+    one_line,
+)
 from hitcounter.keys import MAX_COUNT
 from hitcounter.site import page_path
 
@@ -27,32 +36,55 @@ if TYPE_CHECKING:
 
 COMMAND_TIMEOUT_S = 10.0
 LOADING_TIMEOUT_S = 60.0
+LIVE_TIMEOUT_S = 2.0
 
 Command = Callable[[Config, argparse.Namespace], Awaitable[None]]
 
 
 def main() -> None:
     """Run the command line."""
+    streams.prepare()
+    code = _ending(_run) or _ending(streams.flush)
+    if code:
+        streams.abandon_output()
+    sys.exit(code)
+
+
+def _run() -> None:
     args = _parser().parse_args()
+    settings = _settings(args)
+    if args.command is not _serve:
+        streams.require_output()
+    asyncio.run(args.command(settings, args))
+
+
+def _ending(action: Callable[[], None]) -> int:
+    """Do something; give the exit code that says how it ended, after one line if it failed."""
     try:
-        asyncio.run(args.command(_settings(args), args))
-    except ConfigError as error:
-        sys.exit(_failed(error, 2))
-    except HitcounterError as error:
-        sys.exit(_failed(error, 1))
+        action()
+    except SystemExit as wish:  # of the parser
+        return int(wish.code or 0)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing must be flushed to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output has seen enough
+        return 128 + signal.SIGPIPE
+    except ConfigError as error:
+        return _failed(error, 2)
+    except (HitcounterError, *SURROUNDINGS) as error:
+        return _failed(error, 1)
+    return 0
 
 
 def _settings(args: argparse.Namespace) -> Config:
+    links = config.service_links(os.environ)
+    if links:
+        print(f"hitcounter: passed over, as no settings: {', '.join(links)}", file=sys.stderr)
     return config.load({name: getattr(args, name) for name in config.SETTINGS})
 
 
 def _failed(error: Exception, code: int) -> int:
-    print(f"hitcounter: {error}", file=sys.stderr)
+    with suppress(OSError):  # the exit code says enough
+        print(f"hitcounter: {one_line(error)}", file=sys.stderr, flush=True)
     return code
 
 
@@ -85,10 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     show = add("show", _show, "Show the block of a site.")
     show.add_argument("site", metavar="SITE")
-    add("check", _check, "Check the settings, the store and what it promises.")
+    check = add("check", _check, "Check the settings, the store and what it promises.")
+    check.add_argument(
+        "--live", action="store_true", help="only ask whether the service of data_dir answers"
+    )
     add("export", _export, "Write all counters to standard output, as NDJSON with a checksum.")
     import_ = add("import", _import, "Raise counters to the numbers of an exported file.")
-    import_.add_argument("file", metavar="FILE", type=Path)
+    import_.add_argument("file", metavar="FILE", help="an exported file; - is standard input")
     for writing in (baseline, import_):
         writing.add_argument("--new", action="store_true", help="make the store if there is none")
     return parser
@@ -217,49 +252,105 @@ async def _show(settings: Config, args: argparse.Namespace) -> None:
         print(f"{words.labels[key]}: {text}")
 
 
-async def _check(settings: Config, _args: argparse.Namespace) -> None:
-    from hitcounter.guard import level, promise, warnings
-    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX
-    from hitcounter.programs import choose, find
-
+async def _check(settings: Config, args: argparse.Namespace) -> None:
+    if args.live:
+        await _check_live(settings)
+        return
     print(f"settings: {settings.config or 'environment and defaults'}")
     if settings.is_open:
         print(f"sites: open to any name, up to {settings.max_sites}")
     else:
         print(f"sites: {len(settings.sites)} declared")
+    refusal = ""
     if _has_store(settings):
-        async with _reached(settings, create=False) as store:
-            facts = await store.check(create=False)
-        print(f"store: {facts.name}, {_place(settings)}")
-        print(f"promise: level {level(facts)}, {promise(facts)}")
-        for line in warnings(facts):
-            print(f"warning: {line}")
+        refusal = await _check_store(settings)
     else:
-        program = choose(find(settings.store_binary), settings.data_dir)
-        print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes it: {program}")
-    journals = settings.data_dir / "journal"
+        _tell_of_no_store(settings)
+    _check_journals(settings.data_dir)
+    if refusal:
+        raise CommandError(f"hits would go to the journal: {refusal}")
+
+
+def _tell_of_no_store(settings: Config) -> None:
+    from hitcounter.programs import choose, find
+
+    program = choose(find(settings.store_binary), settings.data_dir)
+    print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes it: {program}")
+
+
+async def _check_store(settings: Config) -> str:
+    """Say what the store is and promises; return why it takes no hit, or nothing."""
+    from hitcounter.guard import level, promise, warnings
+
+    async with _reached(settings, create=False) as store:
+        facts = await store.rehearsed(is_open=settings.is_open, create=False)
+    print(f"store: {facts.name}, {_place(settings)}")
+    print(f"promise: level {level(facts)}, {promise(facts)}")
+    for line in warnings(facts):
+        print(f"warning: {line}")
+    return facts.hit_refusal
+
+
+def _check_journals(data_dir: Path) -> None:
+    """Say which journals lie there; raise `StartError` where nobody can look."""
+    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX, check_access, unreadable
+
+    journals = data_dir / "journal"
+    for directory in (data_dir, journals):
+        if directory.exists():
+            check_access(directory)
     for path in sorted(journals.glob(f"*{SUFFIX}")):
-        print(f"journal: {path} holds what the store may lack; a service will replay it")
+        if unreadable(path):
+            print(f"journal: {path} cannot be read by this user; its hits are not counted")
+        else:
+            print(f"journal: {path} holds what the store may lack; a service will replay it")
     for path in sorted(journals.glob(f"*{ASIDE_SUFFIX}")):
         print(f"journal: {path} is set aside; its hits are not counted")
+
+
+async def _check_live(settings: Config) -> None:
+    """Ask the running service whether it serves, where it says that it does.
+
+    So this holds for any port and host, wherever they are set.
+    """
+    from hitcounter.embedded import noted_address
+
+    address = urlsplit(noted_address(settings.data_dir))
+    if not address.hostname:
+        raise CommandError(f"no service serves from {settings.data_dir}")
+    try:
+        async with asyncio.timeout(LIVE_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(f"GET /healthz HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n".encode())
+            status = (await reader.readline()).decode(errors="replace").strip()
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        reason = one_line(error) or "no answer in time"
+        raise CommandError(f"{address.geturl()} does not answer: {reason}") from None
+    if " 200 " not in f"{status} ":
+        raise CommandError(f"{address.geturl()} answers {status!r}")
+    print(f"{address.geturl()} answers")
 
 
 async def _export(settings: Config, _args: argparse.Namespace) -> None:
     from hitcounter import transfer
 
     async with _opened(settings, create=False) as store:
-        await transfer.export(store, sys.stdout, _progress)
+        with streams.output() as out:
+            await transfer.export(store, out, _progress)
 
 
 async def _import(settings: Config, args: argparse.Namespace) -> None:
     from hitcounter import transfer
 
+    name = "standard input" if args.file == "-" else args.file
     try:
-        text = args.file.read_text("utf-8")
+        raw = streams.read_input() if args.file == "-" else Path(args.file).read_bytes()
+        text = raw.decode("utf-8-sig")
     except OSError as error:
-        raise CommandError(f"cannot read {args.file}: {error.strerror}") from None
+        raise CommandError(f"cannot read {name}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise CommandError(f"{args.file} is not UTF-8 text") from None
+        raise CommandError(f"{name} is not UTF-8 text") from None
     sites = transfer.read_export(text)
     async with _opened(settings, create=_may_create(settings, args)) as store:
         n_changed = await transfer.import_counts(store, settings, sites, _progress)

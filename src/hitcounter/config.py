@@ -15,18 +15,21 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
+from hitcounter import store_url
 from hitcounter.block import LANGUAGES
 from hitcounter.errors import BadRequest, ConfigError
-from hitcounter.site import Site, site_name
+from hitcounter.site import Site, host_name, one_origin, origin_host, site_name
 
 ENV_PREFIX = "HITCOUNTER_"
-URL_SCHEMES = ("redis", "rediss", "unix")
 
-# As a browser writes it, and so in lower case; a host alone stands for every scheme and port.
-_ORIGIN = re.compile(r"(https?://)?[a-z0-9._-]+|https?://[a-z0-9._-]+:\d{1,5}")
+# What a container platform tells of the other services, among them one that is called hitcounter.
+_SERVICE_LINK = re.compile(
+    r"(.+_)?SERVICE_HOST|(.+_)?SERVICE_PORT(_.+)?|(.+_)?PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PORT_LINK = re.compile(r"(.+_)?PORT")
 
 Network = IPv4Network | IPv6Network
 Parser = Callable[[str, Any], Any]
@@ -35,11 +38,20 @@ Parser = Callable[[str, Any], Any]
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{name}: {value!r} is not text")
+    if _SURROGATE.search(value):  # a byte of the command line or the environment
+        raise ConfigError(f"{name}: {value!r} is not UTF-8")
     return value
 
 
-def _path(name: str, value: Any) -> Path:
+def _filled(name: str, value: Any) -> str:
     text = _text(name, value)
+    if not text.strip():
+        raise ConfigError(f"{name}: is empty; without it, the default holds")
+    return text
+
+
+def _path(name: str, value: Any) -> Path:
+    text = _filled(name, value)
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:
@@ -50,12 +62,15 @@ def _path(name: str, value: Any) -> Path:
 
 
 def _host(name: str, value: Any) -> str:
-    host = _text(name, value)
+    text = _filled(name, value)
+    host = host_name(text) or host_name(f"[{text}]")
     try:
-        host.encode("idna")
+        host.encode("idna")  # as Python does when it looks the name up
     except UnicodeError:
-        raise ConfigError(f"{name}: {host!r} is not a host name or an address") from None
-    return host
+        host = ""
+    if not host:
+        raise ConfigError(f"{name}: {text!r} is not a host name or an address")
+    return host.strip("[]")
 
 
 def _whole(least: int, most: int = 10**9) -> Parser:
@@ -85,6 +100,8 @@ def _zone(name: str, value: Any) -> ZoneInfo:
     try:
         return ZoneInfo(_text(name, value))
     except (KeyError, ValueError, OSError):
+        if not available_timezones():
+            raise ConfigError(f"{name}: this machine knows no time zones: install tzdata") from None
         raise ConfigError(f"{name}: {value!r} is not an IANA time zone") from None
 
 
@@ -104,35 +121,34 @@ def _list(name: str, value: Any) -> list[str]:
 
 def _networks(name: str, value: Any) -> tuple[Network, ...]:
     try:
-        return tuple(ip_network(item) for item in _list(name, value))
+        return tuple(_network(item) for item in _list(name, value))
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from None
 
 
+def _network(text: str) -> Network:
+    """Read a network; one of IPv4 addresses that are written as IPv6 ones is one of IPv4."""
+    network = ip_network(text)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ip_network((mapped, network.prefixlen - 96))
+
+
 def _origins(name: str, value: Any) -> frozenset[str]:
-    origins = _list(name, value)
-    for origin in origins:
-        if _ORIGIN.fullmatch(origin) is None:
-            raise ConfigError(f"{name}: {origin!r} is not like https://www.example.vn or a host")
-    return frozenset(origins)
+    origins = {text: one_origin(text) for text in _list(name, value)}
+    for text, origin in origins.items():
+        # A host alone stands for every scheme and port.
+        if not origin or ("://" not in origin and origin != origin_host(origin)):
+            raise ConfigError(f"{name}: {text!r} is not like https://www.example.vn or a host")
+    return frozenset(origins.values())
 
 
 def _redis_url(name: str, value: Any) -> str:
-    if value != "" and not (isinstance(value, str) and _is_store_url(value)):
-        # The URL may carry a password, so it is not repeated.
-        raise ConfigError(f"{name}: not a URL like redis://host:6379/0, rediss://… or unix:///path")
+    fault = store_url.fault(value) if isinstance(value, str) else "is not text"
+    if fault:  # the URL may carry a password, so nothing of it is repeated
+        raise ConfigError(f"{name}: {fault}")
     return str(value)
-
-
-def _is_store_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in URL_SCHEMES and bool(
-        parts.path if parts.scheme == "unix" else parts.hostname
-    )
 
 
 def _setting(default: Any, parse: Parser, doc: str) -> Any:
@@ -151,7 +167,11 @@ class Config:
         "", _redis_url, "store: redis://, rediss:// or unix://; empty runs our own"
     )
     store_binary: str = _setting("", _text, "server program of our own store; empty looks for one")
-    timezone: ZoneInfo = _setting(ZoneInfo("Asia/Ho_Chi_Minh"), _zone, "zone of a site's days")
+    timezone: ZoneInfo = field(
+        # Not before it is needed: a machine may know no time zones.
+        default_factory=lambda: _zone("timezone", "Asia/Ho_Chi_Minh"),
+        metadata={"parse": _zone, "help": "zone of a site's days"},
+    )
     lang: str = _setting("vi", _lang, "language of the block")
     max_sites: int = _setting(1_000, _whole(1), "sites that an open service accepts")
     max_pages: int = _setting(10_000, _whole(0), "pages that are stored per site")
@@ -162,6 +182,10 @@ class Config:
         5.0, _seconds, "seconds for which confirmed hits can be sent again"
     )
     store_timeout_s: float = _setting(1.0, _seconds, "seconds after which the store counts as away")
+    body_timeout_s: float = _setting(5.0, _seconds, "seconds that a client may take over a body")
+    send_timeout_s: float = _setting(
+        10.0, _seconds, "seconds for which a client may leave its answers unread"
+    )
     watch_every_s: float = _setting(60.0, _seconds, "seconds between two checks of the store")
     journal_max_mb: int = _setting(256, _whole(1), "largest journal of a worker, in megabytes")
     config: Path | None = _setting(None, _path, "TOML file with these settings and [sites.…]")
@@ -195,18 +219,34 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
 def load(flags: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Config:
     """Read the settings from flags, environment and file, and check them."""
     given = _environment(environ) | {k: v for k, v in flags.items() if v is not None}
-    path = _path("config", given["config"]) if given.get("config") else None
+    name = given.pop("config", "")
+    path = _path("config", name) if name else None
     tables = _read_toml(path) if path else {}
     sites = tables.pop("sites", {})
     values = {name: _parse(name, value) for name, value in (tables | given).items()}
     return _with_sites(Config(**values | {"config": path}, given=frozenset(values)), sites)
 
 
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """Name the variables that a container platform sets, and that are no settings of ours."""
+    return sorted(
+        name
+        for name, value in environ.items()
+        if name.startswith(ENV_PREFIX) and _is_link(name.removeprefix(ENV_PREFIX), value)
+    )
+
+
+def _is_link(name: str, value: str) -> bool:
+    is_address = value.startswith(("tcp://", "udp://")) and _PORT_LINK.fullmatch(name) is not None
+    return is_address or _SERVICE_LINK.fullmatch(name) is not None
+
+
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    links = service_links(environ)
     return {
         name.removeprefix(ENV_PREFIX).lower(): value
         for name, value in environ.items()
-        if name.startswith(ENV_PREFIX)
+        if name.startswith(ENV_PREFIX) and name not in links
     }
 
 

@@ -185,12 +185,27 @@ async def lock(data_dir: Path) -> int:
             while not _locks(lock_fd):
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        owner = os.pread(lock_fd, 32, 0).decode(errors="replace").strip()
+        owner = os.pread(lock_fd, 32, 0).decode(errors="replace").partition("\n")[0]
         os.close(lock_fd)
         raise StartError(f"data_dir: {data_dir} is in use by process {owner}") from None
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
     return lock_fd
+
+
+def note_address(data_dir: Path, address: str) -> None:
+    """Write where the owner of a data directory serves into its lock, behind the process."""
+    with (data_dir / "lock").open("a", encoding="utf-8") as lock_file:
+        lock_file.write(f"{address}\n")
+
+
+def noted_address(data_dir: Path) -> str:
+    """Read where the service of a data directory serves; empty before it does."""
+    try:
+        lines = (data_dir / "lock").read_text("utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return ""
+    return lines[1] if len(lines) > 1 else ""
 
 
 def _locks(lock_fd: int) -> bool:

@@ -5,8 +5,10 @@
     ├── StartError           the surroundings are wrong: port, directory, server binary
     ├── CommandError         a command was asked for something that cannot be done
     ├── StoreError           the store gave no answer: what was asked may or may not be done
+    │   └── StoreRefusesError    the store answered that it does not do what it was asked
     ├── CounterError         a counter holds something that is no integer
     ├── StoreUnfitError      the store answers, but cannot keep our promise
+    │   └── StoreForbidsError    the store's user may not do what a hit needs
     ├── JournalError         the journal did not take what it was given; has a `code`
     ├── JournalBrokenError   nobody knows what the journal holds; its writer must end
     └── Refusal              a request is refused, and counts nothing
@@ -18,7 +20,13 @@
 
 `web.answers` turns refusals into responses, `cli` turns the others into one line and an exit
 code; nobody else needs to catch them.
+
+What the surroundings lack arrives as an error of Python's own (`SURROUNDINGS`): wherever a process
+ends because of one, `one_line` says what it is.
 """
+
+# A full disk, a limit, a permission; a library that is not there; a name that is no UTF-8.
+SURROUNDINGS = (OSError, ImportError, UnicodeError)
 
 
 class HitcounterError(Exception):
@@ -41,12 +49,25 @@ class StoreError(HitcounterError):
     """The store gave no answer: what it was asked to do may or may not be done."""
 
 
+class StoreRefusesError(StoreError):
+    """The store answered that it does not do what it was asked; `is_forbidden` if it never will."""
+
+    def __init__(self, message: str, *, is_forbidden: bool) -> None:
+        """Carry whether rights are missing, and not memory or a disk."""
+        super().__init__(message)
+        self.is_forbidden = is_forbidden
+
+
 class CounterError(HitcounterError):
     """A counter holds something that is no integer: somebody else wrote it."""
 
 
 class StoreUnfitError(HitcounterError):
     """The store answers, but cannot keep the promise."""
+
+
+class StoreForbidsError(StoreUnfitError):
+    """The store's user may not do what a hit needs."""
 
 
 class JournalError(HitcounterError):
@@ -111,3 +132,13 @@ class Unavailable(Refusal):
 
     status = 503
     retry_after_s = 2
+
+
+def one_line(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    text = str(error)
+    if isinstance(error, ImportError):
+        text = f"this Python cannot load {error.name}: {error}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split())

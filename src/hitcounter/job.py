@@ -6,13 +6,14 @@ worker that was installed later would read the settings of another version wrong
 
 import pickle
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from hitcounter import __version__
 from hitcounter.config import Config
-from hitcounter.errors import StartError
+from hitcounter.errors import StartError, one_line
 
 READY = "ready"
 # The exit code of a worker that failed before it served: starting it again would not help.
@@ -50,6 +51,14 @@ def read_job(stdin: BinaryIO) -> Job:
         )
     job: Job = pickle.load(stdin)  # noqa: S301 -- from our own supervisor
     return job
+
+
+def refuse(error: Exception) -> NoReturn:
+    """Say in one line why this worker cannot serve, and end."""
+    # Bytes: the supervisor reads UTF-8, whatever the locale.
+    sys.stdout.buffer.write(f"{one_line(error)}\n".encode(errors="backslashreplace"))
+    sys.stdout.buffer.flush()
+    sys.exit(FAILED_TO_START)
 
 
 def end_within(seconds: float) -> None:

@@ -4,11 +4,16 @@ An append is one transaction, synced before it returns: after a crash all of it 
 nothing. SQLite's lock on a file is also the sign of life of its writer: whoever gets the lock owns
 the writer's records, and only an owner removes the file. Files hold names of counters and numbers,
 never who asked.
+
+What was appended last lies in SQLite's write-ahead log beside the file until the file is closed.
+So a file says whether it is open, and one that is open and has no log lacks hits: it is set aside.
+Neither that nor a file's age ever lets us delete what may hold a hit.
 """
 
 import asyncio
 import errno
 import logging
+import os
 import shutil
 import sqlite3
 import time
@@ -32,9 +37,14 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 SUFFIX = ".journal"
 ASIDE_SUFFIX = ".aside"
+_REMOVED_SUFFIX = ".removed"  # of a file that nobody needs, until its log is gone too
 _WAL = "-wal"
-_LOGS = (_WAL, "-journal")  # which SQLite keeps beside a file; the latter until it has the former
-MAX_AGE_S = 30 * 24 * 3600
+_ROLLBACK = "-journal"  # which SQLite keeps beside a file until it has the former
+# What a file says of itself in its `application_id`; those of version 0.1 say 0.
+_OPEN, _CLOSED = 0x68630001, 0x68630002
+# A clock that was wrong for a while wrote further from now than an outage lasts.
+ODD_AGE_S = 30 * 24 * 3600
+MAX_AHEAD_S = 60.0
 MAX_DISK_SHARE = 0.1  # of what is free when a file is made
 _PAGE_BYTES = 4096
 _LEAST_PAGES = 16
@@ -86,7 +96,7 @@ class Journal:
 
     async def close(self) -> None:
         """Close the file and leave it to whoever adopts it."""
-        await self._run(self._connection.close)
+        await self._run(_close, self._path, self._connection)
         self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[..., Result], *args: Any) -> Result:
@@ -123,47 +133,49 @@ class Journal:
         return list(_sums(self.lane, (packed for (packed,) in rows)))
 
     def _size_bytes(self) -> int:
-        files = (self._path, self._path.with_name(self.name + _WAL))
+        files = (self._path, _beside(self._path, _WAL))
         with suppress(OSError):  # a number for the metrics is not worth a hit
             self._known_bytes = sum(file.stat().st_size for file in files if file.exists())
         return self._known_bytes
 
     def _remove(self) -> None:
         try:
-            # Unlinked while locked: whoever opened it before finds it gone once he has the lock.
-            self._path.unlink()
+            _discard(self._path)
         except OSError as error:  # whoever adopts it finds that the store holds all of it
             log.error("cannot remove the journal %s: %s", self._path, error)
         with suppress(sqlite3.Error):  # a full disk; there is nothing to save
             self._connection.close()
-        with suppress(OSError):
-            self._path.with_name(self.name + _WAL).unlink(missing_ok=True)
 
 
 class Journals:
     """The directory of all writers' files on this host."""
+
+    unread: frozenset[str] = frozenset()  # what could not be read when we looked last
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
         """Let a file grow to `max_bytes`, or to less where little of the disk is free."""
         self._directory = directory
         self._max_bytes = max_bytes
         self._known: set[str] = set()  # files of ours
-        self._reported: set[str] = set()  # files that could not be read
 
     def prepare(self) -> None:
-        """Make the directory; raise `StartError` where that cannot be."""
+        """Make the directory; raise `StartError` where that cannot be, or where it is of no use."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"cannot make {self._directory}: {error.strerror}") from None
+        check_access(self._directory)
 
     async def create(self, lane: int, writer: str) -> Journal:
         """Make the file of a writer; raise `JournalError` if that cannot be."""
         return await asyncio.to_thread(self._create, lane, writer)
 
     async def orphans(self) -> list[Journal]:
-        """Lock and return the files of writers that are gone."""
-        return await asyncio.to_thread(lambda: list(self._orphans()))
+        """Lock and return the files of writers that are gone.
+
+        Raise `OSError` where the directory cannot be listed.
+        """
+        return await asyncio.to_thread(self._orphans)
 
     def _create(self, lane: int, writer: str) -> Journal:
         # A name is never used again: who opened a file that is gone must not find another there.
@@ -173,9 +185,10 @@ class Journals:
             connection = _made(path, self._fitting_bytes())
             disk.sync_directory(self._directory)
         except (sqlite3.Error, OSError) as error:
-            for file in (path, *(path.with_name(path.name + log) for log in _LOGS)):
+            # It holds nothing yet. The file goes last: a log without one would be set aside.
+            for file in (_beside(path, _WAL), _beside(path, _ROLLBACK), path):
                 with suppress(OSError):
-                    file.unlink(missing_ok=True)  # it holds nothing yet
+                    file.unlink(missing_ok=True)
             raise _not_written(error) from error
         return Journal(path, connection)
 
@@ -183,68 +196,155 @@ class Journals:
         free_bytes = shutil.disk_usage(self._directory).free
         return min(self._max_bytes, int(free_bytes * MAX_DISK_SHARE))
 
-    def _orphans(self) -> Iterator[Journal]:
-        self._sweep_logs()
-        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
-            if path.name in self._known:
-                continue
+    def _orphans(self) -> list[Journal]:
+        found, unread = [], set()
+        for path in self._files():
             try:
-                if path.stat().st_size == 0:
-                    _sweep(path)
-                elif (connection := _adopted(path)) is not None:
-                    self._known.add(path.name)
-                    yield Journal(path, connection)
+                if (journal := self._taken(path)) is not None:
+                    found.append(journal)
             except (FileNotFoundError, BlockingIOError):
                 continue
             except (sqlite3.Error, OSError, ValueError) as error:
-                if path.name not in self._reported:
-                    log.error(
-                        "the journal %s cannot be read, its hits are missing: %s", path, error
-                    )
-                self._reported.add(path.name)
+                unread.add(path.name)
+                if path.name not in self.unread:
+                    log.error("%s cannot be read, its hits are missing: %s", path, error)
+        self.unread = frozenset(unread)
+        return found
 
-    def _sweep_logs(self) -> None:
-        """Remove what is left where somebody died while he made or removed a file."""
-        for suffix in _LOGS:
-            for file in self._directory.glob(f"*{SUFFIX}{suffix}"):
-                with suppress(OSError):
-                    if not file.with_name(file.name.removesuffix(suffix)).exists():
-                        file.unlink(missing_ok=True)
+    def _files(self) -> list[Path]:
+        try:
+            return sorted(self._directory.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError:
+            self.unread = frozenset([self._directory.name])
+            raise
+
+    def _taken(self, path: Path) -> Journal | None:
+        """Own a file of a writer that is gone, or clear away what nobody needs."""
+        if path.suffix == _REMOVED_SUFFIX:
+            with suppress(OSError):
+                _clear(path)
+        elif path.name.endswith((SUFFIX + _WAL, SUFFIX + _ROLLBACK)):
+            _sweep_log(path)
+        elif path.suffix == SUFFIX and path.name not in self._known:
+            if path.stat().st_size == 0:
+                _sweep(path)
+            elif (connection := _adopted(path)) is not None:
+                self._known.add(path.name)
+                return Journal(path, connection)
+        return None
+
+
+def check_access(directory: Path) -> None:
+    """Raise `StartError` if what a directory holds can be neither listed nor changed by us."""
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise StartError(
+            f"cannot list {directory} and write to it: make it writable, and give all of it to the"
+            " user that the service runs as"
+        )
+
+
+def unreadable(path: Path) -> bool:
+    """Return whether a journal, or its log, cannot be read and written by us."""
+    files = (path, _beside(path, _WAL))
+    return not all(os.access(file, os.R_OK | os.W_OK) for file in files if file.exists())
+
+
+def _discard(path: Path) -> None:
+    """Remove a file that we have locked: whoever opened it before finds it gone when he gets it."""
+    _clear(path.rename(path.with_suffix(_REMOVED_SUFFIX)))
+
+
+def _clear(removed: Path) -> None:
+    """Remove a file that nobody needs; its log goes first, so a log never lies there alone."""
+    _beside(removed.with_suffix(SUFFIX), _WAL).unlink(missing_ok=True)
+    removed.unlink(missing_ok=True)
+
+
+def _sweep_log(path: Path) -> None:
+    """Remove a log that nobody needs; set aside one that holds hits, and whose file was taken."""
+    journal = path.with_name(path.name.removesuffix(_WAL).removesuffix(_ROLLBACK))
+    if journal.exists() or journal.with_suffix(_REMOVED_SUFFIX).exists():
+        return
+    if path.stat().st_size > 0 and path.name.endswith(_WAL):
+        aside = path.rename(_beside(path, ASIDE_SUFFIX))
+        log.error(
+            "%s is not there, but its write-ahead log is: set aside as %s, its hits are missing;"
+            " bring the file back, and rename the log",
+            journal,
+            aside,
+        )
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _adopted(path: Path) -> sqlite3.Connection | None:
     """Lock a file that holds something to replay, and clear another away."""
     connection = _locked(path)
-    written_at = None
     try:
-        if path.exists():  # else its owner removed it between our opening and our lock
-            written_at = _last_written_at(connection)
-        if written_at is not None and time.time() - written_at <= MAX_AGE_S:
-            return connection
-    except (sqlite3.Error, ValueError):
-        connection.close()
+        is_ours = path.exists() and _is_replayed(path, connection)
+    except (sqlite3.Error, OSError, ValueError):
+        _close(path, connection)
         raise
-    connection.close()  # which brings the write-ahead log into the file
-    if written_at is None:  # its writer had no time to write
-        path.unlink(missing_ok=True)
-    else:
-        aside = path.with_suffix(ASIDE_SUFFIX)
-        if path.with_name(path.name + _WAL).exists():
-            raise OSError("it is too old, and there is no room to set it aside")
-        path.rename(aside)
-        log.error("a journal is older than 30 days: set aside as %s, not counted", aside)
+    if is_ours:
+        return connection
+    connection.close()
     return None
+
+
+def _is_replayed(path: Path, connection: sqlite3.Connection) -> bool:
+    """Tell whether a file that we have locked is to be replayed; clear another away."""
+    if _lacks_log(path, connection):
+        aside = path.rename(path.with_suffix(ASIDE_SUFFIX))
+        log.error(
+            "the write-ahead log of %s is missing: set aside as %s, its hits are not counted; bring"
+            " the log beside it, and rename it back",
+            path,
+            aside,
+        )
+        return False
+    written_at = _last_written_at(connection)
+    if written_at is None:  # its writer had no time to write
+        _discard(path)
+        return False
+    _report_clock(path, written_at - time.time())
+    return True
+
+
+def _lacks_log(path: Path, connection: sqlite3.Connection) -> bool:
+    """Return whether hits may be missing in a file that we have locked.
+
+    An empty log was made by our lock: that of a writer holds the table at least. Of the files of
+    version 0.1 only those without a table are in doubt: one that was closed has it.
+    """
+    log_path = _beside(path, _WAL)
+    if log_path.exists() and log_path.stat().st_size > 0:
+        return False
+    state = (_pragma(connection, "application_id"), _pragma(connection, "user_version"))
+    return state in ((_OPEN, FORMAT), (0, 0))
 
 
 def _last_written_at(connection: sqlite3.Connection) -> float | None:
     """Tell when an entry was written last; raise `ValueError` for a file of another format."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = _pragma(connection, "user_version")
     if version == 0:  # its writer had no time to make the table
         return None
     if version != FORMAT:
         raise ValueError(f"it is of format {version}, and this program reads {FORMAT}")
     (written_at,) = connection.execute("SELECT max(written_at) FROM log").fetchone()
     return None if written_at is None else float(written_at)
+
+
+def _report_clock(path: Path, ahead_s: float) -> None:
+    if ahead_s > MAX_AHEAD_S or ahead_s < -ODD_AGE_S:
+        log.error(
+            "%s was written %.0f s %s now: was the clock wrong? Its hits count on the days of then",
+            path,
+            abs(ahead_s),
+            "after" if ahead_s > 0 else "before",
+        )
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -265,6 +365,7 @@ def _made(path: Path, max_bytes: int) -> sqlite3.Connection:
     connection = _connect(path, "rwc")
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        connection.execute(f"PRAGMA application_id = {_OPEN}")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise sqlite3.OperationalError(f"it has no write-ahead log, but {mode}")
@@ -275,10 +376,38 @@ def _made(path: Path, max_bytes: int) -> sqlite3.Connection:
         connection.execute(_TABLE)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
+        if not _folds(connection):  # from now on the file itself says that it needs its log
+            raise sqlite3.OperationalError("its write-ahead log cannot be read")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _folds(connection: sqlite3.Connection) -> bool:
+    """Bring the write-ahead log into the file; return whether all of it is there."""
+    is_busy, n_pages, n_folded = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+    return not is_busy and n_pages == n_folded
+
+
+def _close(path: Path, connection: sqlite3.Connection) -> None:
+    """Close a file, which brings its log into it, and let it say that it needs no log any more."""
+    with suppress(sqlite3.Error, OSError):  # on a full disk the log stays
+        is_open = _pragma(connection, "application_id") == _OPEN
+        # Once folded, the log is written anew from its beginning, which takes no room.
+        if is_open and not _lacks_log(path, connection) and _folds(connection):
+            connection.execute(f"PRAGMA application_id = {_CLOSED}")
+    with suppress(sqlite3.Error):
+        connection.close()
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _locked(path: Path) -> sqlite3.Connection:
@@ -288,9 +417,10 @@ def _locked(path: Path) -> sqlite3.Connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        connection.close()
         if _code(error) == sqlite3.SQLITE_BUSY:
+            connection.close()
             raise BlockingIOError from error
+        _close(path, connection)
         raise
     return connection
 

@@ -8,7 +8,9 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{0}:pages:demo              how many pages of the site are stored
     hc:{0}:writer:9f…              the watermark of a writer
     hc:{0}:ids:2592000             who holds which ids of sites' hits, per stretch of ten minutes
+    hc:{0}:probe:9f…               what the rehearsal of a hit adds to; it expires
     hc:{meta}:sites, :lanes        the sites seen here; the number of lanes, fixed at first start
+    hc:{meta}:probe:9f…            the set that the rehearsal of a new site adds to; it expires
 """
 
 import datetime as dt
@@ -19,6 +21,7 @@ from zlib import crc32
 
 from hitcounter.period import Day
 
+PATTERN = "hc:*"  # of all of them
 SITES = "hc:{meta}:sites"
 LANES = "hc:{meta}:lanes"
 MAX_COUNT = 10**15 - 1  # that a command may set: the store counts on from there, up to 2**53
@@ -111,6 +114,16 @@ def pages_key(lane: int, site: str) -> str:
 def watermark_key(lane: int, writer: str) -> str:
     """Name the watermark of a writer."""
     return f"hc:{{{lane}}}:writer:{writer}"
+
+
+def probe_key(lane: int, writer: str) -> str:
+    """Name the counter of no site, which shows whether hits can be counted in a lane."""
+    return f"hc:{{{lane}}}:probe:{writer}"
+
+
+def sites_probe_key(writer: str) -> str:
+    """Name the set of no sites, which shows whether new ones can be registered."""
+    return f"hc:{{meta}}:probe:{writer}"
 
 
 def ids_key(lane: int, stretch: int) -> str:

@@ -6,23 +6,60 @@ ours. What a hit costs in metrics is paid once per flush.
 All workers write into one directory, each under an id that survives its restarts, so any worker
 can answer for all of them. Two living processes never share an id. What a dead one counted stays;
 what it measured goes.
+
+The files are memory-mapped, and a page that the disk has no room for would kill the worker that
+touches it. So a worker reserves all that its metrics can need before it maps a file; where that
+cannot be, its metrics stay in its memory, and it counts.
 """
 
+import logging
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from hitcounter import __version__
 from hitcounter.guard import PROMISES
 
+log = logging.getLogger(__name__)
+
 OTHER_SITES = "(other)"
 COUNTED = "counted"  # what became of a hit that was acknowledged
 STORED = "stored"
+# What can become of a hit of a declared site, and what only of others.
+RESULTS = (
+    COUNTED,
+    STORED,
+    "prefetch",
+    "repeat",
+    "unsettled",
+    "foreign_origin",
+    "method_not_allowed",
+    "bad_path",
+    "bad_query",
+    "bad_lang",
+    "bad_json",
+    "bad_content_type",
+    "too_large",
+    "slow_body",
+    "store_unavailable",
+    "journal_full",
+    "journal_failed",
+    "outcome_unknown",
+    "overloaded",
+)
+RESULTS_OF_OTHERS = ("unknown_site", "too_many_sites", "bad_site")
+
+_FILE_BYTES = 1 << 16
+_SERIES_BYTES = 400  # of one series at most: its name, help and labels
 
 Inc = Callable[[float], None]
 # How the workers' gauges become one: their sum, their least, or one for all.
@@ -34,10 +71,11 @@ class Metrics:
 
     def __init__(self, directory: Path, worker_id: int, sites: Iterable[str]) -> None:
         """Declare every metric; `sites` are the declared ones, the only ones to become labels."""
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: worker_id)  # type: ignore[no-untyped-call]
         self._sites = frozenset(sites)
+        self.directory = directory
         self._incs: dict[str, dict[str, Inc]] = {COUNTED: {}, STORED: {}}
+        n_series = (len(self._sites) + 1) * (len(RESULTS + RESULTS_OF_OTHERS) + 1)
+        _keep_values(directory, worker_id, n_series)
 
         self._hits = _counter(
             "hitcounter_hits",
@@ -46,9 +84,12 @@ class Metrics:
         )
         self._pages_refused = _counter(
             "hitcounter_pages_refused",
-            "Pageviews counted for the site only, because it stores max_pages pages already",
+            "Pageviews counted for the site only: it stores max_pages pages, or too many wait",
             ["site"],
         )
+        # So that both are known to whoever answers, who adds the series that begin at 0.
+        self._hits.labels(OTHER_SITES, COUNTED)
+        self._pages_refused.labels(OTHER_SITES)
         self.connections_refused = _counter(
             "hitcounter_connections_refused",
             "Connections ended at once, as the worker had as many as it may open",
@@ -92,7 +133,7 @@ class Metrics:
         )
         self.store_promise = _gauge(
             "hitcounter_store_promise",
-            "Which promise the store keeps: 2 is level A, 1 is level B, 0 is none",
+            "Which promise the store keeps: 2 is level A, 1 is level B, 0 none, -1 unknown",
             mode="livemin",
         )
         self.clock_skew_s = _gauge(
@@ -101,6 +142,11 @@ class Metrics:
             mode="livemax",
         )
         self.journal_bytes = _gauge("hitcounter_journal_bytes", "Size of the journals on disk")
+        self.journals_unread = _gauge(
+            "hitcounter_journals_unread",
+            "Files in the directory of the journals that cannot be read: their hits are missing",
+            mode="livemax",
+        )
         self.hits_stored = _gauge(
             "hitcounter_hits_stored", "Acknowledged hits that wait in the journal for the store"
         )
@@ -133,17 +179,74 @@ class Metrics:
         """Name a site in metrics."""
         return site if site in self._sites else OTHER_SITES
 
-    @staticmethod
-    def of_all_workers() -> CollectorRegistry:
-        """Collect what all workers have written."""
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return registry
+
+def of_all_workers(directory: Path, sites: Iterable[str]) -> CollectorRegistry:
+    """Collect what all workers have written; `sites` are the declared ones."""
+    registry = CollectorRegistry()
+    registry.register(_AllWorkers(directory, sites))
+    return registry
+
+
+class _AllWorkers(Collector):
+    """Adds up the files of all workers, and begins every series of a declared site at 0.
+
+    A series that appears with its first hit gives `increase` nothing to compare with, and an alert
+    on it never fires.
+    """
+
+    def __init__(self, directory: Path, sites: Iterable[str]) -> None:
+        self._directory = directory
+        results = dict.fromkeys(sites, RESULTS) | {OTHER_SITES: RESULTS + RESULTS_OF_OTHERS}
+        self._begin = {
+            "hitcounter_hits": [
+                {"site": s, "result": r} for s in sorted(results) for r in results[s]
+            ],
+            "hitcounter_pages_refused": [{"site": site} for site in sorted(results)],
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every metric, with all of its samples."""
+        files = map(str, self._directory.glob("*.db"))
+        for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call]
+            there = {tuple(sorted(sample.labels.items())) for sample in metric.samples}
+            for labels in self._begin.get(metric.name, ()):
+                if tuple(sorted(labels.items())) not in there:
+                    metric.samples.append(Sample(f"{metric.name}_total", labels, 0.0))
+            yield metric
+
+
+def _keep_values(directory: Path, worker_id: int, n_series: int) -> None:
+    """Choose where values live: in files that others can read, else in memory."""
+    sizes = {f"gauge_{mode}": _FILE_BYTES for mode in get_args(Mode)} | {
+        "histogram": _FILE_BYTES,
+        "counter": _FILE_BYTES + n_series * _SERIES_BYTES,
+    }
+    files = {directory / f"{kind}_{worker_id}.db": n_bytes for kind, n_bytes in sizes.items()}
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        for file, n_bytes in files.items():
+            _reserve(file, n_bytes)
+    except OSError as error:
+        log.error("nobody can read the metrics of this worker: %s: %s", directory, error.strerror)
+        for file in files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        values.ValueClass = values.MutexValue
+        return
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: worker_id)  # type: ignore[no-untyped-call]
+
+
+def _reserve(path: Path, n_bytes: int) -> None:
+    """Let a file have so many bytes, all of them on the disk."""
+    with path.open("ab") as file:
+        file.write(bytes(max(0, n_bytes - file.tell())))
 
 
 def forget_gauges(directory: Path, worker_id: int) -> None:
     """Take the gauges of a worker that has ended out of the answer."""
-    mark_process_dead(worker_id, str(directory))  # type: ignore[no-untyped-call]
+    with suppress(OSError):  # somebody else did
+        mark_process_dead(worker_id, str(directory))  # type: ignore[no-untyped-call]
 
 
 def _counter(name: str, doc: str, labels: Sequence[str] = ()) -> Counter:

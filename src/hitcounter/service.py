@@ -15,7 +15,14 @@ from msgspec.structs import replace
 
 from hitcounter import keys
 from hitcounter.config import Config
-from hitcounter.errors import CounterError, StoreError, StoreUnfitError, Unavailable, UnknownSite
+from hitcounter.errors import (
+    CounterError,
+    StoreError,
+    StoreForbidsError,
+    StoreUnfitError,
+    Unavailable,
+    UnknownSite,
+)
 from hitcounter.guard import StoreFacts
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.metrics import COUNTED, STORED, Metrics
@@ -171,7 +178,8 @@ class Service:
             known = counted.known_on(names) or known  # others have learned more meanwhile
             return self._remembered(known, names, path, page, STORED)
         page_total = None
-        if page is not None and values[page.key] >= 0:
+        # Nothing may fail from here on: the hit is counted.
+        if page is not None and values.get(page.key, -1) >= 0:
             page_total = values[page.key]
             self._remember_page(page, page_total)
         numbers = [values[key] for key in names.shown]
@@ -263,8 +271,7 @@ class Service:
         Raise `StoreError` if it is away already. Report a total that fell since the last time.
         """
         if self.config.is_open:
-            for name in await self._store.sites():
-                self._sites.setdefault(name, self._counted(self.config.site(name)))
+            await self._agree_on_sites()
         sites = list(self._sites.values())
         for start in range(0, len(sites), _REFRESH_SITES):
             now_s = self._clock()
@@ -279,6 +286,22 @@ class Service:
                 else:
                     self._watch_total(site, numbers.values[-1])
 
+    async def _agree_on_sites(self) -> None:
+        """Know the registered sites, and those only.
+
+        A store that forgot some, after a failover or with an old copy, is told of them again, as
+        long as there is room. It decides: a site that it does not take is not counted here either.
+        """
+        registered = await self._store.sites()
+        for name in registered:
+            self._sites.setdefault(name, self._counted(self.config.site(name)))
+        missing = sorted(self._sites.keys() - registered)
+        if missing:
+            log.warning("the store lacks %d sites that are counted here: adding them", len(missing))
+        for name in await self._store.refused_sites(missing, self.config.max_sites):
+            log.error("the site %s is not counted any more: there are max_sites others", name)
+            self._sites.pop(name, None)
+
     def _watch_total(self, site: CountedSite, total: int) -> None:
         if total < site.watched_total:
             log.error(
@@ -289,6 +312,13 @@ class Service:
             )
             self.metrics.fallen_totals.inc()
         site.watched_total = total
+
+    @property
+    def journal_warnings(self) -> list[str]:
+        """List what an operator should know of the journals on this machine."""
+        n_unread = self._writer.n_unread_journals
+        words = "cannot be read, and its hits are missing: the log names it"
+        return [f"{n_unread} of what is in data_dir/journal {words}"] if n_unread else []
 
     async def store_facts(self) -> StoreFacts | None:
         """Ask whether the store can keep the promise; None if it is away and hits are journaled.
@@ -302,12 +332,14 @@ class Service:
         if self._writer.is_away and knows_sites:
             return None
         try:
-            return await self._store.check()
+            return await self._store.rehearsed(is_open=self.config.is_open)
         except StoreError:  # which names the store: that is for the log
             if knows_sites:
                 return None
             raise _away() from None
         except StoreUnfitError as error:
+            if knows_sites and isinstance(error, StoreForbidsError):
+                return None
             raise Unavailable("store_unfit", str(error)) from None
 
 

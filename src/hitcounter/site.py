@@ -16,6 +16,14 @@ from hitcounter.errors import BadRequest
 MAX_PATH_BYTES = 512
 MAX_RAW_PATH = 4 * MAX_PATH_BYTES  # percent-encoding takes three characters per byte
 
+MAX_HOST = 253
+
+_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f.]*:[0-9a-f:.]*\]")
+_ORIGIN = re.compile(
+    r"((?P<scheme>https?)://)?(?P<host>\[[^\]]*\]|[^/?#@:\[\]\s]+)(:(?P<port>[0-9]{1,5}))?",
+    re.IGNORECASE,
+)
+_USUAL_PORTS = {"http": 80, "https": 443}
 _SITE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _INDEX_FILES = re.compile(r"(?:/index\.html?)+\Z")
 _SLASHES = re.compile(r"/{2,}")
@@ -35,19 +43,53 @@ class Site:
 
     def owns(self, host: str) -> bool:
         """Tell whether a host is this site's own, with or without www."""
-        bare = host.removeprefix("www.")
+        bare = host_name(host).removeprefix("www.")
         return bare == self.name.removeprefix("www.") or any(
             bare == origin_host(origin).removeprefix("www.") for origin in self.origins
         )
 
-    def admits(self, origin: str) -> bool:
+    def admits(self, text: str) -> bool:
         """Tell whether a page of this origin may count; a site without `origins` admits all."""
+        origin = one_origin(text)
         return not self.origins or origin in self.origins or origin_host(origin) in self.origins
 
 
+@lru_cache(maxsize=2048)
+def host_name(text: str) -> str:
+    """Give the one spelling of a host name or address; empty where it is none.
+
+    Folds case, drops a dot at the end, and writes the name in ASCII, as browsers do (IDNA).
+    """
+    host = text.lower().removesuffix(".")
+    if len(host) > MAX_HOST:
+        return ""
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode().lower()
+        except UnicodeError:
+            return ""
+    return host if _HOST.fullmatch(host) else ""
+
+
+@lru_cache(maxsize=2048)
+def one_origin(text: str) -> str:
+    """Give the one spelling of `https://host[:port]` or of a bare host; empty where it is neither.
+
+    The port that goes without saying is left out.
+    """
+    match = _ORIGIN.fullmatch(text)
+    host = host_name(match["host"]) if match else ""
+    if not match or not host:
+        return ""
+    scheme, port = (match["scheme"] or "").lower(), match["port"]
+    said_port = "" if port is None or int(port) == _USUAL_PORTS.get(scheme) else f":{int(port)}"
+    return f"{scheme}://{host}{said_port}" if scheme else f"{host}{said_port}"
+
+
 def origin_host(origin: str) -> str:
-    """Give the host of `https://host:port` or of a bare `host`."""
-    return origin.rpartition("//")[2].rpartition("@")[2].partition(":")[0]
+    """Give the host of what `one_origin` gives."""
+    match = _ORIGIN.fullmatch(origin)
+    return match["host"] if match else ""
 
 
 def site_name(text: str) -> str:

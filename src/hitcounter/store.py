@@ -1,16 +1,18 @@
 """The only module that speaks Redis.
 
-Every question ends in an answer, a `StoreError` (no answer: done or not done, nobody knows) or a
-`StoreUnfitError`. Nothing is ever sent twice behind our back: the write protocol resends by
-itself, and a client that repeats an increment would count it twice.
+Every question ends in an answer, a `StoreError` (no answer: done or not done, nobody knows; or a
+refusal) or a `StoreUnfitError`. Nothing is ever sent twice behind our back: the write protocol
+resends by itself, and a client that repeats an increment would count it twice.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha1
 from importlib import resources
+from secrets import token_hex
 from typing import Any, Self, TypeVar, cast
 
 import msgspec
@@ -18,17 +20,27 @@ from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from hitcounter import keys
-from hitcounter.errors import ConfigError, CounterError, StoreError, StoreUnfitError
+from hitcounter.errors import (
+    ConfigError,
+    CounterError,
+    StoreError,
+    StoreForbidsError,
+    StoreRefusesError,
+    StoreUnfitError,
+)
 from hitcounter.guard import StoreFacts, faults
-from hitcounter.stream import Chunk
+from hitcounter.keys import SiteKeys
+from hitcounter.stream import Chunk, Pageviews
 
 LANES = 1
 BATCH_KEYS = 1_000
 _CONNECTIONS = 8
 _POLL_S = 0.05
+REHEARSE_EVERY_S = 1.0  # at most
+PROBE_S = 60
 STRETCH_S = 600  # for which an id of a hit stands for that hit, and up to twice as long
 
 Answer = TypeVar("Answer")
@@ -51,6 +63,12 @@ _COMMIT = _Script.read("commit.lua")
 _REPLACE = _Script.read("replace.lua")
 _ADMIT = _Script.read("admit.lua")
 _CLAIM = _Script.read("claim.lua")
+_SCRIPTS = (_COMMIT, _REPLACE, _ADMIT, _CLAIM)
+# How servers say that something is never done for us, rather than not now.
+_FORBIDDEN = re.compile(r"^unknown command|ACL failure|can't (run this command|access)")
+_COMMAND = re.compile(r"'([\w|]+)'")
+_SCRIPT_LINE = re.compile(r"script: (\w{40}), on @user_script:(\d+)")
+_CALL = re.compile(r"redis\.call\('(\w+)'")
 
 
 class Store:
@@ -59,6 +77,8 @@ class Store:
     def __init__(self, url: str, timeout_s: float) -> None:
         """Prepare to talk to the store at `url`; nothing is sent yet."""
         self._timeout_s = timeout_s
+        self._rehearsing = asyncio.Lock()
+        self._rehearse_at_s = 0.0
         try:
             # Any: the client's own types know neither that replies are bytes nor execute_command.
             self._redis: Any = self._client(url, timeout_s)
@@ -122,7 +142,16 @@ class Store:
 
     async def admit_site(self, site: str, limit: int) -> bool:
         """Register a site unless it would be one more than `limit`; tell whether it is known."""
-        return bool(await self._run(_ADMIT, [keys.SITES], [site, limit]))
+        return not await self.refused_sites([site], limit)
+
+    async def refused_sites(self, sites: Sequence[str], limit: int) -> list[str]:
+        """Register sites as long as there are no more than `limit`; list those that are not."""
+        refused: list[str] = []
+        for start in range(0, len(sites), BATCH_KEYS):
+            batch = sites[start : start + BATCH_KEYS]
+            admitted = await self._run(_ADMIT, [keys.SITES], [limit, *batch])
+            refused += [site for site, is_in in zip(batch, admitted, strict=True) if not is_in]
+        return refused
 
     async def n_sites(self) -> int:
         """Count the registered sites."""
@@ -140,7 +169,7 @@ class Store:
             while True:
                 cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:*")
                 for key in found:
-                    yield key.decode()
+                    yield key.decode(errors="surrogateescape")
                 if cursor == 0:
                     break
 
@@ -149,38 +178,48 @@ class Store:
         return int(answer[0]), answer[1]
 
     async def facts(self, *, create: bool = True) -> StoreFacts:
-        """Ask the store about itself; with `create`, fix the number of lanes if it is new."""
-        info = await self._ask(lambda redis: redis.info())
-        lanes = await self._ask(lambda redis: redis.get(keys.LANES))
-        if create and lanes is None and info["role"] == "master":
-            await self._ask(lambda redis: redis.set(keys.LANES, LANES, nx=True))
-            lanes = await self._ask(lambda redis: redis.get(keys.LANES))
-        server = "valkey" if "valkey_version" in info else "redis"
+        """Ask the store about itself, each question by itself.
+
+        With `create`, fix the number of lanes of a new store.
+        """
+        refusals: dict[str, str] = {}
+
+        async def told(question: str, asking: Awaitable[Answer]) -> Answer | None:
+            try:
+                return await asking
+            except StoreRefusesError as error:  # managed stores forbid some questions
+                refusals[question] = str(error.__cause__)
+                return None
+
+        info = await told("INFO", self._ask(lambda redis: redis.info())) or {}
+        config = await told("CONFIG GET", self._ask(lambda redis: redis.config_get("appendfsync")))
+        known = (name for name in ("valkey", "redis") if f"{name}_version" in info)
+        server = next(known, "server")
         return StoreFacts(
             server=server,
-            version=tuple(int(part) for part in str(info[f"{server}_version"]).split(".")[:3]),
-            maxmemory_policy=str(info["maxmemory_policy"]),
-            appendonly=bool(info["aof_enabled"]),
-            appendfsync=await self._appendfsync(),
-            role=str(info["role"]),
-            lanes=int(lanes or LANES),
-            clock_skew_s=await self._clock_skew_s(),
+            version=_version(info.get(f"{server}_version")),
+            maxmemory_policy=info.get("maxmemory_policy"),
+            appendonly=bool(info["aof_enabled"]) if "aof_enabled" in info else None,
+            appendfsync=(config or {}).get("appendfsync"),
+            role=info.get("role"),
+            lanes=await self._lanes(may_set=create and info.get("role") in ("master", None)),
+            clock_skew_s=await told("TIME", self._clock_skew_s()),
+            refusals=refusals,
         )
+
+    async def _lanes(self, *, may_set: bool) -> int:
+        stored = await self._ask(lambda redis: redis.get(keys.LANES))
+        if stored is None and may_set:
+            await self._ask(lambda redis: redis.set(keys.LANES, LANES, nx=True))
+            stored = await self._ask(lambda redis: redis.get(keys.LANES))
+        if not (stored or b"0").isdigit():
+            raise StoreUnfitError(f"{keys.LANES} does not hold a number of lanes")
+        return int(stored or LANES)
 
     async def _clock_skew_s(self) -> float:
         asked_at_s = time.time()
         seconds, microseconds = await self._ask(lambda redis: redis.time())
         return float(seconds + microseconds / 1e6 - (asked_at_s + time.time()) / 2)
-
-    async def _appendfsync(self) -> str:
-        async def ask(redis: Any) -> str:
-            try:
-                answer = await redis.config_get("appendfsync")
-            except ResponseError:  # managed stores forbid CONFIG
-                return ""
-            return str(answer.get("appendfsync", ""))
-
-        return await self._ask(ask)
 
     async def check(self, wait_s: float = 0.0, *, create: bool = True) -> StoreFacts:
         """Return the store's facts; raise `StoreUnfitError` if it cannot keep exact counts.
@@ -192,7 +231,9 @@ class Store:
             try:
                 facts = await self.facts(create=create)
                 break
-            except StoreError:
+            except StoreError as error:
+                if isinstance(error, StoreRefusesError) and error.is_forbidden:
+                    raise _forbidden(error) from None
                 if time.monotonic() >= deadline_s:
                     raise
             await asyncio.sleep(_POLL_S)
@@ -200,6 +241,37 @@ class Store:
         if found:
             raise StoreUnfitError("; ".join(found))
         return facts
+
+    async def rehearsed(self, *, is_open: bool, create: bool = True) -> StoreFacts:
+        """Check the store, and do once what a hit does, on keys that no counter has.
+
+        Raise as `check` does, and `StoreForbidsError` where our user may not do it.
+        """
+        facts = await self.check(create=create)
+        try:
+            async with self._rehearsing:  # which costs a write: not for everybody who asks at once
+                if time.monotonic() >= self._rehearse_at_s:
+                    await self._rehearse(is_open=is_open)
+                    self._rehearse_at_s = time.monotonic() + REHEARSE_EVERY_S
+        except StoreRefusesError as error:
+            if error.is_forbidden:
+                raise _forbidden(error) from None
+            return replace(facts, hit_refusal=str(error.__cause__))
+        return facts
+
+    async def _rehearse(self, *, is_open: bool) -> None:
+        name = f"probe{token_hex(8)}"  # a writer that never counts a hit
+        line = self.line(0, name)
+        try:
+            await line.rehearse()
+        finally:
+            await line.close()
+        if is_open:
+            await self.n_sites()
+            await self.sites()
+            probe = keys.sites_probe_key(name)
+            await self._run(_ADMIT, [probe], [1, name])
+            await self._ask(lambda redis: redis.expire(probe, PROBE_S))
 
     async def _run(self, script: _Script, names: Iterable[str], args: Iterable[Any]) -> Any:
         names = list(names)
@@ -291,6 +363,15 @@ class Line:
         writer, _, record = holder.partition(":")
         return int(record) <= await self._watermark(keys.watermark_key(self._lane, writer))
 
+    async def rehearse(self) -> None:
+        """Do all that a hit may need on a counter of no site; only once, and nothing else."""
+        probe = keys.probe_key(self._lane, self._writer)
+        await self._ask("EVAL", "return 1", 1, probe)  # which a store that lost our scripts needs
+        await self.claim(1, [self._writer], -time.time())  # among ids of a time that never was
+        await self.commit(Chunk(0, 1, Pageviews({SiteKeys("", probe, (probe,), (probe,)): 1})))
+        for key in (probe, self._watermark_key):
+            await self._ask("EXPIRE", key, PROBE_S)
+
     async def forget(self) -> None:
         """Let go of the watermark of this writer, which will never send again.
 
@@ -330,5 +411,25 @@ def _no_answer(error: Exception) -> StoreError:
     if isinstance(error, TimeoutError):
         return StoreError("the store does not answer in time")
     if isinstance(error, ResponseError):
-        return StoreError(f"the store refuses: {error}")
+        return StoreRefusesError(f"the store refuses: {error}", is_forbidden=_is_forbidden(error))
     return StoreError(f"the store does not answer: {error or type(error).__name__}")
+
+
+def _is_forbidden(error: ResponseError) -> bool:
+    return isinstance(error, NoPermissionError) or _FORBIDDEN.search(str(error)) is not None
+
+
+def _forbidden(error: StoreRefusesError) -> StoreForbidsError:
+    """Name the right that is missing; older servers tell only the line of a script."""
+    text = str(error)
+    named = _COMMAND.search(text)
+    if (place := _SCRIPT_LINE.search(text)) and named is None:
+        (script,) = [each for each in _SCRIPTS if each.sha == place[1]]
+        named = _CALL.search(script.text.splitlines()[int(place[2]) - 1])
+    right = f"+{named[1].lower()}" if named else f"~{keys.PATTERN}"
+    return StoreForbidsError(f"{text}; a hit needs the right {right}, see docs/operating.md")
+
+
+def _version(text: object) -> tuple[int, ...] | None:
+    numbers = re.match(r"\d+(\.\d+)*", str(text))
+    return None if numbers is None else tuple(map(int, numbers[0].split(".")[:3]))

@@ -12,17 +12,18 @@ import asyncio
 import dataclasses
 import logging
 import os
+import secrets
+import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
-from hitcounter.embedded import EmbeddedStore, lock, url
+from hitcounter.embedded import EmbeddedStore, lock, note_address, url
 from hitcounter.errors import ConfigError, StartError
 from hitcounter.job import Job, end_within
 from hitcounter.listener import address, listen
@@ -47,21 +48,21 @@ async def serve(config: Config, reload: Reload) -> None:
     with await listen(config.host, config.port) as listener:
         orders = _Orders()
         try:
-            with TemporaryDirectory(prefix="hitcounter-", ignore_cleanup_errors=True) as directory:
-                await _serve(config, reload, orders, listener, Path(directory))
+            await _serve(config, reload, orders, listener)
         finally:
             # Only the end is left, and the handlers end with the loop.
             signal.pthread_sigmask(signal.SIG_BLOCK, _Orders.SIGNALS)
 
 
 async def _serve(
-    config: Config, reload: Reload, orders: "_Orders", listener: socket.socket, metrics_dir: Path
+    config: Config, reload: Reload, orders: "_Orders", listener: socket.socket
 ) -> None:
     async with AsyncExitStack() as stack:
         starting = stack.enter_async_context(_store(config))
         store_url = await _unless_told(orders.stop, starting)
         if store_url is None:
             return
+        metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
         jobs = [
             Job(i, config, store_url, listener.fileno(), metrics_dir) for i in range(config.workers)
         ]
@@ -145,6 +146,21 @@ async def _replace(places: Sequence["_Place"], config: Config) -> None:
     log.info("replaced all workers: the new settings hold")
 
 
+@contextmanager
+def _metrics_dir(data_dir: Path) -> Iterator[Path]:
+    """Name a directory for the metrics of these workers, whom we tell to make it.
+
+    It is a new one each time: a worker of a predecessor that was killed may live for seconds yet.
+    """
+    for old in data_dir.glob("metrics-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    directory = data_dir / f"metrics-{secrets.token_hex(4)}"
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @asynccontextmanager
 async def _store(config: Config) -> AsyncIterator[str]:
     """Give the address of the configured store, or of our own while it runs."""
@@ -200,7 +216,11 @@ async def _announce(places: Sequence["_Place"], config: Config, address: str) ->
         await place.is_serving.wait()
     if config.is_open:
         log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
-    print(f"hitcounter is serving on {address}", flush=True)  # noqa: T201 -- what people wait for
+    note_address(config.data_dir, address)
+    try:  # past any buffer: what cannot be written now is not written later
+        os.write(1, f"hitcounter is serving on {address}\n".encode())  # what people wait for
+    except OSError as error:
+        log.warning("serving on %s; standard output: %s", address, error.strerror)
 
 
 class _Place:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from hitcounter import keys
 from hitcounter.block import LINE_KEYS
@@ -106,11 +106,14 @@ def find_contradiction(
     return None
 
 
-async def export(store: Store, out: TextIO, progress: Progress) -> int:
-    """Write all counters as NDJSON, sealed by a checksum; return how many there are."""
+async def export(store: Store, out: BinaryIO, progress: Progress) -> int:
+    """Write all counters as NDJSON, sealed by a checksum; return how many there are.
+
+    Raise `CommandError` for a counter that an import would refuse.
+    """
     names_by_site: dict[str, list[str]] = {}
     async for name in store.counter_keys():
-        names_by_site.setdefault(keys.counter_of(name).site, []).append(name)
+        names_by_site.setdefault(_counter_of(name).site, []).append(name)
     writer = _SealedWriter(out)
     writer.write({"format": FORMAT, "version": VERSION})
     for site in progress(sorted(names_by_site)):
@@ -119,8 +122,20 @@ async def export(store: Store, out: TextIO, progress: Progress) -> int:
             for name, value in zip(batch, await store.read(batch), strict=True):
                 counter = keys.counter_of(name)
                 kind = "page" if counter.is_page else "bucket"
-                writer.write({"site": site, kind: counter.name, "count": value})
+                content = {"site": site, kind: counter.name, "count": value}
+                if value is None:  # it was removed a moment ago
+                    continue
+                if not _is_counter(content):
+                    raise CommandError(f"an import would refuse the counter {name!r}: {value}")
+                writer.write(content)
     return writer.seal()
+
+
+def _counter_of(name: str) -> keys.Counter:
+    try:
+        return keys.counter_of(name)
+    except ValueError as error:
+        raise CommandError(f"the store holds what is not ours: {error}") from None
 
 
 def _buckets_first(name: str) -> tuple[bool, str]:
@@ -128,30 +143,34 @@ def _buckets_first(name: str) -> tuple[bool, str]:
 
 
 class _SealedWriter:
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: BinaryIO) -> None:
         self._out = out
         self._sha256 = hashlib.sha256()
         self._n_lines = 0
 
     def write(self, content: Mapping[str, Any]) -> None:
-        line = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
+        line = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self._out.write(line)
-        self._sha256.update(line.encode())
+        self._sha256.update(line)
         self._n_lines += 1
 
     def seal(self) -> int:
         """Write the checksum over all lines before it; return the number of counters."""
         seal = {"counters": self._n_lines - 1, "sha256": self._sha256.hexdigest()}
-        self._out.write(json.dumps(seal) + "\n")
+        self._out.write(json.dumps(seal).encode() + b"\n")
         return self._n_lines - 1
 
 
 def read_export(text: str) -> dict[str, SiteCounts]:
-    """Read an export, all of it checked; raise `CommandError` naming the line at fault."""
-    *lines, last = text.splitlines(keepends=True) or [""]
+    """Read an export, all of it checked; raise `CommandError` naming the line at fault.
+
+    Line ends as Windows writes them are no change: no counter holds one.
+    """
+    # Only \n ends a line: JSON leaves other line separators as they are.
+    *lines, last = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     seal = {
         "counters": len(lines) - 1,
-        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "sha256": hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest(),
     }
     if _parsed(last, len(lines) + 1) != seal:
         raise CommandError("the file is cut or changed: its last line is not its checksum")
@@ -171,17 +190,26 @@ def _parsed(line: str, number: int) -> Any:
 
 
 def _take(sites: dict[str, SiteCounts], content: Any, number: int) -> None:
+    if not _is_counter(content):
+        raise CommandError(f"line {number} is not a counter of a site")
+    counts = sites.setdefault(content["site"], SiteCounts())
+    if "page" in content:
+        counts.pages[content["page"]] = content["count"]
+    else:
+        counts.buckets[content["bucket"]] = content["count"]
+
+
+def _is_counter(content: Any) -> bool:
+    """Return whether this is the line of a counter, as an export writes it."""
     try:
-        site, count = site_name(content["site"]), content["count"]
+        site_name(content["site"])
+        count = content["count"]
         is_page = "page" in content
         name = content["page"] if is_page else content["bucket"]
         is_known = page_path(name) == name if is_page else is_bucket(name)
     except (AttributeError, KeyError, TypeError, BadRequest):
-        is_known = False
-    if not is_known or type(count) is not int or not 0 <= count <= keys.MAX_COUNT:
-        raise CommandError(f"line {number} is not a counter of a site")
-    counts = sites.setdefault(site, SiteCounts())
-    (counts.pages if is_page else counts.buckets)[name] = count
+        return False
+    return is_known and type(count) is int and 0 <= count <= keys.MAX_COUNT
 
 
 async def import_counts(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 
 from hitcounter.errors import StoreError, StoreUnfitError
@@ -14,6 +15,7 @@ from hitcounter.writer import Writer
 log = logging.getLogger(__name__)
 
 LOOK_AROUND_EVERY_S = 0.5
+MAX_JUMP_S = 60.0
 
 
 class Watch:
@@ -29,11 +31,12 @@ class Watch:
         self._metrics = metrics
         self._every_s = every_s
         self._said: list[str] = []
+        self._clock_s = time.time() - time.monotonic()
 
     async def check(self) -> None:
         """Look once; raise `StoreError` or `StoreUnfitError`."""
         try:
-            facts = await self._store.check()
+            facts = await self._store.rehearsed(is_open=self._service.config.is_open)
         except StoreUnfitError:
             self._writer.is_store_durable = False
             self._metrics.store_promise.set(PROMISES["none"])
@@ -41,18 +44,21 @@ class Watch:
         self._writer.is_store_durable = level(facts) == "A"
         self._say(facts)
         self._metrics.store_promise.set(PROMISES[level(facts)])
-        self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
+        if facts.clock_skew_s is not None:
+            self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
         await self._service.refresh()
         if not self._writer.is_away:
-            self._metrics.store_up.set(1)
+            self._metrics.store_up.set(not facts.hit_refusal)
 
     def _say(self, facts: StoreFacts) -> None:
         """Log what is new."""
-        news = [f"store {facts.name}, promise level {level(facts)}: {promise(facts)}"]
-        news += warnings(facts)
+        promised = f"store {facts.name}, promise level {level(facts)}: {promise(facts)}"
+        news = [promised, *warnings(facts)]
         if news != self._said:
-            for line in news:
-                log.warning("%s", line) if level(facts) == "none" else log.info("%s", line)
+            is_safe = level(facts) in ("A", "B")
+            log.log(logging.INFO if is_safe else logging.WARNING, "%s", promised)
+            for line in warnings(facts):
+                log.warning("%s", line)
         self._said = news
 
     async def run(self) -> None:
@@ -61,6 +67,7 @@ class Watch:
         check_at_s = loop.time() + self._every_s if self._said else loop.time()
         while True:
             await self._pause()
+            self._look_at_clock()
             try:
                 if self._writer.has_returned.is_set() or loop.time() >= check_at_s:
                     self._writer.has_returned.clear()
@@ -72,6 +79,17 @@ class Watch:
                 check_at_s = loop.time()
             except StoreUnfitError as error:
                 log.error("the store is not fit for exact counts: %s", error)
+
+    def _look_at_clock(self) -> None:
+        """Report a clock that jumped: it decides on which day a hit counts."""
+        clock_s = time.time() - time.monotonic()
+        if abs(clock_s - self._clock_s) > MAX_JUMP_S:
+            log.error(
+                "the clock of this machine jumped by %+.0f s: hits count on the days that it tells,"
+                " those before the jump on other days than those after it",
+                clock_s - self._clock_s,
+            )
+        self._clock_s = clock_s
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

@@ -11,36 +11,35 @@ then, the kernel ends the process a while later.
 import asyncio
 import gc
 import logging
+import os
 import resource
-import shutil
 import signal
 import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from hitcounter import logs
 from hitcounter.adoption import Adoption
-from hitcounter.errors import HitcounterError, StartError, StoreError
+from hitcounter.errors import SURROUNDINGS, HitcounterError, StartError, StoreError
 from hitcounter.job import (
     END_SOON,
     END_WHEN_LEFT,
-    FAILED_TO_START,
     READY,
     Job,
     end_within,
     read_job,
+    refuse,
 )
 from hitcounter.journal import Journals
 from hitcounter.metrics import Metrics
 from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.watch import Watch
-from hitcounter.web.app import KEEPALIVE_S, App, Server
+from hitcounter.web.app import KEEPALIVE_S, App, Server, require_c_parser
 from hitcounter.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -62,10 +61,10 @@ def main() -> None:
     try:
         job = read_job(sys.stdin.buffer)
         logs.set_up(f"worker {job.worker_id}")
-        _run(_serve(job))
-    except HitcounterError as error:
-        print(error, flush=True)  # noqa: T201
-        sys.exit(FAILED_TO_START)
+        require_c_parser()
+        _run(_serve(job, _max_connections()))
+    except (HitcounterError, *SURROUNDINGS) as error:
+        refuse(error)
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:
@@ -77,8 +76,8 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
         run(serving)
 
 
-async def _serve(job: Job) -> None:
-    ending = _Ending(job.metrics_dir)
+async def _serve(job: Job, max_connections: int) -> None:
+    ending = _Ending()
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     store = Store(job.store_url, config.store_timeout_s)
@@ -89,7 +88,7 @@ async def _serve(job: Job) -> None:
     watch = Watch(store, service, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service)
-    server = Server(app, _max_connections())
+    server = Server(app, max_connections, config.send_timeout_s)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     socket_ = socket.socket(fileno=job.listener_fd)
@@ -100,8 +99,7 @@ async def _serve(job: Job) -> None:
         where = f"{config.host} port {config.port}"
         raise StartError(f"cannot listen on {where}: {error.strerror}") from None
     _tame_collector()
-    with suppress(BrokenPipeError):  # of a supervisor that is gone: standard input tells us
-        print(READY, flush=True)  # noqa: T201 -- the supervisor waits for it
+    _report_ready()
 
     writer.flushing.add_done_callback(ending.task_ended)
     adoption = Adoption(store.line, journals, metrics, config.kept_window_s)
@@ -118,9 +116,21 @@ async def _serve(job: Job) -> None:
     await store.close()
 
 
+def _report_ready() -> None:
+    """Tell the supervisor, which reads no further: whatever we say later belongs to the log."""
+    with suppress(BrokenPipeError):  # of a supervisor that is gone: standard input tells us
+        print(READY, flush=True)  # noqa: T201
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
 def _max_connections() -> int:
     """Tell how many clients may connect, so that journal and store can always be opened."""
     n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if n_files != resource.RLIM_INFINITY and n_files <= SPARE_FILES:
+        raise StartError(
+            f"a worker may open only {n_files} files, which leaves none for visitors: allow 1024"
+            " (ulimit -n; LimitNOFILE in a systemd unit)"
+        )
     return sys.maxsize if n_files == resource.RLIM_INFINITY else n_files - SPARE_FILES
 
 
@@ -136,10 +146,9 @@ def _tame_collector() -> None:
 class _Ending:
     """What this worker is told about its end: that it shall, and whether soon."""
 
-    def __init__(self, metrics_dir: Path) -> None:
+    def __init__(self) -> None:
         self.is_told = asyncio.Event()
         self.is_urgent = asyncio.Event()
-        self._metrics_dir = metrics_dir
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(END_SOON, self._soon)
         loop.add_signal_handler(END_WHEN_LEFT, self._when_left)
@@ -160,7 +169,6 @@ class _Ending:
     def _orphaned(self) -> None:
         # The end of a pipe can be read again and again.
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        shutil.rmtree(self._metrics_dir, ignore_errors=True)  # nobody else is left to do it
         self._soon()
 
     def task_ended(self, task: "asyncio.Task[None]") -> None:

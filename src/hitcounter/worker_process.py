@@ -52,7 +52,7 @@ class WorkerProcess:
         assert process.stdout is not None
         # The pipe stays open: its end tells the worker that we are gone.
         process.stdin.write(write_job(self._job))
-        report = (await process.stdout.readline()).decode().strip()
+        report = (await process.stdout.readline()).decode(errors="replace").strip()
         if report == READY:
             return True
         if report or await process.wait() not in _ENDED_BY_SOMEBODY:
@@ -63,9 +63,9 @@ class WorkerProcess:
         try:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # what lies in the working directory must not be taken for a library
+                "-P",  # nothing is loaded from the working directory, which may be data_dir
                 "-m",
-                "hitcounter.worker",
+                "hitcounter.worker_start",
                 stdin=PIPE,
                 stdout=PIPE,
                 pass_fds=[self._job.listener_fd],

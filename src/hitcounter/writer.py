@@ -94,7 +94,8 @@ class Writer:
         """Take one hit; the future gives the new values by key once the store holds it.
 
         It gives None if the journal holds it, and raises `SameHit` if another hit with its id was
-        counted. A page that the store refused has the value -1. `label` names the site in metrics.
+        counted. A page that the store refused has the value -1, and one that is too many in an
+        outage has none. `label` names the site in metrics.
         """
         if self._n_waiting >= MAX_WAITING_HITS:
             raise Unavailable("overloaded", "too many hits are waiting; this one was not counted")
@@ -102,6 +103,7 @@ class Writer:
             raise Unavailable("store_unavailable", "this worker ends; nothing was counted")
         if page is not None and len(self.stored) >= MAX_STORED_KEYS and page.key not in self.stored:
             page = None
+            self._metrics.page_refused(label)
         future: asyncio.Future[Values | None] = self._loop.create_future()
         record = self._stream.open
         if id_ is not None:
@@ -144,6 +146,11 @@ class Writer:
         if self._journal is None and not self._ever_failed:
             with suppress(StoreError):
                 await self._session.line.forget()
+
+    @property
+    def n_unread_journals(self) -> int:
+        """Count the journals on this machine that cannot be read."""
+        return len(self._journals.unread)
 
     async def _probe(self) -> None:
         """Ask an idle store now and then: whether it is there, and whether it forgot anything."""
@@ -274,7 +281,7 @@ class Writer:
         for record in records:
             n_hits.update([waiter.label for waiter in record.waiters])
             for waiter in record.waiters:
-                if waiter.page is not None and values[waiter.page.key] == -1:
+                if waiter.page is not None and values.get(waiter.page.key) == -1:
                     self._metrics.page_refused(waiter.label)
                 if not waiter.future.done():
                     waiter.future.set_result(values)

@@ -62,6 +62,7 @@ async def test_axe_finds_nothing(
     assert {"color-contrast", "listitem", "heading-order", "region"} <= set(found["passed"])
 
 
+@pytest.mark.slow
 async def test_axe_finds_nothing_on_a_page_with_many_blocks(
     service: RunningService, page: Page, pages: Pages, axe: str
 ) -> None:
@@ -76,6 +77,7 @@ async def test_axe_finds_nothing_on_a_page_with_many_blocks(
     assert (await findings(page, axe))["violations"] == []
 
 
+@pytest.mark.slow
 async def test_a_block_of_four_points_and_one_of_forty_are_read_alike(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -88,6 +90,7 @@ async def test_a_block_of_four_points_and_one_of_forty_are_read_alike(
     await expect(blocks.last).to_have_css("font-size", "40px")
 
 
+@pytest.mark.slow
 async def test_icons_are_hidden_and_have_no_text(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -100,6 +103,7 @@ async def test_icons_are_hidden_and_have_no_text(
     await expect(page.get_by_role("img")).to_have_count(0)
 
 
+@pytest.mark.slow
 async def test_the_keyboard_passes_by(service: RunningService, page: Page, pages: Pages) -> None:
     links = '<a href="#a" id="a">Trước</a>{}<a href="#b" id="b">Sau</a>'
     await page.goto(pages.put(ARTICLE, document(links.format(demo(service.url)))))
@@ -109,6 +113,7 @@ async def test_the_keyboard_passes_by(service: RunningService, page: Page, pages
         assert await page.evaluate("document.activeElement.id") == name
 
 
+@pytest.mark.slow
 async def test_new_numbers_are_not_announced(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -137,6 +142,7 @@ async def test_nothing_is_animated(
     assert await page.evaluate("document.getAnimations().length") == 0
 
 
+@pytest.mark.slow
 async def test_forced_colours_are_kept(service: RunningService, page: Page, pages: Pages) -> None:
     await page.emulate_media(forced_colors="active")
     await page.goto(pages.put(ARTICLE, document(demo(service.url))))
@@ -147,6 +153,7 @@ async def test_forced_colours_are_kept(service: RunningService, page: Page, page
     assert text != paper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
 async def test_axe_finds_nothing_on_the_front_page(

@@ -62,6 +62,7 @@ def overlap(a: dict[str, float], b: dict[str, float]) -> bool:
     return is_same_row and a["left"] < b["right"] + LEAST_GAP_PX and b["left"] < a["right"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("font", FONTS)
 @pytest.mark.parametrize("value", LARGE)
 @pytest.mark.parametrize("lang", sorted(LANGUAGES))
@@ -88,6 +89,7 @@ async def test_every_text_stands_out(page: Page, theme: str, scheme: str) -> Non
     assert min(await page.evaluate(CONTRASTS)) >= 4.5
 
 
+@pytest.mark.slow
 async def test_it_is_one_image_with_a_name_and_a_description(page: Page) -> None:
     await page.set_content(badge("vi", 1_619_938))
     image = page.get_by_role("img", name="Số lượt truy cập")

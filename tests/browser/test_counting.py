@@ -66,6 +66,7 @@ async def test_a_visitor_who_leaves_at_once_is_counted(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_tags_elements_and_placeholders_of_a_page_count_one_hit_together(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -83,6 +84,7 @@ async def test_tags_elements_and_placeholders_of_a_page_count_one_hit_together(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_the_script_under_both_of_its_addresses_counts_one_hit(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -98,6 +100,7 @@ async def test_the_script_under_both_of_its_addresses_counts_one_hit(
     assert counted(service).total == 1
 
 
+@pytest.mark.slow
 async def test_a_script_that_is_added_later_joins_the_view_that_was_counted(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -132,6 +135,7 @@ async def test_showing_only_counts_nothing(
     assert counted(service) == (1619938, {ARTICLE: 210})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 async def test_a_block_that_only_shows_never_falls_behind_one_that_counts(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, order: int
@@ -146,6 +150,7 @@ async def test_a_block_that_only_shows_never_falls_behind_one_that_counts(
     assert counted(service).total == 1
 
 
+@pytest.mark.slow
 async def test_two_languages_of_a_site_count_one_hit_and_show_the_same_numbers(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -173,6 +178,7 @@ async def test_two_sites_on_a_page_count_one_hit_each(
     assert counted(service, "other") == (1, {"/khac": 1})
 
 
+@pytest.mark.slow
 async def test_a_tag_can_name_the_page(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -182,6 +188,7 @@ async def test_a_tag_can_name_the_page(
     assert counted(service) == (1, {"/trang chủ & hơn": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("canonical", "counted_page"),
     [
@@ -206,6 +213,7 @@ async def test_the_canonical_link_of_the_same_site_names_the_page(
     assert counted(service) == (1, {counted_page: 1})
 
 
+@pytest.mark.slow
 async def test_a_script_that_runs_before_the_head_is_read_waits_for_the_canonical_link(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -232,6 +240,7 @@ async def test_a_navigation_within_the_page_counts_the_new_path_once(
     assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
 
 
+@pytest.mark.slow
 async def test_going_back_and_forth_within_the_page_counts_each_time(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -246,6 +255,7 @@ async def test_going_back_and_forth_within_the_page_counts_each_time(
     assert counted(service) == (4, {ARTICLE: 2, "/tin-tuc/2": 2})
 
 
+@pytest.mark.slow
 async def test_paths_that_follow_each_other_at_once_count_one_hit_each(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -257,6 +267,7 @@ async def test_paths_that_follow_each_other_at_once_count_one_hit_each(
     assert counted(service) == (4, {ARTICLE: 1, "/a": 1, "/b": 1, "/c": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", SAME_PAGE)
 async def test_a_change_of_the_address_that_is_no_other_page_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, change: str
@@ -272,6 +283,7 @@ async def test_a_change_of_the_address_that_is_no_other_page_counts_nothing(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_a_page_that_changes_its_address_still_gets_what_it_asked_for(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -289,6 +301,7 @@ async def test_a_page_that_changes_its_address_still_gets_what_it_asked_for(
     assert states == [{"n": 1}, 3, f"{pages.url}/a?b#c", "SecurityError"]
 
 
+@pytest.mark.slow
 async def test_an_element_that_a_framework_takes_away_and_brings_back_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -362,6 +375,7 @@ document.addEventListener("prerenderingchange", () => {
 </script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_visited", [True, False])
 async def test_a_page_that_is_rendered_in_advance_counts_when_it_is_shown(
     service: RunningService,
@@ -384,6 +398,7 @@ async def test_a_page_that_is_rendered_in_advance_counts_when_it_is_shown(
     assert counted(service) == ((1, {ARTICLE: 1}) if is_visited else (0, {}))
 
 
+@pytest.mark.slow
 async def test_what_is_fetched_in_advance_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -403,6 +418,7 @@ async def test_what_is_fetched_in_advance_counts_nothing(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [["lose"], ["halve"], ["hang"], ["gateway"], ["lose", "gateway"], ["halve", "lose"]],
@@ -425,6 +441,7 @@ async def test_a_lost_answer_is_asked_for_again_and_the_hit_counts_once(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_a_new_view_has_a_new_id_though_an_answer_was_lost(
     service: RunningService, page: Page, pages: Pages, relay: Relay
 ) -> None:
@@ -441,6 +458,7 @@ async def test_a_new_view_has_a_new_id_though_an_answer_was_lost(
     assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
 
 
+@pytest.mark.slow
 async def test_an_application_may_throw_the_block_away_and_counts_on(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -453,6 +471,7 @@ async def test_an_application_may_throw_the_block_away_and_counts_on(
     assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
 
 
+@pytest.mark.slow
 async def test_an_answer_that_comes_too_late_is_not_shown_for_another_page(
     service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
 ) -> None:
@@ -470,6 +489,7 @@ async def test_an_answer_that_comes_too_late_is_not_shown_for_another_page(
     assert counted(service) == (212, {ARTICLE: 211, "/tin-tuc/2": 1})
 
 
+@pytest.mark.slow
 async def test_answers_that_stay_away_are_asked_for_three_times_and_the_hit_counts_once(
     service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
 ) -> None:

@@ -87,6 +87,7 @@ def test_every_snippet_is_run() -> None:
     assert snippets("http").keys() == {"Content security policy"}
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("heading", OUTCOMES)
 async def test_a_snippet_does_what_the_text_says(
@@ -107,6 +108,7 @@ async def test_a_snippet_does_what_the_text_says(
     assert counted(service, BAO).total == 70
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="session")
 async def test_all_that_the_readme_has_on_one_page_is_one_block_and_counts_once(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
@@ -121,6 +123,7 @@ async def test_all_that_the_readme_has_on_one_page_is_one_block_and_counts_once(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="session")
 async def test_the_application_counts_each_path_and_fills_what_it_shows(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
@@ -156,6 +159,7 @@ async def test_a_visitor_without_scripts_is_counted_once_and_sees_the_image(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="session")
 async def test_the_policy_admits_the_tag_and_the_images(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic

@@ -67,6 +67,7 @@ async def test_a_page_is_left_alone_when_nobody_answers(
     await expect(page.get_by_role("region")).to_have_count(0)
 
 
+@pytest.mark.slow
 async def test_a_place_that_the_page_keeps_for_the_block_is_given_back(
     page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:
@@ -83,6 +84,7 @@ async def test_a_place_that_the_page_keeps_for_the_block_is_given_back(
     assert await page.evaluate(BOXES) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", ["", "{}", "null", '{"widget": {}}', "<p>502 Bad Gateway</p>", '{"error": 1}']
 )
@@ -100,6 +102,7 @@ async def test_an_answer_without_numbers_draws_nothing_and_says_so_once(
     assert set(await page.locator("b").all_inner_texts()) == {"?"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attributes", "status"),
     [
@@ -131,6 +134,7 @@ async def test_a_refused_hit_is_sent_once_draws_nothing_and_names_the_status(
     assert counted(service).total == 0
 
 
+@pytest.mark.slow
 async def test_the_numbers_of_the_last_view_stay_and_are_marked_when_the_next_gets_none(
     service: RunningService, page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:
@@ -151,6 +155,7 @@ async def test_the_numbers_of_the_last_view_stay_and_are_marked_when_the_next_ge
     await expect(page.locator("b")).to_have_text(["3", "1"])
 
 
+@pytest.mark.slow
 async def test_a_block_that_got_nothing_appears_when_a_later_view_is_answered(
     service: RunningService, page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:

@@ -58,6 +58,7 @@ async def test_it_shows_four_live_blocks_counts_one_hit_and_asks_nobody_else(
     assert [message.text for message in await page.console_messages()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 375, 1280])
 async def test_it_fits_any_screen(service: RunningService, page: Page, width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 640})
@@ -127,6 +128,7 @@ async def test_without_scripts_it_shows_pictures_counts_one_hit_and_the_button_w
     assert (await counts(scriptless, service))["total"] == 2
 
 
+@pytest.mark.slow
 async def test_the_pinned_tag_works_on_a_page_of_another_origin(
     service: RunningService, page: Page, pages: Pages
 ) -> None:

@@ -97,6 +97,7 @@ def assert_legible(measured: Any, width: float) -> None:
         assert line["style"] == ["visible", "normal", "0px", "none"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["", "; require-trusted-types-for 'script'"])
 @pytest.mark.parametrize("theme", THEMES)
 async def test_a_strict_content_security_policy_that_names_the_counter_is_enough(
@@ -114,6 +115,7 @@ async def test_a_strict_content_security_policy_that_names_the_counter_is_enough
     assert [m.text for m in await page.console_messages() if "olicy" in m.text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", STYLED)
 @pytest.mark.parametrize("style", HOSTILE)
 async def test_the_styles_of_a_page_do_not_reach_the_block(
@@ -128,6 +130,7 @@ async def test_the_styles_of_a_page_do_not_reach_the_block(
     await expect(block).to_have_css("display", "flow-root")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["vi", "en"])
 @pytest.mark.parametrize("width", [320, 240])
 async def test_the_largest_numbers_fit_a_small_screen(
@@ -141,6 +144,7 @@ async def test_the_largest_numbers_fit_a_small_screen(
     assert await page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.slow
 async def test_a_page_that_reads_from_right_to_left_keeps_labels_before_their_colon(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -156,6 +160,7 @@ async def test_a_page_that_reads_from_right_to_left_keeps_labels_before_their_co
     assert box["x"] > 1280 / 2  # where this page begins its lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theme", "scheme", "paper"),
     [
@@ -188,6 +193,7 @@ async def test_plain_has_no_styles_of_ours_and_takes_those_of_the_page(
     assert await page.locator("svg").count() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("chosen", ["today,yesterday,month,year,total", "total"])
 async def test_nothing_moves_when_the_numbers_come_or_change(
@@ -215,6 +221,7 @@ async def test_nothing_moves_when_the_numbers_come_or_change(
     assert await page.evaluate("window.shifts") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [200, 220, 260])
 async def test_nothing_moves_in_a_narrow_sidebar(
     service: RunningService, page: Page, pages: Pages, relay: Relay, width: int
@@ -234,6 +241,7 @@ async def test_nothing_moves_in_a_narrow_sidebar(
     assert (icon["width"] > 0) == (width == 260)
 
 
+@pytest.mark.slow
 async def test_a_page_can_reserve_the_place_before_the_script_is_there(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -265,6 +273,7 @@ async def test_an_old_browser_counts_once_and_shows_the_plain_block(
     assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
 
 
+@pytest.mark.slow
 async def test_a_visitor_without_scripts_is_counted_by_the_pixel(
     service: RunningService, browser: Browser, pages: Pages
 ) -> None:
@@ -277,6 +286,7 @@ async def test_a_visitor_without_scripts_is_counted_by_the_pixel(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_a_visitor_with_scripts_is_not_counted_by_the_pixel_as_well(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:

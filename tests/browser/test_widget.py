@@ -135,6 +135,7 @@ async def test_english_is_asked_for_by_the_tag(
     await expect(page.get_by_text("month: 179,278", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "shown"),
     [
@@ -155,6 +156,7 @@ async def test_the_tag_chooses_lines_and_their_order(
     await expect(page.get_by_role("listitem")).to_have_text([ONE_MORE[n] for n in shown])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["head", "before", "after"])
 async def test_the_block_is_drawn_where_the_tag_says(
     service: RunningService, page: Page, pages: Pages, place: str
@@ -170,6 +172,7 @@ async def test_the_block_is_drawn_where_the_tag_says(
     assert counted(service).total == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["#nowhere", "#1", "<b>"])
 async def test_a_hit_is_counted_though_its_target_is_not_there(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, target: str
@@ -181,6 +184,7 @@ async def test_a_hit_is_counted_though_its_target_is_not_there(
     assert counted(service).total == 1
 
 
+@pytest.mark.slow
 async def test_the_block_is_drawn_when_its_target_comes_and_again_when_it_comes_back(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -195,6 +199,7 @@ async def test_the_block_is_drawn_when_its_target_comes_and_again_when_it_comes_
     assert counted(service).total == 1
 
 
+@pytest.mark.slow
 async def test_blocks_are_numbered_as_they_stand_in_the_page(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -207,6 +212,7 @@ async def test_blocks_are_numbered_as_they_stand_in_the_page(
         await expect(regions.nth(n)).to_have_accessible_name(name)
 
 
+@pytest.mark.slow
 async def test_a_place_with_another_name_keeps_its_text(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -229,6 +235,7 @@ async def test_own_markup_is_filled_and_a_tag_in_the_head_draws_no_block(
     await expect(page.locator("hit-counter")).to_have_count(0)
 
 
+@pytest.mark.slow
 async def test_own_markup_that_comes_later_is_filled_too(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -241,6 +248,7 @@ async def test_own_markup_that_comes_later_is_filled_too(
     assert traffic.asked == ["POST demo/hits?"]
 
 
+@pytest.mark.slow
 async def test_the_element_takes_the_attributes_of_the_tag_without_their_prefix(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -255,6 +263,7 @@ async def test_the_element_takes_the_attributes_of_the_tag_without_their_prefix(
     assert counted(service).total == 1619938
 
 
+@pytest.mark.slow
 async def test_an_element_takes_what_it_does_not_say_from_the_tag(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -291,6 +300,7 @@ async def test_a_visitor_keeps_nothing_and_the_page_gets_no_globals(
     assert await page.evaluate("caches.keys()") == []
 
 
+@pytest.mark.slow
 async def test_the_browser_writes_any_number_as_the_service_does(page: Page) -> None:
     drawn = random.Random(20190419)
     numbers = [0, 999, 1000, 2**53 - 1] + [drawn.randrange(10 ** (n % 16 + 1)) for n in range(400)]
@@ -303,6 +313,7 @@ async def test_the_browser_writes_any_number_as_the_service_does(page: Page) -> 
         assert written == shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", sorted(LANGUAGES))
 async def test_a_line_of_the_block_and_its_placeholder_read_the_same(
     service: RunningService, page: Page, pages: Pages, lang: str

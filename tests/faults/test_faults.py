@@ -14,18 +14,19 @@ import pytest
 from tests.faults.run import run_schedules
 from tests.faults.schedule import FAULTS, N_SETTINGS, Schedule, schedule_of
 from tests.faults.strikes import STRIKES
+from tests.speeds import N_FAULT_SCHEDULES
 
-N_SCHEDULES = 100
+N_DRAWN = 100
 N_OF_CONTROL = 3
 
 pytestmark = pytest.mark.timeout(600)  # some of them can wait in vain for tens of seconds
 
 
-@pytest.mark.parametrize("number", range(N_SETTINGS))
+@pytest.mark.parametrize("number", range(min(N_SETTINGS, N_FAULT_SCHEDULES)))
 async def test_every_acknowledged_hit_is_counted_once_whatever_fails(
     number: int, tmp_path: Path
 ) -> None:
-    schedules = [schedule_of(seed) for seed in range(number, N_SCHEDULES, N_SETTINGS)]
+    schedules = [schedule_of(seed) for seed in range(number, N_FAULT_SCHEDULES, N_SETTINGS)]
     outcomes = await run_schedules(schedules, tmp_path)
     assert [outcome.seed for outcome in outcomes] == [schedule.seed for schedule in schedules]
     reports = [outcome.report for outcome in outcomes if outcome.report]
@@ -34,6 +35,7 @@ async def test_every_acknowledged_hit_is_counted_once_whatever_fails(
     assert sum(outcome.n_acked for outcome in outcomes) > 0
 
 
+@pytest.mark.slow
 async def test_the_usual_way_of_counting_fails_under_the_same_schedules(tmp_path: Path) -> None:
     losing = filter(_loses_replies, map(schedule_of, range(0, 10_000, N_SETTINGS)))
     outcomes = await run_schedules(list(islice(losing, N_OF_CONTROL)), tmp_path, is_naive=True)
@@ -46,7 +48,7 @@ def _loses_replies(schedule: Schedule) -> bool:
 
 
 def test_a_schedule_is_its_seed_and_every_fault_has_its_turn() -> None:
-    schedules = [schedule_of(seed) for seed in range(N_SCHEDULES)]
-    assert schedules == [schedule_of(seed) for seed in range(N_SCHEDULES)]
+    schedules = [schedule_of(seed) for seed in range(N_DRAWN)]
+    assert schedules == [schedule_of(seed) for seed in range(N_DRAWN)]
     drawn = {fault.name for schedule in schedules for fault in schedule.faults}
     assert drawn == set(FAULTS) == STRIKES.keys()

@@ -144,6 +144,7 @@ async def test_connections_are_cut_and_refused_and_come_back(
     assert await far.ping()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pick", range(3))
 async def test_a_store_that_syncs_always_keeps_all_it_answered(tmp_path: Path, pick: int) -> None:
     store = await store_at(tmp_path)
@@ -157,6 +158,7 @@ async def test_a_store_that_syncs_always_keeps_all_it_answered(tmp_path: Path, p
     await store.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pick", range(2))
 async def test_a_store_that_syncs_every_second_forgets_less_than_is_kept(
     tmp_path: Path, pick: int

@@ -23,7 +23,9 @@ HITS = [Target("late.example.vn", f"/{n}") for n in range(8)]
 SITES = {target.site for target in HITS}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 async def test_a_first_write_that_arrives_when_its_writer_is_gone_counts_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -18,10 +18,11 @@ from hitcounter.period import Day
 from hitcounter.store import Store
 from hitcounter.stream import Chunk, Pageviews
 from tests.integration.servers import (
+    PROGRAMS,
     StoreServer,
     connected,
     debian_program,
-    packaged_program,
+    named_program,
     store_server,
 )
 
@@ -29,7 +30,6 @@ N_CUTS = 150
 N_PARTS = 5
 N_RECORDS = 12
 TIMEOUT_S = 20.0
-PROGRAMS = {"packaged": packaged_program, "debian": debian_program}
 SITES = [
     keys.site_keys(0, name, Day(date(2019, 4, 19), 0, 1)) for name in ("demo", "news", "union")
 ]
@@ -68,10 +68,12 @@ def torn(filled: Path, program: str, draw: random.Random, copy: Path) -> Path:
 @pytest.fixture(params=PROGRAMS)
 def program(request: pytest.FixtureRequest) -> str:
     """Name each kind of server program that we run."""
-    return PROGRAMS[request.param]()
+    return named_program(request.param)
 
 
-@pytest.mark.parametrize("part", range(N_PARTS))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, N_PARTS))]
+)
 async def test_a_torn_log_never_holds_half_a_commit(
     program: str, tmp_path: Path, part: int
 ) -> None:
@@ -92,6 +94,7 @@ async def test_a_torn_log_never_holds_half_a_commit(
     assert len(n_forgotten) > N_RECORDS / 2
 
 
+@pytest.mark.slow
 def test_the_same_cuts_leave_halves_of_scripts_with_several_writes(tmp_path: Path) -> None:
     program = debian_program()
     with store_server(tmp_path / "whole", program=program) as server:

@@ -11,6 +11,7 @@ import os
 import pty
 import random
 import re
+import signal
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
@@ -76,7 +77,13 @@ def carried(store: StoreServer) -> StoreServer:
     return store
 
 
-@pytest.fixture(params=["embedded", "redis_url", "service"])
+@pytest.fixture(
+    params=[
+        pytest.param("embedded", marks=pytest.mark.slow),
+        pytest.param("redis_url", marks=pytest.mark.slow),
+        "service",
+    ]
+)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     """Run commands where the store may be: our own at rest, an operator's, a running service's."""
     zone = {"timezone": zone_at_noon()}
@@ -159,6 +166,7 @@ def content(store: StoreServer) -> dict[bytes, bytes]:
         return dict(zip(names, redis.mget(names), strict=True))
 
 
+@pytest.mark.slow
 def test_today_and_yesterday_fit_into_the_month_that_holds_both(store: StoreServer) -> None:
     numbers = {"today": 60, "yesterday": 60, "month": 100, "year": 1000, "total": 1000}
     result = on(store, "baseline", "two-days", *flags(numbers))
@@ -392,6 +400,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
             read_export(file.read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_an_export_into_a_new_place_gives_the_same_numbers(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -414,6 +423,7 @@ def test_an_export_into_a_new_place_gives_the_same_numbers(
     assert asyncio.run(counted(again.port, tally.acked)) == tally.acked
 
 
+@pytest.mark.slow
 async def test_an_import_beside_running_hits_never_lowers_a_number(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -439,6 +449,7 @@ def until_done(targets: list[Target], done: asyncio.Event) -> Iterator[Target]:
         yield from targets
 
 
+@pytest.mark.slow
 async def test_hits_count_on_from_numbers_that_are_raised_beside_them(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -470,6 +481,7 @@ def test_more_sites_than_may_be_are_refused_before_any_is_written(tmp_path: Path
     assert sealed_counts(run_command("export", **settings).stdout) == {}
 
 
+@pytest.mark.slow
 def test_ten_thousand_pages_go_out_and_in(store: StoreServer, tmp_path: Path) -> None:
     pages = [{"site": "large", "page": f"/bài/{n}", "count": n} for n in range(1, 10_001)]
     file = tmp_path / "export.ndjson"
@@ -510,11 +522,69 @@ def seen_on_a_terminal(*command: str) -> str:
     return shown.decode()
 
 
-def test_whoever_reads_an_export_may_stop_early(carried: StoreServer) -> None:
+def test_an_export_that_nobody_reads_to_its_end_is_quiet_and_no_success(
+    carried: StoreServer,
+) -> None:
     command = [str(PROGRAM), "export", "--redis-url", carried.unix_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == 0
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-16"])
+def test_whatever_the_locale_an_export_can_be_imported(
+    tmp_path: Path, store: StoreServer, encoding: str
+) -> None:
+    on(store, "baseline", "locale", "--total", "9", "--page", "/việt/café=3")
+    environ = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": "1"}
+
+    def run(*args: str, **streams: Any) -> "subprocess.CompletedProcess[bytes]":
+        command = [PROGRAM, *args, "--redis-url", store.unix_url]
+        return subprocess.run(command, env=environ, capture_output=True, timeout=60, **streams)
+
+    exported = run("export")
+    assert (exported.returncode, exported.stderr) == (0, b"")
+    assert '"/việt/café"'.encode() in exported.stdout
+    imported = run("import", "-", input=exported.stdout)
+    assert (imported.returncode, imported.stderr) == (0, b"")
+    shown = run("show", "locale")
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert ": 9" in shown.stdout.decode(encoding)
+
+
+def test_a_file_that_went_through_an_editor_of_windows_is_the_same_file(store: StoreServer) -> None:
+    lines = sealed([HEAD, GOOD | {"site": "windows"}]).replace("\n", "\r\n")
+    result = subprocess.run(
+        [PROGRAM, "import", "-", "--redis-url", store.unix_url],
+        input=b"\xef\xbb\xbf" + lines.encode(),
+        capture_output=True,
+        timeout=60,
+    )
+    assert result.stdout.endswith(b" 1 numbers raised\n")
+
+
+def test_only_a_newline_ends_a_line_of_an_export() -> None:
+    text = json.dumps(GOOD | {"page": "/a\u2028b\x85c"}, ensure_ascii=False)
+    with pytest.raises(CommandError, match="line 3 is not a counter"):
+        read_export(sealed([HEAD, GOOD, text]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"hc:{0}:page:demo:/a\xff", 1),
+        (b"hc:{0}:page:demo:no-slash", 1),
+        (b"hc:{0}:site:demo:someday", 1),
+        (b"hc:{0}:site:demo:2019", 10**15),
+        (b"hc:{zero}:site:demo:total", 1),
+    ],
+)
+def test_what_could_not_be_imported_is_not_exported(tmp_path: Path, key: bytes, value: int) -> None:
+    with store_server(tmp_path / "store") as server:
+        with connected(server.socket_path) as redis:
+            redis.set(key, value)
+        line = said(run_command("export", redis_url=server.unix_url))
+    assert "an import would refuse the counter 'hc:{0}:" in line or "is not the key of a" in line

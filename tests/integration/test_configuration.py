@@ -214,7 +214,14 @@ def test_a_data_directory_in_use_is_left_to_its_service(start_service: StartServ
     assert fetch(f"{service.url}/readyz")["status"] == "ready"
 
 
-@pytest.mark.parametrize("program", ["/nowhere/valkey-server", "/etc/passwd", "no-such-program"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "/nowhere/valkey-server",
+        pytest.param("/etc/passwd", marks=pytest.mark.slow),
+        pytest.param("no-such-program", marks=pytest.mark.slow),
+    ],
+)
 def test_a_server_program_that_is_missing_is_named(tmp_path: Path, program: str) -> None:
     data_dir = str(tmp_path / "data")
     for command in (["serve", "--port=0"], ["check"]):
@@ -229,7 +236,9 @@ def test_a_server_program_that_is_no_server_is_named(tmp_path: Path) -> None:
     assert "does not start" in line
 
 
-@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+@pytest.mark.parametrize(
+    "policy", ["allkeys-lru", pytest.param("volatile-ttl", marks=pytest.mark.slow)]
+)
 def test_a_store_that_may_delete_counters_is_refused(tmp_path: Path, policy: str) -> None:
     with store_server(tmp_path / "store", "--maxmemory-policy", policy) as server:
         for url in (server.tcp_url, server.unix_url):
@@ -238,6 +247,7 @@ def test_a_store_that_may_delete_counters_is_refused(tmp_path: Path, policy: str
             assert "noeviction" in line
 
 
+@pytest.mark.slow
 def test_a_replica_is_refused(tmp_path: Path) -> None:
     with store_server(tmp_path / "master") as master:
         replicaof = f"127.0.0.1 {master.port}"
@@ -271,6 +281,56 @@ def test_with_port_0_the_system_chooses_and_one_line_says_which(tmp_path: Path) 
         assert line == f"hitcounter is serving on {url}\n"
         assert url.startswith("http://127.0.0.1:")
         assert fetch(f"{url}/healthz") == {"status": "ok"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])  # noqa: S104 -- a test's own
+def test_the_health_check_finds_the_service_wherever_it_serves(tmp_path: Path, host: str) -> None:
+    config = written(tmp_path, f"host = '{host}'")
+    data_dir = ["--data-dir", str(tmp_path / "data")]
+    assert "no service serves from" in refusal("check", "--live", *data_dir, code=1)
+    with serving("--port=0", "--config", config, *data_dir, cwd=tmp_path) as (_, url):
+        checked = run_command("check", "--live", *data_dir)
+        assert (checked.returncode, checked.stdout) == (0, f"{url} answers\n")
+        port = url.rpartition(":")[2]
+        for loopback in ["127.0.0.1", "[::1]"][: 2 if host == "::" else 1]:
+            assert fetch(f"http://{loopback}:{port}/healthz") == {"status": "ok"}
+    assert "does not answer" in refusal("check", "--live", *data_dir, code=1)
+
+
+def test_the_image_asks_for_its_health_by_no_setting_of_its_own() -> None:
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text("utf-8")
+    assert 'CMD ["hitcounter", "check", "--live"]' in dockerfile
+    assert "HITCOUNTER_PORT" not in dockerfile
+
+
+def test_a_service_named_hitcounter_does_not_stop_its_own_pods(tmp_path: Path) -> None:
+    environ = {
+        "HITCOUNTER_SERVICE_HOST": "10.0.0.1",
+        "HITCOUNTER_SERVICE_PORT_HTTP": "8080",
+        "HITCOUNTER_PORT": "tcp://10.0.0.1:8080",
+        "HITCOUNTER_PORT_8080_TCP_ADDR": "10.0.0.1",
+    }
+    result = subprocess.run(
+        [PROGRAM, "baseline", "demo", "--total=1"],
+        env=environment("", environ),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0
+    assert (
+        result.stderr == f"hitcounter: passed over, as no settings: {', '.join(sorted(environ))}\n"
+    )
+
+
+def test_nothing_is_loaded_from_the_working_directory(tmp_path: Path) -> None:
+    for name in ("secrets", "http", "socket", "aiohttp", "hitcounter", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} of the working directory')")
+    with serving("--port=0", "--data-dir=.", cwd=tmp_path) as (_, url):
+        assert fetch(f"{url}/healthz") == {"status": "ok"}
+        live = [PROGRAM, "check", "--live", "--data-dir=."]
+        assert subprocess.run(live, cwd=tmp_path, check=False).returncode == 0
 
 
 def test_without_settings_everything_lies_in_the_directory_data(tmp_path: Path) -> None:

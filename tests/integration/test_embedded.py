@@ -30,10 +30,11 @@ from tests.integration.load import (
     zone_at_noon,
 )
 from tests.integration.servers import (
+    PROGRAMS,
     StoreServer,
     config_of,
     debian_program,
-    packaged_program,
+    named_program,
     store_server,
 )
 
@@ -42,10 +43,10 @@ HITS = [Target(f"site{n % 7}.example.vn", f"/{n % 20}") for n in range(6_000)]
 N_CONNECTIONS = 16
 
 
-@pytest.fixture(params=["packaged", "debian"])
+@pytest.fixture(params=PROGRAMS)
 def program(request: pytest.FixtureRequest) -> str:
     """Name each kind of server program that we run."""
-    return packaged_program() if request.param == "packaged" else debian_program()
+    return named_program(request.param)
 
 
 async def count_some(service: RunningService, n: int) -> None:
@@ -146,6 +147,7 @@ def is_free(data_dir: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_second_service_on_the_same_directory_is_refused(service: RunningService) -> None:
     result = run_command("serve", port="0", data_dir=str(service.data_dir))
     owner = f"data_dir: {service.data_dir} is in use by process {service.process.pid}"
@@ -200,6 +202,7 @@ def test_a_directory_that_cannot_hold_data_is_one_clear_line(tmp_path: Path) -> 
     assert (result.returncode, result.stderr) == (1, f"hitcounter: {fault}\n")
 
 
+@pytest.mark.slow
 async def test_a_store_of_an_operator_counts_as_ours_does(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -245,6 +248,7 @@ def certify(directory: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.slow
 async def test_a_store_behind_tls_counts_if_its_certificate_is_vouched_for(
     start_service: StartService, tls_store: StoreServer, tmp_path: Path
 ) -> None:

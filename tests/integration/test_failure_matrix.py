@@ -43,12 +43,12 @@ from tests.integration.load import (
     zone_at_noon,
 )
 from tests.integration.servers import (
+    PROGRAMS,
     MortalStore,
     connected,
-    debian_program,
     free_port,
     mortal_store,
-    packaged_program,
+    named_program,
 )
 
 SITES = [Target(f"site{n}.example.vn", f"/tin-tuc/{n % 2}") for n in range(6)]
@@ -63,10 +63,10 @@ SYNCED_ALWAYS = ("--appendfsync", "always")
 SYNCED_LATER = ("--appendfsync", "everysec")
 
 
-@pytest.fixture(params=["packaged", "debian"])
+@pytest.fixture(params=PROGRAMS)
 def program(request: pytest.FixtureRequest) -> str:
     """Name each kind of server program that we run."""
-    return packaged_program() if request.param == "packaged" else debian_program()
+    return named_program(request.param)
 
 
 def serve(start_service: StartService, store: MortalStore, **settings: Any) -> RunningService:
@@ -201,6 +201,7 @@ async def test_hits_are_stored_until_the_store_takes_them_again(
         await expect_all_counted(service, tally)
 
 
+@pytest.mark.slow
 async def test_hits_are_stored_while_the_store_cannot_save_and_so_takes_no_writes(
     start_service: StartService, tmp_path: Path, program: str
 ) -> None:
@@ -230,6 +231,7 @@ async def has_saved(store: MortalStore, status: str) -> None:
         )
 
 
+@pytest.mark.slow
 async def test_no_hit_notices_that_the_scripts_are_flushed_ten_times_a_second(
     start_service: StartService, tmp_path: Path, program: str
 ) -> None:
@@ -246,6 +248,7 @@ async def test_no_hit_notices_that_the_scripts_are_flushed_ten_times_a_second(
         await expect_all_counted(service, tally)
 
 
+@pytest.mark.slow
 async def test_hits_are_stored_while_the_store_loads_its_data(
     start_service: StartService, tmp_path: Path, program: str
 ) -> None:
@@ -279,6 +282,7 @@ async def is_loading(store: MortalStore) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoils", [("SET", TOTAL, "abc"), ("HSET", TOTAL, "field", "value")], ids=["text", "a hash"]
 )
@@ -299,6 +303,7 @@ async def test_a_counter_that_is_no_number_is_named_and_kept_and_the_hits_arrive
         await expect_all_counted(service, tally)
 
 
+@pytest.mark.slow
 async def test_a_counter_that_is_no_number_troubles_only_its_own_site(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -358,6 +363,7 @@ async def test_what_a_power_loss_took_from_the_store_is_sent_again(
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_what_a_power_loss_took_after_the_service_ended_is_in_the_journal_that_it_left(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -373,6 +379,7 @@ async def test_what_a_power_loss_took_after_the_service_ended_is_in_the_journal_
         await expect_all_counted(serve(start_service, store), tally)
 
 
+@pytest.mark.slow
 async def test_a_service_on_a_store_that_forgets_nothing_leaves_no_journal(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -395,6 +402,7 @@ def log_of(store: MortalStore) -> Path:
     return path
 
 
+@pytest.mark.slow
 async def test_after_a_flush_the_last_seconds_come_back_and_what_was_older_is_reported_as_lost(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -450,6 +458,7 @@ async def fallen(service: RunningService) -> None:
     assert re.search(rf"the total of {SITES[0].site} fell from \d+ to \d+", service.log)
 
 
+@pytest.mark.slow
 async def test_a_total_that_somebody_sets_lower_is_reported(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -479,6 +488,7 @@ def n_reads(store: MortalStore) -> int:
         return int(redis.info("commandstats")["cmdstat_mget"]["calls"])
 
 
+@pytest.mark.slow
 async def test_an_old_copy_of_the_store_is_reported(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -559,7 +569,11 @@ async def test_the_journals_of_a_service_that_was_killed_are_adopted_by_the_next
         assert tally.refused == {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)],
+    ids=["killed", "stopped"],
+)
 async def test_a_service_told_to_end_while_the_store_is_away_leaves_its_hits_to_the_next(
     start_service: StartService, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -617,6 +631,7 @@ async def test_hits_are_refused_while_the_disk_of_the_journal_is_full(
         await expect_all_arrives(service, tally)
 
 
+@pytest.mark.slow
 async def test_hits_are_refused_from_the_first_if_the_disk_is_full_when_the_store_goes_away(
     small_disk: Path, start_service: StartService, tmp_path: Path
 ) -> None:
@@ -654,6 +669,7 @@ async def refused(tally: Tally, n: int) -> None:
     await comes_true(lambda: tally.refused["journal_full"] >= enough, "hits are refused")
 
 
+@pytest.mark.slow
 async def test_hits_are_refused_when_the_journal_has_grown_to_its_bound(
     start_service: StartService, tmp_path: Path
 ) -> None:

@@ -275,6 +275,7 @@ async def test_every_zone_has_its_own_midnight_while_the_store_is_away(
     assert await paris.read("2019-12-31 23:00:00") == block(2, 6, 2, 2, 8)
 
 
+@pytest.mark.slow
 async def test_an_outage_at_1000_hits_per_second_across_midnight_counts_each_on_its_day(
     running: StartRunning, store: MortalStore
 ) -> None:
@@ -344,6 +345,7 @@ class FakeClock:
         }
 
 
+@pytest.mark.slow
 async def test_processes_whose_clocks_pass_midnight_in_an_outage_count_each_hit_on_its_day(
     start_service: StartService, store: MortalStore, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import RunningService, StartService
 from tests.integration.load import (
     Answer,
@@ -129,6 +131,7 @@ async def test_a_site_of_which_nothing_is_known_is_refused_and_never_shown_as_ze
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_a_new_worker_knows_the_numbers_of_all_sites_that_were_ever_counted(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -164,6 +167,7 @@ async def test_a_declared_site_that_nobody_visited_is_known_to_have_none(
 # Many who ask at once
 
 
+@pytest.mark.slow
 async def test_a_hundred_clients_who_ask_at_once_share_a_few_reads_of_the_store(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -224,6 +228,7 @@ async def hit_and_read(service: RunningService, n_times: int) -> None:
     reading.close()
 
 
+@pytest.mark.slow
 async def test_numbers_of_a_worker_never_fall_while_its_store_goes_and_comes(
     start_service: StartService, tmp_path: Path
 ) -> None:

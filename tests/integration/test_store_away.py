@@ -1,10 +1,9 @@
 """A store that is away: hits are stored here, and counted when it is back, each exactly once.
 
-`OUTAGE_S=60` lets the long outage last as long as the promise says.
+`make test-all OUTAGE_S=60` lets the long outage last as long as the promise says.
 """
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,11 @@ from tests.integration.load import (
 )
 from tests.integration.load import send as send_hits
 from tests.integration.servers import mortal_store
+from tests.speeds import OUTAGE_S
 
 SITES = [Target(f"site{n}.example.vn", "/tin-tuc") for n in range(5)]
 HITS = "/v1/sites/site0.example.vn/hits"
 COUNTS = "/v1/sites/site0.example.vn/counts"
-OUTAGE_S = float(os.environ.get("OUTAGE_S", "10"))
 RATE_PER_S = 1_000
 STORED_SHARE = 0.5  # at least, of what arrives in an outage; a busy machine sends less
 
@@ -127,6 +126,7 @@ async def test_hits_are_stored_until_a_killed_store_is_started_again(
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_no_request_fails_in_a_long_outage_at_1000_hits_per_second(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -145,6 +145,7 @@ async def test_no_request_fails_in_a_long_outage_at_1000_hits_per_second(
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_a_store_that_forgot_everything_is_told_again_what_is_kept(
     start_service: StartService, config: Path, tmp_path: Path
 ) -> None:
@@ -193,6 +194,7 @@ async def accepts_hits(service: RunningService) -> bool:
     return (await ask(service.port, "POST", HITS)).status == 200
 
 
+@pytest.mark.slow
 async def test_no_request_fails_while_our_own_store_is_killed_and_told_to_end(
     start_service: StartService, config: Path
 ) -> None:
@@ -206,6 +208,7 @@ async def test_no_request_fails_while_our_own_store_is_killed_and_told_to_end(
     await expect_back(service, tally)
 
 
+@pytest.mark.slow
 async def test_a_visitor_who_leaves_while_the_store_is_stopped_disturbs_nobody(
     start_service: StartService,
 ) -> None:

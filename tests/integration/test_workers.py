@@ -67,6 +67,7 @@ async def replaced(service: RunningService, pid: int) -> None:
     await eventually(is_replaced, f"worker process {pid} is replaced")
 
 
+@pytest.mark.slow
 async def test_every_count_is_exact_while_workers_are_restarted(
     start_service: StartService,
 ) -> None:
@@ -86,6 +87,7 @@ async def test_every_count_is_exact_while_workers_are_restarted(
     assert service.log.count("ended with 0; starting it again") == 2
 
 
+@pytest.mark.slow
 async def test_a_connection_that_only_waits_is_closed_and_its_next_hit_counts_elsewhere(
     start_service: StartService,
 ) -> None:
@@ -101,13 +103,12 @@ async def test_a_connection_that_only_waits_is_closed_and_its_next_hit_counts_el
 
 
 async def test_hits_go_on_when_a_worker_is_killed_and_its_metrics_survive(
-    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService,
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     service = start_service(workers=2, timezone=zone_at_noon())
     tally = Tally()
     await send(service.port, tally, plan(2_000, seed=2), 32)
-    files = metrics_files(tmp_path)
+    files = metrics_files(service.data_dir)
     assert await counted_hits(service) == tally.n_acked == 2_000
     pid = service.worker_pids()[0]
     signal_all([pid], signal.SIGKILL)
@@ -116,12 +117,12 @@ async def test_hits_go_on_when_a_worker_is_killed_and_its_metrics_survive(
     assert (tally.unanswered, tally.refused) == ({}, {})
     assert await counted_hits(service) == tally.n_acked == 4_000
     assert await counted(service.port, by_site(tally.sent)) == by_site(tally.acked)
-    assert metrics_files(tmp_path) == files
+    assert metrics_files(service.data_dir) == files
 
 
 def metrics_files(directory: Path) -> list[str]:
     """List what the workers keep their metrics in."""
-    return sorted(path.name for path in directory.glob("hitcounter-*/*.db"))
+    return sorted(path.name for path in directory.glob("metrics-*/*.db"))
 
 
 async def counted_hits(service: RunningService) -> int:
@@ -131,6 +132,7 @@ async def counted_hits(service: RunningService) -> int:
     return round(sum(map(float, counts)))
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_under_load_loses_no_acknowledged_hit(
     start_service: StartService,
 ) -> None:
@@ -147,7 +149,9 @@ async def test_a_worker_killed_under_load_loses_no_acknowledged_hit(
     await expect_between(service.port, tally)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 async def test_a_service_told_to_stop_under_load_keeps_every_acknowledged_hit(
     start_service: StartService, number: int
 ) -> None:
@@ -221,6 +225,7 @@ def test_a_port_in_use_is_one_clear_line(start_service: StartService, tmp_path: 
     assert (result.returncode, result.stderr) == (1, f"hitcounter: {reason}\n")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_ended_before_it_serves_is_started_again(
     start_service: StartService,
 ) -> None:
@@ -240,9 +245,8 @@ def has_another(service: RunningService, old: int) -> bool:
 
 
 async def test_when_the_supervisor_is_killed_all_it_started_ends_by_itself(
-    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService,
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     service = start_service(workers=3)
     pids = [*service.worker_pids(), *service.store_pids()]
     assert len(pids) == 4
@@ -251,4 +255,3 @@ async def test_when_the_supervisor_is_killed_all_it_started_ends_by_itself(
     service.stop(signal.SIGKILL)
     until(lambda: not any(map(is_running, pids)), "workers and store have ended")
     idle.close()
-    assert list(tmp_path.glob("hitcounter-*")) == []

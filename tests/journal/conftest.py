@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from hitcounter.journal import Journals
 from hitcounter.metrics import Metrics
@@ -16,9 +15,6 @@ from hitcounter.store import Store
 from tests.integration.servers import StoreServer, connected, store_server
 from tests.journal.cutting import Cutter, cutter
 from tests.journal.injection import can_inject
-
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 SMALL_DISK = "1m"
 TIMEOUT_S = 20.0

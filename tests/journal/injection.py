@@ -26,6 +26,7 @@ CALLS = {
     "list": "?getdents,?getdents64",
 }
 PARTS = ("", "-wal", "-journal")
+KILL = "KILL"
 UNTRACED = "TracerPid:\t0\n"
 
 
@@ -60,6 +61,7 @@ class Fault:
         """Let it happen to a process that works on the journals of a writer."""
         # One that has to begin again makes another file.
         names = [f"0-{writer}-{n}.journal{part}" for n in range(4) for part in PARTS]
+        names.append(f"0-{writer}-0.removed")
         paths = [self.directory, *(self.directory / name for name in names)]
         with injected(pid, paths, self.what, self._log_path):
             yield
@@ -82,10 +84,11 @@ class Faults:
     ) -> None:
         """Let calls of a kind fail with an error; `lasting` is a plus sign, or nothing.
 
-        Every one of them, or one of so many as `step` says.
+        Every one of them, or one of so many as `step` says. Who gets the error KILL is killed.
         """
         self._tmp_path = tmp_path
-        self._what = f"{CALLS[calls]}:error={error}:when=%d{lasting}"
+        effect = "signal" if error == KILL else "error"
+        self._what = f"{CALLS[calls]}:{effect}={error}:when=%d{lasting}"
         self._step = step
         self.n_struck = 0
 

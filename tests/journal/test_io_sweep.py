@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.journal.conftest import Errors
 from tests.journal.entries import Sums, flat, found_in_one, names, whole
-from tests.journal.injection import CALLS, Faults
+from tests.journal.injection import CALLS, KILL, Faults
 from tests.journal.owner import (
     DONE,
     NOBODY_KNOWS,
@@ -60,6 +61,7 @@ def expect_truth(answers: dict[int, str], sums: Sums, written: Sums = ALL) -> No
         assert not answer.startswith(NOT_WRITTEN) or number not in sums, f"{number} was refused"
 
 
+@pytest.mark.slow
 @once_and_lasting
 @each_fault
 def test_what_was_written_while_calls_fail_is_there(
@@ -76,6 +78,7 @@ def test_what_was_written_while_calls_fail_is_there(
     assert faults.n_struck >= len(N_PAGES) or calls not in ("write", "sync")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("calls", "step"), [("write", 397), ("sync", 1)])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_what_was_written_while_the_log_is_folded_into_the_file_is_there(
@@ -94,6 +97,7 @@ def test_what_was_written_while_the_log_is_folded_into_the_file_is_there(
     assert faults.n_struck >= 3
 
 
+@pytest.mark.slow
 @once_and_lasting
 @each_fault
 def test_a_journal_is_made_whole_with_its_log_while_calls_fail_or_not_at_all(
@@ -114,6 +118,27 @@ def test_a_journal_is_made_whole_with_its_log_while_calls_fail_or_not_at_all(
         expect_truth(answers, asyncio.run(found_in_one(fault.directory)))
 
 
+@pytest.mark.parametrize("order", ["create", "remove", "close", "adopt"])
+@pytest.mark.parametrize("calls", ["open", "write", "sync", "truncate", "unlink", "rename"])
+def test_whoever_is_killed_at_any_call_leaves_what_was_written_or_nothing_and_no_doubt(
+    tmp_path: Path, left: Path, errors: Errors, calls: str, order: str
+) -> None:
+    for fault in Faults(tmp_path, calls, KILL):
+        if order == "adopt":
+            shutil.copytree(left, fault.directory, dirs_exist_ok=True)
+        with owner_of(fault.directory) as owner:
+            if order in ("remove", "close"):
+                owner.ask("create", WRITER)
+                append_all(owner)
+            with fault.strike(owner.process.pid):
+                owner.ask(order, WRITER) if order == "create" else owner.ask(order)
+                owner.kill()
+        sums = asyncio.run(found_in_one(fault.directory))
+        assert sums == {} if order == "create" else sums == ALL or (order == "remove" and not sums)
+        assert not any(name.endswith(".aside") for name in names(fault.directory))
+    assert errors() == []
+
+
 @pytest.fixture(scope="session")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Leave a journal behind, as a killed worker does; give its directory."""
@@ -124,6 +149,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 @once_and_lasting
 @each_fault
 def test_a_journal_that_is_adopted_while_calls_fail_is_read_rightly_or_stays(
@@ -142,6 +168,7 @@ def test_a_journal_that_is_adopted_while_calls_fail_is_read_rightly_or_stays(
         assert remaining == ALL or (is_read and remaining == {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", ["open", "read", "lock"])
 def test_a_journal_that_cannot_be_adopted_now_is_adopted_later(
     tmp_path: Path, left: Path, calls: str

@@ -11,8 +11,8 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
-from hitcounter.journal import MAX_AGE_S, Journal, Journals, _locked
+from hitcounter.journal import FORMAT, Journal, Journals, _discard, _locked, _packed, unreadable
 from hitcounter.keys import page_keys, site_keys
 from hitcounter.period import Day
 from hitcounter.stream import Entry, Pageviews
@@ -42,6 +42,7 @@ from tests.journal.entries import (
 )
 from tests.journal.injection import injected
 from tests.journal.owner import DONE, WRITER, owner_of, read
+from tests.speeds import examples
 
 FILE = f"0-{WRITER}-0.journal"
 THREE = [whole(1), whole(2), whole(3)]
@@ -110,7 +111,7 @@ def summed(entries: list[Entry]) -> Sums:
     return {number: dict(counters) for number, counters in totals.items()}
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(appends)
 def test_what_is_appended_is_read_back_as_sums_by_number(written: list[list[Entry]]) -> None:
     async def appended_and_read(directory: Path) -> tuple[list[Entry], list[Entry]]:
@@ -193,6 +194,34 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(StartError, match=f"cannot make {tmp_path}/data/journal: "):
         Journals(tmp_path / "data" / "journal", MAX_BYTES).prepare()
+
+
+def test_a_directory_that_cannot_be_written_is_refused_and_its_files_are_said_to_be_unreadable(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if os.geteuid():
+        directory = tmp_path
+        no_access: AbstractContextManager[None] = unwritable(directory)
+    else:  # whom only a disk refuses
+        directory = request.getfixturevalue("small_disk")
+        no_access = read_only(directory)
+    file = directory / FILE
+    file.touch()
+    assert not unreadable(file)
+    journals = Journals(directory, MAX_BYTES)
+    journals.prepare()
+    with no_access:
+        with pytest.raises(StartError, match=f"cannot list {directory} and write to it: make it"):
+            journals.prepare()
+        assert unreadable(file) or os.geteuid()
+
+
+@contextmanager
+def unwritable(directory: Path) -> Iterator[None]:
+    """Take the right to write to a directory."""
+    directory.chmod(0o500)
+    yield
+    directory.chmod(0o700)
 
 
 async def test_without_its_directory_nothing_is_written_and_nothing_found(tmp_path: Path) -> None:
@@ -348,7 +377,7 @@ async def test_a_file_that_is_removed_while_we_lock_it_is_not_adopted(
 ) -> None:
     def locked(path: Path) -> sqlite3.Connection:
         connection = _locked(path)
-        path.unlink()  # as an owner does, who still held the lock when we opened the file
+        _discard(path)  # as an owner does, who still held the lock when we opened the file
         return connection
 
     monkeypatch.setattr("hitcounter.journal._locked", locked)
@@ -418,12 +447,129 @@ def test_a_journal_whose_writer_was_killed_before_it_wrote_leaves_nothing(direct
     assert names(directory) == set()
 
 
-def test_a_half_made_file_goes(directory: Path) -> None:
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_half_made_file_goes(directory: Path, errors: Errors, steps: int) -> None:
     with closing(sqlite3.connect(directory / FILE)) as file:
-        file.execute("PRAGMA locking_mode = EXCLUSIVE")
-        file.execute("PRAGMA journal_mode = WAL")
+        for pragma in MAKING[:steps]:
+            file.execute(f"PRAGMA {pragma}")
     assert asyncio.run(found(directory)) == {}
     assert names(directory) == set()
+    assert errors() == []
+
+
+MAKING = [f"application_id = {0x68630001}", "locking_mode = EXCLUSIVE", "journal_mode = WAL"]
+
+
+def test_what_a_writer_that_was_killed_left_of_a_removal_goes(left: Path, errors: Errors) -> None:
+    left.rename(left.with_suffix(".removed"))
+    assert asyncio.run(found(left.parent)) == {}
+    assert names(left.parent) == set()
+    assert errors() == []
+
+
+def test_an_empty_log_without_its_file_goes(directory: Path) -> None:
+    for log in ("-wal", "-journal"):
+        (directory / f"{FILE}{log}").touch()
+    assert asyncio.run(found(directory)) == {}
+    assert names(directory) == set()
+
+
+# What was written last is in the log
+
+
+def aside_in(path: Path, errors: Errors) -> str:
+    """Expect that a file was set aside with one error, and is adopted no more; give its name."""
+    held = path.read_bytes()
+    journals = Journals(path.parent, MAX_BYTES)
+    for _ in range(2):
+        assert asyncio.run(journals.orphans()) == []
+    (line,) = errors()
+    (name,) = names(path.parent)
+    assert name.endswith(".aside")
+    assert str(path.parent / name) in line
+    assert (path.parent / name).read_bytes() == held
+    errors.caplog.clear()
+    return name
+
+
+def test_a_file_without_the_log_of_its_killed_writer_is_set_aside_until_the_log_is_back(
+    left: Path, tmp_path: Path, errors: Errors
+) -> None:
+    log = left.with_name(f"{FILE}-wal")
+    log.rename(tmp_path / log.name)
+    name = aside_in(left, errors)
+    (tmp_path / log.name).rename(log)
+    (left.parent / name).rename(left)
+    assert asyncio.run(found_in_one(left.parent)) == flat(THREE)
+
+
+def test_a_part_of_what_was_written_is_not_taken_for_all(directory: Path, errors: Errors) -> None:
+    with owner_of(directory) as owner:
+        owner.ask("create", WRITER)
+        for number in range(1, 6):  # of which a part is folded into the file
+            assert owner.ask("append", number, 20_000) == DONE
+    (directory / f"{FILE}-wal").unlink()
+    aside_in(directory / FILE, errors)
+
+
+def test_a_log_without_its_file_is_set_aside_until_the_file_is_back(
+    left: Path, tmp_path: Path, errors: Errors
+) -> None:
+    left.rename(tmp_path / FILE)
+    log = left.with_name(f"{FILE}-wal")
+    name = aside_in(log, errors)
+    (tmp_path / FILE).rename(left)
+    (left.parent / name).rename(log)
+    assert asyncio.run(found_in_one(left.parent)) == flat(THREE)
+
+
+def test_a_killed_writers_file_that_was_adopted_and_left_needs_no_log(
+    left: Path, errors: Errors
+) -> None:
+    for _ in range(2):
+        assert asyncio.run(found_in_one(left.parent)) == flat(THREE)
+        assert names(left.parent) == {FILE}
+    assert errors() == []
+
+
+def left_by_0_1(path: Path, *entries: Entry) -> "sqlite3.Connection":
+    """Write a file as version 0.1 did; return its open connection."""
+    file = sqlite3.connect(path, isolation_level=None)
+    for statement in (
+        "PRAGMA locking_mode = EXCLUSIVE",
+        "PRAGMA journal_mode = WAL",
+        "BEGIN IMMEDIATE",
+        "CREATE TABLE log (id INTEGER PRIMARY KEY, written_at REAL NOT NULL, entries BLOB)",
+        f"PRAGMA user_version = {FORMAT}",
+        "COMMIT",
+    ):
+        file.execute(statement)
+    for each in entries:
+        row = (time.time(), _packed([each]))
+        file.execute("INSERT INTO log (written_at, entries) VALUES (?, ?)", row)
+    return file
+
+
+def test_what_version_0_1_left_is_replayed_whether_it_was_killed_or_ended(
+    directory: Path, tmp_path: Path, errors: Errors
+) -> None:
+    with closing(left_by_0_1(tmp_path / FILE, *THREE)):
+        for log in ("", "-wal"):
+            shutil.copy(tmp_path / f"{FILE}{log}", directory / f"{FILE}{log}")
+        assert asyncio.run(found_in_one(directory)) == flat(THREE)
+    shutil.rmtree(directory)
+    Journals(directory, 0).prepare()
+    shutil.copy(tmp_path / FILE, directory / FILE)
+    assert asyncio.run(found_in_one(directory)) == flat(THREE)
+    assert errors() == []
+
+
+def test_a_file_of_version_0_1_that_may_lack_its_log_is_set_aside(
+    directory: Path, tmp_path: Path, errors: Errors
+) -> None:
+    with closing(left_by_0_1(tmp_path / FILE, *THREE)):
+        shutil.copy(tmp_path / FILE, directory / FILE)
+    aside_in(directory / FILE, errors)
 
 
 # What cannot be replayed
@@ -440,58 +586,25 @@ def aged(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return go_on
 
 
-async def test_a_journal_is_replayed_for_30_days_and_then_set_aside_with_an_error(
-    directory: Path, aged: Callable[[float], None], errors: Errors
+DAY_S = 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(29, ""), (45, "before now"), (56 * 365, "before now"), (-1, "after now")],
+)
+async def test_a_journal_is_replayed_whatever_the_clock_says_which_is_reported_if_it_is_odd(
+    left: Path, aged: Callable[[float], None], errors: Errors, days: int, words: str
 ) -> None:
-    path = await closed(directory, *THREE)
-    aged(MAX_AGE_S - 60)
-    assert await found_in_one(directory) == flat(THREE)
-    assert errors() == []
-    aged(120)
-    assert await found(directory) == {}
-    (line,) = errors()
-    assert "older than 30 days" in line
-    aside = path.with_suffix(".aside")
-    assert str(aside) in line
-    assert names(directory) == {aside.name}
-    assert await found_again(aside) == flat(THREE)
-    assert await found(directory) == {}
-
-
-async def found_again(aside: Path) -> Sums:
-    """Read a file that was set aside, as an operator may who wants it replayed after all."""
-    directory = aside.with_suffix("")
-    Journals(directory, MAX_BYTES).prepare()
-    shutil.copy(aside, directory / aside.with_suffix(".journal").name)
-    with closing(sqlite3.connect(directory / aside.with_suffix(".journal").name)) as file:
-        file.execute("UPDATE log SET written_at = ?", (time.time(),))
-        file.commit()
-    return await found_in_one(directory)
-
-
-async def test_a_killed_workers_journal_is_set_aside_as_a_whole(
-    left: Path, aged: Callable[[float], None]
-) -> None:
-    aged(MAX_AGE_S + 60)
-    assert await found(left.parent) == {}
-    aside = left.with_suffix(".aside")
-    assert names(left.parent) == {aside.name}
-    assert await found_again(aside) == flat(THREE)
-
-
-async def test_on_a_full_disk_a_killed_workers_journal_is_set_aside_as_a_whole(
-    small_disk: Path, aged: Callable[[float], None]
-) -> None:
-    with owner_of(small_disk) as owner:
-        owner.ask("create", WRITER)
-        assert [owner.ask("append", number, 3) for number in (1, 2, 3)] == [DONE] * 3
-    (small_disk / "others").write_bytes(bytes(free_bytes(small_disk)))
-    aged(MAX_AGE_S + 60)
-    for _ in range(2):
-        assert await found(small_disk) == {}
-    (small_disk / "others").unlink()
-    await found(small_disk)
-    assert await found_again((small_disk / FILE).with_suffix(".aside")) == flat(THREE)
+    aged(days * DAY_S)
+    journals = Journals(left.parent, MAX_BYTES)
+    adopted = [journal for _ in range(3) for journal in await journals.orphans()]
+    assert [flat(await journal.sums()) for journal in adopted] == [flat(THREE)]
+    await adopted[0].close()
+    assert names(left.parent) == {FILE}
+    assert [words in line and "was the clock wrong?" in line for line in errors()] == [True] * bool(
+        words
+    )
 
 
 async def test_a_file_of_a_newer_format_is_left_alone_with_one_error(
@@ -532,7 +645,7 @@ async def test_a_spoilt_file_is_reported_once_and_stays_and_stops_no_other(
     assert flat(await adopted[0].sums()) == flat(THREE)
     await adopted[0].close()
     (line,) = errors()
-    assert f"the journal {spoilt} cannot be read, its hits are missing" in line
+    assert f"{spoilt} cannot be read, its hits are missing" in line
     assert spoilt.exists()
 
 
@@ -619,7 +732,7 @@ async def test_what_did_not_fit_on_the_disk_fits_when_there_is_room_again(
     await journal.append([whole(1)])
     others.write_bytes(bytes(free_bytes(small_disk)))
     with pytest.raises(JournalError):
-        await journal.append([whole(2)])
+        await journal.append([whole(2, 60)])
     others.unlink()
     await journal.append([whole(3)])
     assert flat(await journal.sums()) == flat([whole(1), whole(3)])

@@ -62,6 +62,7 @@ async def sent_twice(line: Line, writer: str, raw: Any) -> None:
     assert raw.get(page_of(writer).key) == b"2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "new"])
 async def test_a_commit_counts_once_wherever_its_connection_is_cut(
@@ -81,6 +82,7 @@ async def test_a_commit_counts_once_wherever_its_connection_is_cut(
     assert raw.get(DEMO.shown[-1]) == b"%d" % (2 * (n_bytes + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 async def test_a_commit_counts_once_if_the_script_is_not_known_either(
     far_store: Store, way: Cutter, raw: Any, direction: str
@@ -98,6 +100,7 @@ async def test_a_commit_counts_once_if_the_script_is_not_known_either(
     assert n_bytes > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 async def test_ids_are_claimed_once_wherever_the_connection_is_cut(
     far_store: Store, way: Cutter, raw: Any, direction: str
@@ -164,6 +167,7 @@ async def test_a_question_that_is_cancelled_leaves_no_answer_for_the_next_one(
         await line.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 async def test_a_store_can_be_checked_wherever_a_connection_to_it_is_cut(
     far_store: Store, way: Cutter, direction: str
@@ -177,6 +181,7 @@ async def test_a_store_can_be_checked_wherever_a_connection_to_it_is_cut(
     assert n_bytes > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ask",
     [

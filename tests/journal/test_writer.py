@@ -1,6 +1,7 @@
 """Writers and adoptions on a real store and real journals: what is acknowledged is counted once."""
 
 import asyncio
+import os
 import resource
 import shutil
 import signal
@@ -16,7 +17,7 @@ from hitcounter import keys
 from hitcounter.adoption import Adoption
 from hitcounter.errors import JournalBrokenError, Unavailable
 from hitcounter.journal import Journals
-from hitcounter.metrics import Metrics
+from hitcounter.metrics import Metrics, of_all_workers
 from hitcounter.store import Store
 from hitcounter.stream import MAX_RECORD_HITS, Chunk, Entry
 from hitcounter.writer import Writer
@@ -100,7 +101,8 @@ async def crash_image(directory: Path, tmp_path: Path) -> Sums:
 
 def sample(name: str, **labels: str) -> float:
     """Read a metric."""
-    return Metrics.of_all_workers().get_sample_value(name, labels) or 0.0
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    return of_all_workers(directory, ()).get_sample_value(name, labels) or 0.0
 
 
 # While the store is there

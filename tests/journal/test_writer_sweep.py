@@ -91,6 +91,7 @@ class Cuts:
         self.said[path] = await outcome(hit(writer, path, id_=path if "1" in path else None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 async def test_hits_count_once_wherever_the_connection_of_their_writer_is_cut(
     tmp_path: Path,
@@ -116,6 +117,7 @@ FAULTS += [(calls, "ENOSPC", "") for calls in ("open", "write", "sync")]
 FAULTS += [("write", "ENOSPC", "+"), ("sync", "EIO", "+")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_injection")
 @pytest.mark.parametrize(("calls", "error", "lasting"), FAULTS)
 async def test_hits_count_once_whatever_call_on_the_journal_of_their_writer_fails(

@@ -9,8 +9,14 @@ import pytest
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.run import run_schedules
 
+SOON = 50  # schedules, which take a second
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(each, marks=pytest.mark.slow if each.bound > SOON else ()) for each in MUTANTS],
+    ids=lambda mutant: mutant.name,
+)
 def test_a_wrong_variant_is_caught(mutant: Mutant) -> None:
     with mutant.applied():
         caught = any(outcome.problems for outcome in run_schedules(range(mutant.bound)))

@@ -15,13 +15,13 @@ import pytest
 from tests.simulation.events import EXPECTED
 from tests.simulation.run import run_all, run_logged
 from tests.simulation.schedule import FAULTS, N_SITES, REACTED_TO, schedule_of
+from tests.speeds import N_SIMULATED
 
-N_SCHEDULES = 10_000
 BATCH = 1_000
 SEEDS = (232, 708)  # clients hung up on hits that another worker had counted, by their ids
 
 
-@pytest.mark.parametrize("first", range(0, N_SCHEDULES, BATCH))
+@pytest.mark.parametrize("first", range(0, N_SIMULATED, BATCH))
 def test_every_acknowledged_hit_is_counted_once_in_every_schedule(first: int) -> None:
     tally = run_all(range(first, first + BATCH))
     if tally.failed:

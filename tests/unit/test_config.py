@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import sys
+import zoneinfo
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitcounter.config import SETTINGS, Config, add_flags, load
+from hitcounter.config import SETTINGS, Config, add_flags, load, service_links
 from hitcounter.errors import ConfigError
 from hitcounter.site import Site
+from tests.speeds import examples
 
 HIDDEN = "hunter2"
 
@@ -125,6 +128,8 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         "trusted_proxies": "10.0.0.0/8, ::1/128",
         "kept_window_s": "30.5",
         "store_timeout_s": "0.25",
+        "body_timeout_s": "2.5",
+        "send_timeout_s": "20",
         "watch_every_s": "7.5",
         "journal_max_mb": "64",
     }
@@ -136,6 +141,7 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
     assert by_flag.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
     assert (by_flag.workers, by_flag.kept_window_s, by_flag.lang) == (4, 30.5, "en")
     assert (by_flag.watch_every_s, by_flag.journal_max_mb) == (7.5, 64)
+    assert (by_flag.body_timeout_s, by_flag.send_timeout_s) == (2.5, 20.0)
     assert by_flag.timezone == ZoneInfo("Europe/Berlin")
 
 
@@ -162,10 +168,10 @@ def test_a_url_names_a_store_or_is_empty(url: str) -> None:
 
 
 BAD_VALUES: dict[str, list[Any]] = {
-    "host": [1, ["::1"], "a..b", "x" * 64, "\ud800"],
+    "host": [1, ["::1"], "a..b", "x" * 64, "\ud800", "", " ", "a b", "a/b", "."],
     "port": ["", "-1", "65536", "http", "80.5", 65536, -1, 1.5, True, [8080], {}],
     "workers": ["0", "257", "", "one", 0, 1000],
-    "data_dir": [1, ["data"], "a\0b", "~no-such-user/data"],
+    "data_dir": [1, ["data"], "a\0b", "~no-such-user/data", "", " ", "/srv/\udcff"],
     "redis_url": [
         1,
         [f"redis://:{HIDDEN}@localhost"],
@@ -178,9 +184,13 @@ BAD_VALUES: dict[str, list[Any]] = {
         f"redis://:{HIDDEN}@[localhost",
         f"unix://{HIDDEN}",
         f"redis+sentinel://:{HIDDEN}@localhost",
+        f"redis://user:{HIDDEN}/@localhost",
+        f"redis://user:1/{HIDDEN}@localhost",
+        f"redis://:{HIDDEN}@localhost?{HIDDEN}=1",
+        f"redis://{HIDDEN}@localhost",
         HIDDEN,
     ],
-    "store_binary": [1, ["valkey-server"]],
+    "store_binary": [1, ["valkey-server"], "/srv/\udcff"],
     "timezone": ["", "Hanoi", "GMT+7", "Asia", "../etc/passwd", "/etc/passwd", "a\0b", 7, []],
     "lang": ["", "fr", "VI", ["vi"], {}, 1],
     "max_sites": ["0", "-1", "many", 10**9 + 1, 1.0],
@@ -188,6 +198,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     "trusted_proxies": ["10.0.0.1/8", "proxy", "10.0.0.0/33", 1, [1], {"a": 1}, True],
     "kept_window_s": ["0", "-1", "soon", "nan", "inf", "3601", 0, -5, True, [5], 10**400],
     "store_timeout_s": ["0", "", "1s", float("nan"), float("inf"), {}, False],
+    "body_timeout_s": ["0", "-1", "slow", "nan", 3601, 0, True, [5]],
+    "send_timeout_s": ["0", "-1", "10s", "inf", 3601, 0, False, {}],
     "watch_every_s": ["0", "", "-1", "1min", "nan", 3601, [60], True],
     "journal_max_mb": ["0", "-1", "", "256MB", "1.5", 10**9 + 1, 1.5, True, [256]],
 }
@@ -215,7 +227,7 @@ toml_values = st.recursive(
 short_settings = st.sampled_from(sorted(SETTINGS.keys() - {"config"}))
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(short_settings, toml_values | st.integers(min_value=-(10**400), max_value=10**400))
 def test_whatever_a_file_says_is_taken_or_refused_by_name(name: str, value: Any) -> None:
     message = complaint({name: value})
@@ -313,8 +325,6 @@ def test_a_wrong_site_is_named(tmp_path: Path, toml: str, said: str) -> None:
         "//www.example.vn",
         "https://www.example.vn/",
         "https://www.example.vn/a",
-        "https://WWW.example.vn",
-        "https://việt.vn",
         "https://user@www.example.vn",
         "www.example.vn:8080",
         "*",
@@ -326,6 +336,98 @@ def test_what_no_browser_sends_as_an_origin_is_refused(tmp_path: Path, origin: s
     said = fault(tmp_path, f"[sites.demo]\norigins = ['{origin}']")
     assert said.startswith("sites.'demo'.origins: ")
     assert repr(origin) in said
+
+
+def test_every_spelling_of_an_origin_is_one_origin(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        """
+        [sites.demo]
+        origins = [
+            "https://WWW.Example.vn", "https://www.example.vn.", "https://www.example.vn:443",
+            "http://www.example.vn:80", "http://việt.vn:8080", "HTTPS://[::1]:443", "Việt.VN",
+        ]
+        """,
+    )
+    assert config.sites["demo"].origins == {
+        "https://www.example.vn",
+        "http://www.example.vn",
+        "http://xn--vit-5kz.vn:8080",
+        "https://[::1]",
+        "xn--vit-5kz.vn",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("LOCALHOST", "localhost"),
+        ("localhost.", "localhost"),
+        ("việt.vn", "xn--vit-5kz.vn"),
+        ("::", "::"),
+        ("[::1]", "::1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_every_spelling_of_a_host_is_one_host(text: str, host: str) -> None:
+    assert load({"host": text}, {}).host == host
+
+
+def test_an_ipv4_network_that_is_written_as_ipv6_is_one_of_ipv4() -> None:
+    config = load({"trusted_proxies": "::ffff:10.0.0.1, ::ffff:10.1.0.0/112, ::/0"}, {})
+    ipv4 = (ip_network("10.0.0.1"), ip_network("10.1.0.0/16"))
+    assert config.trusted_proxies == (*ipv4, ip_network("::/0"))
+
+
+SERVICE_LINKS = {
+    "HITCOUNTER_SERVICE_HOST": "10.0.0.1",
+    "HITCOUNTER_SERVICE_PORT": "8080",
+    "HITCOUNTER_SERVICE_PORT_HTTP": "8080",
+    "HITCOUNTER_PORT": "tcp://10.0.0.1:8080",
+    "HITCOUNTER_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+    "HITCOUNTER_PORT_8080_TCP_PROTO": "tcp",
+    "HITCOUNTER_PORT_8080_TCP_PORT": "8080",
+    "HITCOUNTER_PORT_8080_TCP_ADDR": "10.0.0.1",
+    "HITCOUNTER_VALKEY_SERVICE_HOST": "10.0.0.2",
+    "HITCOUNTER_VALKEY_PORT": "udp://10.0.0.2:6379",
+    "HITCOUNTER_VALKEY_PORT_6379_TCP_ADDR": "10.0.0.2",
+}
+
+
+def test_what_a_container_platform_sets_is_passed_over() -> None:
+    assert load({}, SERVICE_LINKS | {"HITCOUNTER_LANG": "en"}) == Config(lang="en")
+    others = {"HITCOUNTER_PORT": "80", "VALKEY_SERVICE_HOST": "10.0.0.2"}
+    assert service_links(SERVICE_LINKS) == sorted(SERVICE_LINKS)
+    assert service_links(others) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HITCOUNTER_REDIS_URL", "tcp://10.0.0.2:6379"),
+        ("HITCOUNTER_HOST", "tcp://10.0.0.2"),
+        ("HITCOUNTER_PROT", "tcp://10.0.0.2:8080"),
+        ("HITCOUNTER_PORT", "http://10.0.0.2:8080"),
+        ("HITCOUNTER_PORT_HTTP", "8080"),
+        ("HITCOUNTER_SERVICE", "10.0.0.2"),
+    ],
+)
+def test_a_typo_is_not_taken_for_what_a_container_platform_sets(name: str, value: str) -> None:
+    with pytest.raises(ConfigError):
+        load({}, {name: value})
+
+
+def test_a_machine_without_time_zones_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("tzdata")] + ["tzdata"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    paths = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([])
+    ZoneInfo.clear_cache()
+    try:
+        with pytest.raises(ConfigError, match=r"^timezone: this machine knows no time zones"):
+            load({}, {})
+    finally:
+        zoneinfo.reset_tzpath(paths)
 
 
 def test_the_command_line_has_one_flag_per_setting() -> None:

@@ -12,6 +12,7 @@ from hitcounter.errors import (
     JournalError,
     MethodNotAllowed,
     Refusal,
+    StoreRefusesError,
     Unavailable,
     UnknownSite,
 )
@@ -67,3 +68,9 @@ def test_who_is_sent_away_knows_when_to_come_back() -> None:
 def test_a_journal_that_takes_nothing_says_why_to_machines_and_to_people() -> None:
     error = JournalError("journal_full", "the journal is full")
     assert (error.code, str(error)) == ("journal_full", "the journal is full")
+
+
+@pytest.mark.parametrize("is_forbidden", [True, False])
+def test_a_refusal_of_the_store_tells_whether_it_is_for_good(is_forbidden: bool) -> None:
+    error = StoreRefusesError("NOPERM", is_forbidden=is_forbidden)
+    assert (str(error), error.is_forbidden) == ("NOPERM", is_forbidden)

@@ -1,6 +1,7 @@
 """The guard: which store may count, and what it promises."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -77,14 +78,16 @@ def test_all_faults_are_named_at_once() -> None:
         (True, "always", "A", "on the store's disk (appendfsync always)"),
         (True, "everysec", "B", "within a second"),
         (True, "no", "none", "can lose hits"),
-        (True, "", "none", "not known"),
+        (True, None, "unknown", "CONFIG GET lacks appendfsync"),
+        (None, "always", "unknown", "INFO lacks aof_enabled"),
+        (None, None, "unknown", "INFO lacks aof_enabled"),
         (False, "always", "none", "can lose hits"),
         (False, "everysec", "none", "can lose hits"),
-        (False, "", "none", "can lose hits"),
+        (False, None, "none", "can lose hits"),
     ],
 )
 def test_the_promise_follows_from_what_the_store_keeps_on_disk(
-    appendonly: bool, appendfsync: str, expected: str, words: str
+    appendonly: bool | None, appendfsync: str | None, expected: str, words: str
 ) -> None:
     facts = replace(FIT, appendonly=appendonly, appendfsync=appendfsync)
     assert level(facts) == expected
@@ -93,7 +96,34 @@ def test_the_promise_follows_from_what_the_store_keeps_on_disk(
 
 def test_every_level_has_a_number_and_a_better_one_a_higher() -> None:
     assert [PROMISES[name] for name in ("none", "B", "A")] == [0, 1, 2]
-    assert PROMISES.keys() == {"none", "B", "A"}
+    assert PROMISES.keys() == {"unknown", "none", "B", "A"}
+
+
+def test_an_unknown_promise_never_looks_better_than_it_is() -> None:
+    assert min(PROMISES, key=PROMISES.__getitem__) == "unknown"
+
+
+def test_a_refusal_is_the_reason_of_an_unknown_promise() -> None:
+    facts = replace(FIT, appendonly=None, refusals={"INFO": "NOPERM"})
+    assert "INFO is refused: NOPERM" in promise(facts)
+
+
+@pytest.mark.parametrize("name", ["version", "maxmemory_policy", "role", "clock_skew_s"])
+def test_what_the_store_does_not_tell_is_no_fault_but_a_warning(name: str) -> None:
+    unknown: dict[str, Any] = {name: None}
+    facts = replace(FIT, **unknown)
+    assert faults(facts, lanes=1) == []
+    (warning,) = warnings(facts)
+    assert f"does not tell its {'time' if name == 'clock_skew_s' else name} (" in warning
+
+
+def test_a_server_of_unknown_version_has_a_name() -> None:
+    assert replace(FIT, server="server", version=None).name == "server of unknown version"
+
+
+def test_a_store_that_takes_no_hits_now_is_a_warning() -> None:
+    (warning,) = warnings(replace(FIT, hit_refusal="OOM"))
+    assert warning == "the store takes no hits now, they go to the journal: OOM"
 
 
 @pytest.mark.parametrize("skew_s", [0.0, 0.4, -MAX_CLOCK_SKEW_S, MAX_CLOCK_SKEW_S])

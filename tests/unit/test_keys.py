@@ -145,3 +145,12 @@ def test_the_key_of_a_page_names_all_that_its_pageview_touches(
 def test_only_the_key_of_a_day_names_a_day(key: str) -> None:
     with pytest.raises(ValueError, match=r"isoformat|is not the key"):
         keys.site_keys_of(0, key)
+
+
+def test_what_a_rehearsal_writes_is_no_counter_and_lies_beside_what_a_hit_writes() -> None:
+    names = [keys.probe_key(0, "probe9f"), keys.sites_probe_key("probe9f")]
+    assert names == ["hc:{0}:probe:probe9f", "hc:{meta}:probe:probe9f"]
+    for name in names:
+        assert name.startswith(keys.PATTERN.rstrip("*"))
+        with pytest.raises(ValueError, match="not the key of a counter"):
+            keys.counter_of(name)

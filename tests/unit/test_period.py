@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hitcounter.period import Day, day_of, is_bucket
+from tests.speeds import examples
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -111,7 +112,7 @@ instants = st.floats(min_value=0, max_value=YEAR_2201_AT, exclude_max=True)
 fractions = st.floats(min_value=0, max_value=1, exclude_max=True)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(zones, instants, st.lists(fractions, min_size=20, max_size=20))
 @example(ZoneInfo("UTC"), 0, [0.0])
 @example(ZoneInfo("UTC"), YEAR_2201_AT - 1e-6, [0.0])
@@ -139,6 +140,7 @@ def test_the_names_are_iso_and_month_and_year_are_prefixes(date: dt.date) -> Non
     assert dt.date.fromisoformat(day.yesterday) == date - dt.timedelta(days=1)
 
 
+@pytest.mark.slow
 def test_around_every_change_of_every_zone_the_days_tile_time_and_are_true() -> None:
     swept = 0
     for name in distinct_zone_names():
@@ -153,6 +155,7 @@ def test_around_every_change_of_every_zone_the_days_tile_time_and_are_true() -> 
     assert swept > 10_000
 
 
+@pytest.mark.slow
 def test_no_zone_changes_its_offset_twice_in_two_days() -> None:
     gaps = [
         later - earlier

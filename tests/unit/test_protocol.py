@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.stream import Chunk, Entry, Record, Stream
+from tests.speeds import examples
 from tests.unit.pageviews import flat, numbers, page_of, site_on, sums
 
 KEPT_WINDOW_S = 5.0
@@ -397,8 +398,8 @@ class ProtocolBeyondTheWindow(Protocol):
 
 
 TestProtocol = Protocol.TestCase
-TestProtocol.settings = settings(max_examples=150, stateful_step_count=40)
+TestProtocol.settings = settings(max_examples=examples(150), stateful_step_count=40)
 TestProtocolWithDeaths = ProtocolWithDeaths.TestCase
-TestProtocolWithDeaths.settings = settings(max_examples=250, stateful_step_count=50)
+TestProtocolWithDeaths.settings = settings(max_examples=examples(250), stateful_step_count=50)
 TestProtocolBeyondTheWindow = ProtocolBeyondTheWindow.TestCase
-TestProtocolBeyondTheWindow.settings = settings(max_examples=150, stateful_step_count=40)
+TestProtocolBeyondTheWindow.settings = settings(max_examples=examples(150), stateful_step_count=40)

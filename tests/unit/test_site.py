@@ -13,6 +13,8 @@ from hitcounter.errors import BadRequest
 from hitcounter.site import (
     MAX_PATH_BYTES,
     Site,
+    host_name,
+    one_origin,
     origin_host,
     page_path,
     referred_path,
@@ -187,6 +189,62 @@ def test_a_name_that_passes_can_be_a_part_of_a_key(text: str) -> None:
 )
 def test_the_host_of_an_origin_is_found(origin: str, host: str) -> None:
     assert origin_host(origin) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("WWW.Example.VN", "www.example.vn"),
+        ("example.vn.", "example.vn"),
+        ("việt.vn", "xn--vit-5kz.vn"),
+        ("VIỆT.VN", "xn--vit-5kz.vn"),
+        ("vie\u0323\u0302t.vn", "xn--vit-5kz.vn"),
+        ("XN--Vit-5KZ.vn", "xn--vit-5kz.vn"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("[::1]", "[::1]"),
+        ("", ""),
+        (".", ""),
+        ("a b", ""),
+        ("ê" * 64, ""),
+        ("\udcff", ""),
+        ("a" * 254, ""),
+        ("<b>", ""),
+    ],
+)
+def test_the_spellings_of_one_host_are_one_host(text: str, host: str) -> None:
+    assert host_name(text) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://WWW.Example.vn:443", "https://www.example.vn"),
+        ("http://example.vn.:80", "http://example.vn"),
+        ("http://example.vn:443", "http://example.vn:443"),
+        ("https://việt.vn:8443", "https://xn--vit-5kz.vn:8443"),
+        ("HTTP://[::1]:80", "http://[::1]"),
+        ("example.vn", "example.vn"),
+        ("null", "null"),
+        ("chrome-extension://abc", ""),
+        ("https://", ""),
+        ("https://[::g]", ""),
+        ("https://user@example.vn", ""),
+        ("https://example.vn/", ""),
+        ('https://"><script>', ""),
+    ],
+)
+def test_the_spellings_of_one_origin_are_one_origin(text: str, origin: str) -> None:
+    assert one_origin(text) == origin
+
+
+def test_a_site_knows_its_hosts_in_every_spelling() -> None:
+    site_ = site("xn--vit-5kz.vn", ("https://tin.xn--vit-5kz.vn",))
+    for host in ("VIỆT.vn", "www.việt.vn.", "XN--VIT-5KZ.VN", "tin.việt.vn"):
+        assert site_.owns(host)
+    for origin in ("https://TIN.xn--vit-5kz.vn:443", "https://tin.việt.vn."):
+        assert site_.admits(origin)
+    assert not site_.admits("https://tin.việt.vn:8443")
+    assert referred_path("https://VIỆT.vn.:443/a", site_) == "/a"
 
 
 @pytest.mark.parametrize(

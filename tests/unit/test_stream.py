@@ -19,6 +19,7 @@ from hitcounter.stream import (
     Stream,
     cut,
 )
+from tests.speeds import examples
 from tests.unit.pageviews import (
     LIMIT,
     Hit,
@@ -140,7 +141,7 @@ def test_a_record_does_not_change_by_being_sent() -> None:
 sizes = st.integers(min_value=1, max_value=MAX_RECORD_HITS)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(sizes, min_size=1, max_size=8))
 def test_a_chunk_carries_as_many_records_as_fit(record_sizes: list[int]) -> None:
     stream, n_sent = stream_of(*record_sizes), 0
@@ -436,7 +437,7 @@ def test_equal_sums_give_equal_records_however_they_came_about(
     assert sum(map(Counter.total, parts)) == flat(at_once).total()
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     st.integers(min_value=0, max_value=1500),
     st.integers(min_value=0, max_value=4000),
@@ -457,7 +458,7 @@ def test_the_parts_of_a_sum_fit_into_chunks_and_are_all_of_it(
     assert len(parts) <= 1 + total.n_keys // (MAX_CUT_KEYS - 4)  # none is short without need
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(sizes)
 def test_a_record_is_never_cut(n_hits: int) -> None:
     stream = stream_of(n_hits)

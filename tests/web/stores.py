@@ -1,6 +1,7 @@
 """A look into the embedded store of a service, past the service."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from redis import Redis
 
 from tests.conftest import RunningService
 
+REHEARSED = re.compile(rb":probe|:ids:-")
 Keyspace = Mapping[bytes | str, Any]
 
 
@@ -24,9 +26,9 @@ def store_of(service: RunningService) -> Iterator[Redis]:
 
 
 def keyspace(service: RunningService) -> Keyspace:
-    """Copy everything that the store of a service holds."""
+    """Copy everything that the store of a service holds, but what rehearsals leave for a minute."""
     with store_of(service) as redis:
-        names = redis.keys()
+        names = [name for name in redis.scan_iter() if not REHEARSED.search(name)]
         pipeline = redis.pipeline()
         for name in names:
             pipeline.dump(name)

@@ -25,8 +25,12 @@ from hitcounter.web import badge, requests
 from hitcounter.web.answers import numbers_answer
 from hitcounter.web.badge import Look
 from tests.conftest import RunningService, StartService
+from tests.speeds import examples
 from tests.web.stores import frozen_store, keyspace
 from tests.web.wire import Answer, ask
+
+# One process starts the services that these share.
+pytestmark = pytest.mark.xdist_group("badge")
 
 DECLARED = """
 [sites."news.example.vn"]
@@ -426,7 +430,7 @@ names_of_fields = st.sampled_from((*badge.LOOK_FIELDS, "path", "label", "title",
 fields = st.dictionaries(names_of_fields | wild, wild, max_size=5)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(fields)
 @example({"lang": "vi", "lines": "today", "theme": "dark"})
 def test_no_query_gets_anything_into_a_look(given_fields: dict[str, str]) -> None:
@@ -439,7 +443,7 @@ def test_no_query_gets_anything_into_a_look(given_fields: dict[str, str]) -> Non
     assert look.theme in THEMES
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(given_fields=fields, name=st.just("demo") | wild, referer=wild)
 def test_no_request_gets_markup_into_an_answer(
     anyone: RunningService, given_fields: dict[str, str], name: str, referer: str

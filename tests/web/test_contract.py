@@ -9,13 +9,16 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
 from tests.web.wire import Answer, Connection, ask, exchange, request
+
+# One process starts the services that these share.
+pytestmark = pytest.mark.xdist_group("contract")
 
 DECLARED = """
 [sites."news.example.vn"]
@@ -393,7 +396,6 @@ def test_pages_that_differ_have_counters_of_their_own(anyone: RunningService, si
 PIECES = ("/", "%", "25", "2F", "%2f", "%61", "?", "#", ".", "index.html", "a", "\u0301", "ộ")
 
 
-@settings(max_examples=100, deadline=None)
 @given(text=st.text(max_size=40) | st.lists(st.sampled_from(PIECES)).map("".join))
 def test_an_answered_path_asked_for_again_is_the_same_page(
     anyone: RunningService, text: str

@@ -1,23 +1,27 @@
 """Clients that ask and never read, or only connect, may not fill our memory or our files."""
 
-import resource
 import select
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from pathlib import Path
 
-from hitcounter.web.app import READ_TIMEOUT_S
+import pytest
+
 from hitcounter.worker import SPARE_FILES
-from tests.conftest import RunningService, StartService
+from tests import conftest
+from tests.conftest import StartService
 from tests.web.wire import Answer, Connection, ask, request
 
 MAX_SENT_BYTES = 16 << 20  # more than the buffers of two sockets
-TARGETS = (
+LARGE = ("/", "/widget.js", "/openapi.yaml", "/metrics")
+# Thousands of these fill the buffers of a socket.
+SMALL = (
     *("/v1/sites/demo/counts", "/v1/sites/demo/badge.svg", "/v1/sites/demo/pixel.gif"),
-    *("/", "/widget.js", "/openapi.yaml", "/metrics", "/nothing"),
+    "/nothing",
 )
 N_FILES, N_CLIENTS = 256, 400
+SEND_TIMEOUT_S, PATIENCE_S = 1.0, 300.0
 
 
 def send_until_dropped(port: int, target: str) -> int:
@@ -29,7 +33,7 @@ def send_until_dropped(port: int, target: str) -> int:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         client.connect(("127.0.0.1", port))
         client.setblocking(False)
-        while select.select([], [client], [], 3 * READ_TIMEOUT_S)[1]:
+        while select.select([], [client], [], PATIENCE_S)[1]:
             try:
                 sent += client.send(asked[sent % len(asked) :])
             except ConnectionError:
@@ -37,26 +41,29 @@ def send_until_dropped(port: int, target: str) -> int:
     raise AssertionError(f"{target}: held back after {sent} bytes, and never dropped")
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "targets", [LARGE, pytest.param(SMALL, marks=pytest.mark.slow)], ids=["large", "small"]
+)
 def test_clients_that_never_read_are_held_back_then_dropped_and_nobody_else_is(
-    service: RunningService,
+    start_service: StartService, targets: tuple[str, ...]
 ) -> None:
-    with ThreadPoolExecutor(len(TARGETS)) as pool:
-        sent = [pool.submit(send_until_dropped, service.port, target) for target in TARGETS]
+    service = start_service(send_timeout_s=SEND_TIMEOUT_S)
+    with ThreadPoolExecutor(len(targets)) as pool:
+        sent = [pool.submit(send_until_dropped, service.port, target) for target in targets]
         while not all(future.done() for future in sent):
             assert ask(service.port, "GET", "/v1/sites/demo/counts").status == 200
             wait(sent, timeout=0.5)
     assert max(future.result() for future in sent) < MAX_SENT_BYTES
 
 
-@contextmanager
-def limit_on_files(n_files: int) -> Iterator[None]:
-    """Limit how many files each process may open that is started now."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+@pytest.fixture
+def few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each process of a service open few files, and the tests as many as before."""
+    program = tmp_path / "hitcounter"
+    program.write_text(f'#!/bin/sh\nulimit -n {N_FILES}\nexec {conftest.PROGRAM} "$@"\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(conftest, "PROGRAM", program)
 
 
 def is_open(client: socket.socket) -> bool:
@@ -74,11 +81,11 @@ def answered(client: Connection) -> Answer:
     return answer
 
 
+@pytest.mark.usefixtures("few_files")
 def test_more_clients_than_files_are_turned_away_and_those_who_came_first_are_served(
     start_service: StartService,
 ) -> None:
-    with limit_on_files(N_FILES):
-        service = start_service()
+    service = start_service()
     workers = service.worker_pids()
     n_served = N_FILES - SPARE_FILES
     with ExitStack() as stack:
@@ -87,7 +94,7 @@ def test_more_clients_than_files_are_turned_away_and_those_who_came_first_are_se
             stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             for _ in range(N_CLIENTS)
         ]
-        assert select.select([clients[-1]], [], [], READ_TIMEOUT_S)[0], "the last one is ended"
+        assert select.select([clients[-1]], [], [], PATIENCE_S)[0], "the last one is ended"
         assert sum(map(is_open, clients)) == n_served - 1
         first.send(request("POST", "/v1/sites/demo/hits"))
         assert answered(first).json["total"] == 1

@@ -3,15 +3,17 @@
 import gzip
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import sha256, sha384
+from html import unescape
 from html.parser import HTMLParser
 from itertools import takewhile
 from typing import cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language
@@ -19,9 +21,13 @@ from hitcounter.config import Config
 from hitcounter.web import front_page
 from hitcounter.web.badge import Look
 from hitcounter.web.front_page import Choice, Script
+from hitcounter.web.requests import accepts_gzip
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
-from tests.web.wire import Answer, ask
+from tests.web.wire import Answer, ask, exchange
+
+# One process starts the services that these share.
+pytestmark = pytest.mark.xdist_group("index")
 
 DECLARED = """
 [sites."news.example.vn"]
@@ -248,6 +254,58 @@ def test_our_address_is_that_of_the_visitor(start_shared: StartService) -> None:
         assert f'src="{origin}/widget.js"' in front(service, **headers).snippets[0]
 
 
+@pytest.mark.parametrize(
+    ("header", "scheme"),
+    [
+        ("X-Forwarded-Proto: https,http", "https"),
+        ("X-Forwarded-Proto: HTTPS , http", "https"),
+        ("X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http", "https"),
+        ("X-Forwarded-Proto: , https", "https"),
+        ("X-Forwarded-Proto: http, https", "http"),
+        ("X-Forwarded-Proto: gopher, https", "http"),
+    ],
+)
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::"])
+def test_the_first_proxy_says_what_the_visitor_speaks(
+    behind_proxies: Callable[[str, str], RunningService],
+    trusted: str,
+    host: str,
+    header: str,
+    scheme: str,
+) -> None:
+    service = behind_proxies(host, trusted)
+    raw = f"GET / HTTP/1.1\r\nHost: a.example.vn\r\n{header}\r\n\r\n".encode()
+    answer = exchange(service.port, raw)
+    assert answer is not None
+    assert f'"{scheme}://a.example.vn/widget.js"' in unescape(answer.body.decode())
+
+
+@pytest.fixture(scope="module")
+def behind_proxies(start_shared: StartService) -> Callable[[str, str], RunningService]:
+    """Start a service on a host that believes a proxy, once for each."""
+    return cache(lambda host, trusted: start_shared(host=host, trusted_proxies=trusted))
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("A.Example.VN:80", "http://a.example.vn"),
+        ("a.example.vn.", "http://a.example.vn"),
+        ("việt.vn", "http://xn--vit-5kz.vn"),
+        ("a.example.vn:443", "http://a.example.vn:443"),
+        ("[::1]:80", "http://[::1]"),
+        ("a b", "http://?"),
+        ("\udcff", "http://?"),
+    ],
+)
+def test_our_address_has_one_spelling(anyone: RunningService, host: str, shown: str) -> None:
+    raw = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode(errors="surrogateescape")
+    answer = exchange(anyone.port, raw)
+    assert answer is not None
+    assert f'"{shown}/widget.js"' in unescape(answer.body.decode())
+
+
 # Nobody else writes it
 
 WILD = st.text(max_size=30) | st.sampled_from(
@@ -265,7 +323,6 @@ VALID = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(fields=QUERIES | VALID, host=WILD, proto=WILD)
 def test_no_request_gets_anything_into_the_page(
     anyone: RunningService, fields: dict[str, str], host: str, proto: str
@@ -369,6 +426,37 @@ def test_the_script_is_compressed_for_who_accepts_it(anyone: RunningService) -> 
     assert small.headers["content-encoding"] == "gzip"
     assert len(small.body) <= 3000
     assert gzip.decompress(small.body) == plain.body
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_small"),
+    [
+        ("gzip", True),
+        ("GZIP;q=0.5", True),
+        ("x-gzip", True),
+        ("*", True),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", True),
+        ("identity;q=0.5, gzip", True),
+        ("gzip;Q=1", True),
+        ("", False),
+        ("br", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("*, gzip;q=0", False),
+        ("*;q=0", False),
+        ("identity, gzip;q=0.5", False),
+        ("notgzip", False),
+    ],
+)
+def test_what_a_client_accepts_is_read_by_its_grammar(accepted: str, is_small: bool) -> None:
+    assert accepts_gzip(accepted) is is_small
+
+
+@pytest.mark.parametrize("path", ["/widget.js", "/metrics"])
+def test_who_refuses_gzip_gets_none(anyone: RunningService, path: str) -> None:
+    plain = ask(anyone.port, "GET", path, headers={"Accept-Encoding": "gzip;q=0, deflate;q=0"})
+    assert "content-encoding" not in plain.headers
 
 
 @pytest.mark.parametrize("path", ["widget-000000000000.js", "widget-.js", "widget-", "widget"])

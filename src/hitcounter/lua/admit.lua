@@ -1,14 +1,23 @@
--- Register a site, unless it is new and there are as many as there may be.
+-- Register sites, as long as there are no more than there may be.
 --
 -- KEYS  1 the set of sites
--- ARGV  1 the site, 2 how many sites there may be
+-- ARGV  1 how many sites there may be, then the sites
 --
--- Returns 1 if the site is registered, else 0.
+-- Returns per site 1 if it is registered, else 0.
 
-if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then
-  return 1
+local sites = {unpack(ARGV, 2)}
+local admitted = redis.call('SMISMEMBER', KEYS[1], unpack(sites))
+local free = tonumber(ARGV[1]) - redis.call('SCARD', KEYS[1])
+local new = {}
+
+for i, site in ipairs(sites) do
+  if admitted[i] == 0 and #new < free then
+    admitted[i] = 1
+    new[#new + 1] = site
+  end
 end
-if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then
-  return 0
+
+if #new > 0 then
+  redis.call('SADD', KEYS[1], unpack(new))
 end
-return redis.call('SADD', KEYS[1], ARGV[1])
+return admitted

@@ -9,11 +9,11 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp import http_parser, web
 
-from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal
+from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, StartError
 from hitcounter.service import Service
 from hitcounter.web import hits, operations
 from hitcounter.web.answers import error_answer, preflight_answer, refusal_answer
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 # Also how long a client may take over its headers. A proxy should close idle connections sooner.
 KEEPALIVE_S = 20.0
 LINGERING_S = 1.0
-READ_TIMEOUT_S = 10.0
 
 
 def _always(_target: Target) -> bool:
@@ -84,6 +83,15 @@ def _resolve(raw_path: str) -> tuple[Route | None, Target]:
     return ROUTES.get(path), Target("", query)
 
 
+def require_c_parser() -> None:
+    """Raise `StartError` where aiohttp has only its parser in Python, which lets more through."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise StartError(
+            "aiohttp is installed without its C extension, or AIOHTTP_NO_EXTENSIONS is set: its"
+            " parser in Python does not refuse all that it should"
+        )
+
+
 class App:
     """Finds who answers a request, and turns refusals into answers."""
 
@@ -124,13 +132,18 @@ class App:
 class _Protocol(web.RequestHandler):
     """One connection: ends it where the client does not read, and answers what is not HTTP."""
 
-    __slots__ = ("_giving_up",)
+    __slots__ = ("_giving_up", "_send_timeout_s")
+
+    def __init__(self, server: "Server", send_timeout_s: float, **options: Any) -> None:
+        """End the connection when the client has not read for `send_timeout_s`."""
+        super().__init__(server, **options)
+        self._send_timeout_s = send_timeout_s
 
     def pause_writing(self) -> None:
         """Give the client a while to read what we have for him."""
         super().pause_writing()
         assert self.transport is not None
-        self._giving_up = self._loop.call_later(READ_TIMEOUT_S, self.transport.abort)
+        self._giving_up = self._loop.call_later(self._send_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on: he reads."""
@@ -157,10 +170,11 @@ class _Protocol(web.RequestHandler):
 class Server(web.Server):
     """aiohttp's low-level server, with a bound on connections and our own form of errors."""
 
-    def __init__(self, app: App, max_connections: int) -> None:
+    def __init__(self, app: App, max_connections: int, send_timeout_s: float) -> None:
         """Serve an app; whoever connects beyond `max_connections` is turned away."""
         self._refused = app.metrics.connections_refused
         self._max_connections = max_connections
+        self._send_timeout_s = send_timeout_s
         self._n_connections = 0
         super().__init__(
             app.handle,
@@ -187,4 +201,4 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _Protocol(self, self._send_timeout_s, loop=self._loop, **self._kwargs)

@@ -21,7 +21,7 @@ PIXEL_HEADERS = PICTURE_HEADERS | {"Content-Type": "image/gif"}
 async def hits(service: Service, request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Count one hit; answer the numbers with it."""
     lang = requests.language(requests.fields(target, "lang")) if target.query else None
-    body = await requests.hit_body(request)
+    body = await requests.hit_body(request, service.config.body_timeout_s)
     path = requests.page_field(body.path)
     is_prefetch = requests.is_prefetch(request.headers)
     counted = await _site(service, request, target, counts=not is_prefetch)

@@ -1,17 +1,15 @@
 """The pages for people who run or embed the service."""
 
 import gzip
-import re
 from base64 import b64encode
 from hashlib import sha256, sha384
 from importlib import resources
-from ipaddress import ip_address
 
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from hitcounter.config import Network
 from hitcounter.guard import level, promise, warnings
+from hitcounter.metrics import of_all_workers
 from hitcounter.service import Service
 from hitcounter.site import site_name
 from hitcounter.web import front_page, requests
@@ -20,7 +18,6 @@ from hitcounter.web.front_page import Choice, Script
 from hitcounter.web.requests import Target
 
 _JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:]{2,45}\](:\d{1,5})?")
 
 
 def _static(name: str) -> str:
@@ -49,19 +46,11 @@ async def index(service: Service, request: web.BaseRequest, target: Target) -> w
     look = front_page.chosen_look(fields)
     name = site_name(fields.get("site", front_page.first_site(service.config)))
     site = service.site(name).site
-    origin = _origin(request, service.config.trusted_proxies)
+    origin = requests.our_origin(request, service.config.trusted_proxies)
     # A look at this page is no visit of anybody's site.
     choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
     headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
     return web.Response(body=front_page.page(choice, origin, _PINNED).encode(), headers=headers)
-
-
-def _origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
-    """Give our own address as the visitor sees it; safe to put into HTML."""
-    forwarded = request.headers.get("X-Forwarded-Proto", "").lower()
-    is_forwarded = forwarded in ("http", "https") and _is_trusted(request.remote, proxies)
-    host = request.headers.get("Host", "")
-    return f"{forwarded if is_forwarded else 'http'}://{host if _HOST.fullmatch(host) else '?'}"
 
 
 async def index_script(
@@ -87,10 +76,14 @@ async def pinned_widget(
 
 def _script(request: web.BaseRequest, cache: str) -> web.Response:
     headers = _headers(_JAVASCRIPT, cache) | {"Vary": "Accept-Encoding"}
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
+    if _takes_gzip(request):
         headers |= {"Content-Encoding": "gzip"}
         return web.Response(body=_WIDGET_GZIPPED, headers=headers)
     return web.Response(body=_WIDGET, headers=headers)
+
+
+def _takes_gzip(request: web.BaseRequest) -> bool:
+    return requests.accepts_gzip(",".join(request.headers.getall("Accept-Encoding", ())))
 
 
 async def openapi(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
@@ -98,12 +91,14 @@ async def openapi(_service: Service, _request: web.BaseRequest, _target: Target)
     return web.Response(body=_OPENAPI, headers=_headers("application/yaml"))
 
 
-async def metrics(service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def metrics(service: Service, request: web.BaseRequest, _target: Target) -> web.Response:
     """Answer the metrics of all workers, in the one format that every Prometheus reads."""
     # The client library's own handler negotiates, and fails on what a visitor writes as a version.
-    body = generate_latest(service.metrics.of_all_workers())
+    workers = of_all_workers(service.metrics.directory, service.config.sites)
+    body = generate_latest(workers)
     response = web.Response(body=body, headers=_headers(CONTENT_TYPE_PLAIN_0_0_4))
-    response.enable_compression()
+    if _takes_gzip(request):
+        response.enable_compression(web.ContentCoding.gzip)
     return response
 
 
@@ -117,7 +112,12 @@ async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -
     facts = await service.store_facts()
     if facts is None:
         return json_answer(
-            {"status": "journaling", "level": "A", "promise": _JOURNALING, "warnings": []}
+            {
+                "status": "journaling",
+                "level": "A",
+                "promise": _JOURNALING,
+                "warnings": service.journal_warnings,
+            }
         )
     return json_answer(
         {
@@ -125,10 +125,6 @@ async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -
             "store": facts.name,
             "level": level(facts),
             "promise": promise(facts),
-            "warnings": warnings(facts),
+            "warnings": warnings(facts) + service.journal_warnings,
         }
     )
-
-
-def _is_trusted(remote: str | None, proxies: tuple[Network, ...]) -> bool:
-    return remote is not None and any(ip_address(remote) in network for network in proxies)

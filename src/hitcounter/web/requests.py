@@ -1,8 +1,10 @@
 """What comes in: every input is hostile until it has passed here."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Annotated, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,14 +13,17 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
 from hitcounter.block import LANGUAGES
+from hitcounter.config import Network
 from hitcounter.errors import BadRequest, ForeignOrigin
-from hitcounter.site import Site, page_path, referred_path
+from hitcounter.site import Site, one_origin, page_path, referred_path
 
 MAX_BODY_BYTES = 2048
-BODY_TIMEOUT_S = 5.0
 
 # A header's name is found several times faster when its case is folded once.
 _SEC_PURPOSE, _PURPOSE, _X_MOZ = istr("Sec-Purpose"), istr("Purpose"), istr("X-Moz")
+
+_FORWARDED_PROTO = istr("X-Forwarded-Proto")
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 Headers = CIMultiDictProxy[str]
 
@@ -44,11 +49,11 @@ _NOTHING = HitBody()
 _decode = msgspec.json.Decoder(HitBody).decode
 
 
-async def hit_body(request: web.BaseRequest) -> HitBody:
+async def hit_body(request: web.BaseRequest, timeout_s: float) -> HitBody:
     """Read the body of a hit: empty or JSON, also as text/plain, which needs no preflight."""
     content = request.content
     # It nearly always came with the headers: then no timer is needed.
-    raw = content.read_nowait(-1) if content.is_eof() else await _slow_body(request)
+    raw = content.read_nowait(-1) if content.is_eof() else await _slow_body(request, timeout_s)
     if len(raw) > MAX_BODY_BYTES:
         raise _too_large()
     if not raw:
@@ -68,7 +73,7 @@ def _is_json(content_type: str) -> bool:
     return kind in ("", "application/json", "text/plain")
 
 
-async def _slow_body(request: web.BaseRequest) -> bytes:
+async def _slow_body(request: web.BaseRequest, timeout_s: float) -> bytes:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= (1, 1):
@@ -76,7 +81,7 @@ async def _slow_body(request: web.BaseRequest) -> bytes:
         request.writer.output_size = 0  # the answer is still to come
     raw = b""
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             while len(raw) <= MAX_BODY_BYTES and (part := await request.content.readany()):
                 raw += part
     except (TimeoutError, ConnectionError):  # whoever went away sees no answer, and we log none
@@ -137,7 +142,42 @@ def _origin_of(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+
+
+def our_origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
+    """Give our own address as the visitor sees it; safe to put into HTML."""
+    scheme = "http"
+    if _is_trusted(request.remote or "", proxies):
+        # Each proxy adds to a list, in one header line or several: the first met the visitor.
+        values = ",".join(request.headers.getall(_FORWARDED_PROTO, ())).lower().split(",")
+        named = next((value.strip() for value in values if value.strip()), "")
+        scheme = named if named in ("http", "https") else scheme
+    host = request.headers.get(hdrs.HOST, "")
+    return one_origin(f"{scheme}://{host}") or f"{scheme}://?"
+
+
+def _is_trusted(remote: str, proxies: tuple[Network, ...]) -> bool:
+    try:
+        address = ip_address(remote)
+    except ValueError:  # a socket that has no addresses
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in proxies)
+
+
+@lru_cache(maxsize=64)
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether an `Accept-Encoding` takes gzip, and likes it as much as plain text."""
+    weights: dict[str, float] = {}
+    for item in accept_encoding.lower().split(","):
+        coding, _, weight = item.partition(";")
+        name, _, value = weight.partition("=")
+        is_weight = name.strip() == "q" and _WEIGHT.fullmatch(value.strip())
+        weights[coding.strip()] = float(value) if is_weight else 1.0
+    rest = weights.get("*", 0.0)
+    gzip = weights.get("gzip", weights.get("x-gzip", rest))
+    return gzip > 0 and gzip >= weights.get("identity", 0.0)
 
 
 def is_prefetch(headers: Headers) -> bool:

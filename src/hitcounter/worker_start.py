@@ -1,0 +1,20 @@
+"""Where the process of a worker begins.
+
+What serving needs is loaded from here, so that a library that this Python lacks becomes a line
+that the supervisor reads, like all else that keeps a worker from serving.
+"""
+
+from hitcounter.job import refuse
+
+
+def main() -> None:
+    """Serve as the job on standard input says."""
+    try:
+        from hitcounter import worker
+    except ImportError as error:
+        refuse(error)
+    worker.main()
+
+
+if __name__ == "__main__":
+    main()

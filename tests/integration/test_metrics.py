@@ -1,0 +1,125 @@
+"""What happens to the files of the metrics is no affair of the counting."""
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from hitcounter.metrics import OTHER_SITES, RESULTS, RESULTS_OF_OTHERS
+from tests.conftest import RunningService, StartService
+from tests.integration.load import ask, eventually, signal_all
+from tests.integration.servers import store_server
+
+LONGEST_NAME = "a" * 63
+HITS = re.compile(r'^hitcounter_hits_total{result="(.+)",site="(.+)"} (\S+)$', re.MULTILINE)
+
+
+async def count(service: RunningService, site: str = "demo") -> None:
+    """Count one hit."""
+    answer = await ask(service.port, "POST", f"/v1/sites/{site}/hits")
+    assert answer.body["state"] == "counted"
+
+
+async def hits(service: RunningService) -> dict[tuple[str, str], float]:
+    """Read the series of all hits, by site and result."""
+    answer = await ask(service.port, "GET", "/metrics")
+    assert answer.status == 200
+    return {(site, result): float(n) for result, site, n in HITS.findall(answer.text)}
+
+
+async def replaced(service: RunningService, pids: list[int]) -> None:
+    """Wait until other workers serve."""
+
+    async def is_replaced() -> bool:
+        return len(service.worker_pids()) == len(pids) and not {*pids} & {*service.worker_pids()}
+
+    await eventually(is_replaced, "the workers are replaced")
+
+
+async def test_metrics_lie_where_no_cleaner_comes(
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    service = start_service(workers=2)
+    await count(service)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+async def test_a_service_counts_and_answers_on_when_the_files_of_its_metrics_are_removed(
+    start_service: StartService,
+) -> None:
+    service = start_service(workers=1)
+    await count(service)
+    (directory,) = service.data_dir.glob("metrics-*")
+    shutil.rmtree(directory)
+    await count(service)
+    assert await hits(service) == {}
+    for number in (signal.SIGKILL, signal.SIGHUP):
+        pids = service.worker_pids()
+        signal_all(pids if number == signal.SIGKILL else [service.process.pid], number)
+        await replaced(service, pids)
+        await count(service)
+    assert (await hits(service))[OTHER_SITES, "counted"] >= 1
+    assert service.stop() == 0
+    assert list(service.data_dir.glob("metrics-*")) == []
+
+
+async def test_what_a_killed_service_left_is_cleared_away_by_the_next(
+    start_service: StartService,
+) -> None:
+    start_service().stop(signal.SIGKILL)
+    service = start_service()
+    assert len(list(service.data_dir.glob("metrics-*"))) == 1
+    await count(service)
+    assert (await hits(service))[OTHER_SITES, "counted"] == 1
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """Keep the data of a service on a disk that has no room at all."""
+    path = tmp_path / "data"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk takes root")
+    (path / "lock").write_text("0")
+    with (path / "full").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1024))
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+async def test_a_service_counts_where_the_disk_has_no_room_for_metrics(
+    full_disk: Path, start_service: StartService, tmp_path: Path
+) -> None:
+    with store_server(tmp_path / "store") as server:
+        service = start_service(redis_url=server.unix_url, workers=2)
+        for _ in range(20):
+            await count(service)
+        assert await hits(service) == {}
+        assert service.log.count("nobody can read the metrics of this worker") == 2
+
+
+async def test_every_series_of_a_declared_site_begins_at_zero(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    config = tmp_path / "sites.toml"
+    config.write_text(f'[sites.demo]\n[sites."{LONGEST_NAME}"]\n')
+    service = start_service(config=config)
+    begin = {(site, result): 0.0 for site in ("demo", LONGEST_NAME) for result in RESULTS}
+    begin |= {(OTHER_SITES, result): 0.0 for result in RESULTS + RESULTS_OF_OTHERS}
+    assert await hits(service) == begin
+    await count(service)
+    assert (await ask(service.port, "POST", "/v1/sites/other/hits")).status == 404
+    expected = begin | {("demo", "counted"): 1.0, (OTHER_SITES, "unknown_site"): 1.0}
+    assert await hits(service) == expected
+    text = (await ask(service.port, "GET", "/metrics")).text
+    for site in (OTHER_SITES, "demo", LONGEST_NAME):
+        assert f'hitcounter_pages_refused_total{{site="{site}"}} 0.0' in text

@@ -1,0 +1,122 @@
+"""The service of a worker on a real store: what it answers, which sites it counts, what it says."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitcounter import keys
+from hitcounter.config import Config
+from hitcounter.errors import UnknownSite
+from hitcounter.journal import Journals
+from hitcounter.metrics import COUNTED, Metrics, of_all_workers
+from hitcounter.service import Service
+from hitcounter.store import Store
+from hitcounter.watch import Watch
+from hitcounter.writer import Writer
+from tests.integration.load import comes_true
+from tests.journal.conftest import Errors
+from tests.journal.entries import MAX_BYTES
+
+MAX_SITES = 3
+SITES = ["a", "b", "c"]
+
+
+@pytest.fixture
+async def service(directory: Path, far_store: Store, metrics: Metrics) -> AsyncIterator[Service]:
+    """Start an open service that counts three sites, which is all that it may."""
+    journals = Journals(directory, MAX_BYTES)
+    writer = Writer(far_store.line, journals, metrics, lane=0, kept_window_s=0)
+    service = Service(Config(max_sites=MAX_SITES), far_store, writer, metrics)
+    for site in SITES:
+        await service.admit(site)
+    yield service
+    await writer.close(0)
+
+
+def registered(raw: Any) -> list[str]:
+    """List the sites that the store knows."""
+    return sorted(name.decode() for name in raw.smembers(keys.SITES))
+
+
+async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
+    service: Service, metrics: Metrics, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hitcounter.writer.MAX_STORED_KEYS", 0)  # as if so many waited
+    numbers = await service.count(service.site("a"), "/new")
+    assert (numbers.state, numbers.path, numbers.page_total) == (COUNTED, "/new", None)
+    assert numbers.values[-1] == int(raw.get(numbers.names.shown[-1])) == 1
+    refused = {"site": metrics.label("a")}
+    collected = of_all_workers(metrics.directory, ())
+    assert collected.get_sample_value("hitcounter_pages_refused_total", refused) == 1
+
+
+async def test_sites_that_the_store_forgot_are_registered_again_and_read_once(
+    service: Service, raw: Any
+) -> None:
+    raw.flushall()
+    await service.meet_new_sites()
+    assert registered(raw) == SITES
+    raw.config_resetstat()
+    await service.meet_new_sites()
+    assert "cmdstat_mget" not in raw.info("commandstats")
+
+
+async def test_one_name_that_a_failover_lost_comes_back_though_another_took_its_place(
+    service: Service, raw: Any
+) -> None:
+    raw.srem(keys.SITES, "b")
+    raw.sadd(keys.SITES, "new")
+    raw.srem(keys.SITES, "c")
+    await service.refresh()
+    assert registered(raw) == ["a", "b", "new"]
+    assert service.known("new") is not None
+
+
+async def test_no_more_sites_come_back_than_may_be_and_those_that_do_not_are_not_counted(
+    service: Service, raw: Any, errors: Errors
+) -> None:
+    raw.flushall()
+    raw.sadd(keys.SITES, "new", "newer")
+    await service.meet_new_sites()
+    assert registered(raw) == ["a", "new", "newer"]
+    assert [name for name in (*SITES, "new", "newer") if service.known(name)] == registered(raw)
+    assert [line.partition(" is not counted")[0] for line in errors()] == [
+        "the site b",
+        "the site c",
+    ]
+    with pytest.raises(UnknownSite, match="accepts no more sites"):
+        await service.admit("b")
+    raw.config_resetstat()
+    await service.meet_new_sites()
+    assert "cmdstat_mget" not in raw.info("commandstats")
+
+
+async def test_a_clock_that_jumps_is_reported_once_each_time(
+    service: Service,
+    far_store: Store,
+    metrics: Metrics,
+    errors: Errors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hitcounter.watch.LOOK_AROUND_EVERY_S", 0.01)
+    watch = Watch(far_store, service, service._writer, metrics, every_s=60)
+    watching = asyncio.create_task(watch.run())
+    clock, n_looks, ahead_s = time.time, 0, 45 * 24 * 3600
+
+    def shown() -> float:
+        nonlocal n_looks
+        n_looks += 1
+        return clock() + ahead_s
+
+    monkeypatch.setattr(time, "time", shown)
+    await comes_true(lambda: errors() and n_looks > 9, "it is reported, and looked at again")
+    ahead_s = 0
+    await comes_true(lambda: len(errors()) > 1, "it is reported")
+    watching.cancel()
+    await asyncio.wait([watching])
+    jumps = [line.partition(": ")[0] for line in errors()]
+    assert jumps == [f"the clock of this machine jumped by {sign}3888000 s" for sign in "+-"]

