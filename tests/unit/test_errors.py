@@ -67,3 +67,17 @@ def test_who_is_sent_away_knows_when_to_come_back() -> None:
 def test_a_journal_that_takes_nothing_says_why_to_machines_and_to_people() -> None:
     error = JournalError("journal_full", "the journal is full")
     assert (error.code, str(error)) == ("journal_full", "the journal is full")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (errors.StartError("two\nlines"), "two lines"),
+        (FileNotFoundError(2, "No such file", "/a"), "/a: No such file"),
+        (OSError(28, "No space left"), "No space left"),
+        (OSError("no number"), "no number"),
+        (ImportError("No module", name="sqlite3"), "this Python cannot load sqlite3: No module"),
+    ],
+)
+def test_whatever_went_wrong_is_said_in_one_line(error: Exception, line: str) -> None:
+    assert errors.one_line(error) == line
