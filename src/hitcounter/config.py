@@ -28,6 +28,7 @@ ENV_PREFIX = "HITCOUNTER_"
 _SERVICE_LINK = re.compile(
     r"(.+_)?SERVICE_HOST|(.+_)?SERVICE_PORT(_.+)?|(.+_)?PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?"
 )
+_ZONE = re.compile(r"(%[A-Za-z0-9_.-]+)?")  # which network a link-local address is in
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PORT_LINK = re.compile(r"(.+_)?PORT")
 
@@ -63,14 +64,15 @@ def _path(name: str, value: Any) -> Path:
 
 def _host(name: str, value: Any) -> str:
     text = _filled(name, value)
-    host = host_name(text) or host_name(f"[{text}]")
+    address, percent, zone = text.removeprefix("[").removesuffix("]").partition("%")
+    host = host_name(address) or host_name(f"[{address}]").strip("[]")
     try:
         host.encode("idna")  # as Python does when it looks the name up
     except UnicodeError:
         host = ""
-    if not host:
+    if not host or not _ZONE.fullmatch(percent + zone):
         raise ConfigError(f"{name}: {text!r} is not a host name or an address")
-    return host.strip("[]")
+    return f"{host}{percent}{zone}"
 
 
 def _whole(least: int, most: int = 10**9) -> Parser:
@@ -145,7 +147,7 @@ def _origins(name: str, value: Any) -> frozenset[str]:
 
 
 def _redis_url(name: str, value: Any) -> str:
-    fault = store_url.fault(value) if isinstance(value, str) else "is not text"
+    fault = store_url.fault(value) if isinstance(value, str) else store_url.FORM
     if fault:  # the URL may carry a password, so nothing of it is repeated
         raise ConfigError(f"{name}: {fault}")
     return str(value)

@@ -12,7 +12,7 @@ SCHEMES = ("redis", "rediss", "unix")
 _TLS_OPTIONS = frozenset(
     {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 )
-_FORM = "not a URL like redis://host:6379/0, rediss://… or unix:///path"
+FORM = "not a URL like redis://host:6379/0, rediss://… or unix:///path"
 _ENCODE = (
     "in a user name, a password or a path, write @ / ? # and spaces as %40 %2F %3F %23 %20"
     " (percent-encoding)"
@@ -26,14 +26,14 @@ def fault(url: str) -> str | None:
     if not url:
         return None
     if not url.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        return _FORM
+        return FORM
     if _UNENCODED.search(url) or _is_torn(url):
         return _ENCODE
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return _FORM
+        return FORM
     return _fault_of_place(parts, port) or _fault_of_user(parts) or _fault_of_options(parts)
 
 
@@ -47,9 +47,9 @@ def _is_torn(url: str) -> bool:
 def _fault_of_place(parts: SplitResult, port: int | None) -> str | None:
     if parts.scheme == "unix":
         is_local = not parts.netloc.rpartition("@")[2]
-        return None if is_local and len(parts.path) > 1 else _FORM
+        return None if is_local and len(parts.path) > 1 else FORM
     if not parts.hostname or port == 0:
-        return _FORM
+        return FORM
     if not _DATABASE.fullmatch(parts.path):
         return "the path behind the host is the number of a database, like /0"
     return None

@@ -133,9 +133,10 @@ async def export(store: Store, out: BinaryIO, progress: Progress) -> int:
 
 def _counter_of(name: str) -> keys.Counter:
     try:
+        name.encode()  # bytes that are no UTF-8 are no name of ours
         return keys.counter_of(name)
-    except ValueError as error:
-        raise CommandError(f"the store holds what is not ours: {error}") from None
+    except ValueError:
+        raise CommandError(f"the store holds {name!r}, which is no counter of ours") from None
 
 
 def _buckets_first(name: str) -> tuple[bool, str]:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -297,6 +299,26 @@ def test_the_health_check_finds_the_service_wherever_it_serves(tmp_path: Path, h
     assert "does not answer" in refusal("check", "--live", *data_dir, code=1)
 
 
+BOTH_FAMILIES = """
+import socket
+from pathlib import Path
+from hitcounter.supervisor import _bound
+Path("/proc/sys/net/ipv6/bindv6only").write_text("1")
+with _bound("::", 0) as listener:
+    listener.listen()
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, listener.getsockname()[1])).close()
+"""
+
+
+def test_all_ipv6_addresses_are_all_ipv4_ones_too_whatever_the_system_is_set_to() -> None:
+    network = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && "$@"', "-"]
+    if shutil.which("unshare") is None or subprocess.run([*network, "true"]).returncode != 0:
+        pytest.skip("this machine gives no network of one's own")
+    result = subprocess.run([*network, sys.executable, "-c", BOTH_FAMILIES], timeout=60)
+    assert result.returncode == 0
+
+
 def test_the_image_asks_for_its_health_by_no_setting_of_its_own() -> None:
     dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text("utf-8")
     assert 'CMD ["hitcounter", "check", "--live"]' in dockerfile
@@ -329,7 +351,7 @@ def test_nothing_is_loaded_from_the_working_directory(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} of the working directory')")
     with serving("--port=0", "--data-dir=.", cwd=tmp_path) as (_, url):
         assert fetch(f"{url}/healthz") == {"status": "ok"}
-        live = [PROGRAM, "check", "--live", "--data-dir=."]
+        live = [str(PROGRAM), "check", "--live", "--data-dir=."]
         assert subprocess.run(live, cwd=tmp_path, check=False).returncode == 0
 
 

@@ -168,7 +168,7 @@ def test_a_url_names_a_store_or_is_empty(url: str) -> None:
 
 
 BAD_VALUES: dict[str, list[Any]] = {
-    "host": [1, ["::1"], "a..b", "x" * 64, "\ud800", "", " ", "a b", "a/b", "."],
+    "host": [1, ["::1"], "a..b", "x" * 64, "\ud800", "", " ", "a b", "a/b", ".", "::1%", "::1%a\0"],
     "port": ["", "-1", "65536", "http", "80.5", 65536, -1, 1.5, True, [8080], {}],
     "workers": ["0", "257", "", "one", 0, 1000],
     "data_dir": [1, ["data"], "a\0b", "~no-such-user/data", "", " ", "/srv/\udcff"],
@@ -366,6 +366,7 @@ def test_every_spelling_of_an_origin_is_one_origin(tmp_path: Path) -> None:
         ("việt.vn", "xn--vit-5kz.vn"),
         ("::", "::"),
         ("[::1]", "::1"),
+        ("FE80::1%Eth0", "fe80::1%Eth0"),
         ("10.0.0.1", "10.0.0.1"),
     ],
 )

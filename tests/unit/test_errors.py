@@ -74,3 +74,17 @@ def test_a_journal_that_takes_nothing_says_why_to_machines_and_to_people() -> No
 def test_a_refusal_of_the_store_tells_whether_it_is_for_good(is_forbidden: bool) -> None:
     error = StoreRefusesError("NOPERM", is_forbidden=is_forbidden)
     assert (str(error), error.is_forbidden) == ("NOPERM", is_forbidden)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (errors.StartError("two\nlines"), "two lines"),
+        (FileNotFoundError(2, "No such file", "/a"), "/a: No such file"),
+        (OSError(28, "No space left"), "No space left"),
+        (OSError("no number"), "no number"),
+        (ImportError("No module", name="sqlite3"), "this Python cannot load sqlite3: No module"),
+    ],
+)
+def test_whatever_went_wrong_is_said_in_one_line(error: Exception, line: str) -> None:
+    assert errors.one_line(error) == line
