@@ -85,8 +85,7 @@ class Watch:
         clock_s = time.time() - time.monotonic()
         if abs(clock_s - self._clock_s) > MAX_JUMP_S:
             log.error(
-                "the clock of this machine jumped by %+.0f s: hits count on the days that it tells,"
-                " those before the jump on other days than those after it",
+                "the clock of this machine jumped by %+.0f s: hits count on the days that it tells",
                 clock_s - self._clock_s,
             )
         self._clock_s = clock_s
