@@ -56,6 +56,9 @@ def _run() -> None:
     if args.command is not _serve:
         streams.require_output()
     asyncio.run(args.command(settings, args))
+    if args.command in (_baseline, _show, _export, _import):
+        streams.flush()  # what cannot be written is the one line that is said
+        print(f"store: {_place(settings)}", file=sys.stderr, flush=True)
 
 
 def _ending(action: Callable[[], None]) -> int:
@@ -157,12 +160,11 @@ async def _serve(settings: Config, args: argparse.Namespace) -> None:
 
 @asynccontextmanager
 async def _opened(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
-    """Open the store, and name it on standard error once all is done."""
+    """Open the store; raise `CommandError` where it would have to be made and should not."""
     if not create:
         _expect_store(settings)
     async with _reached(settings, create=create) as store:
         yield store
-    print(f"store: {_place(settings)}", file=sys.stderr)
 
 
 @asynccontextmanager
@@ -274,7 +276,9 @@ async def _check(settings: Config, args: argparse.Namespace) -> None:
 def _tell_of_no_store(settings: Config) -> None:
     from hitcounter.programs import choose, find
 
-    program = choose(find(settings.store_binary), settings.data_dir)
+    if settings.data_dir.exists() and not settings.data_dir.is_dir():
+        raise CommandError(f"data_dir: {settings.data_dir.absolute()} is not a directory")
+    program = choose(find(settings.store_binary), settings.data_dir / "store")
     print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes it: {program}")
 
 

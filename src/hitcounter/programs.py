@@ -200,7 +200,7 @@ def _marked(files: Path) -> Origin | None:
         if msgspec.json.decode(content, type=_AnyMark).format > MARK_FORMAT:
             raise StartError(f"{path} is of a newer hitcounter: start that one")
         found = msgspec.json.decode(content, type=_Mark)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from None

@@ -300,11 +300,12 @@ def test_the_health_check_finds_the_service_wherever_it_serves(tmp_path: Path, h
 
 
 BOTH_FAMILIES = """
+import asyncio
 import socket
 from pathlib import Path
-from hitcounter.supervisor import _bound
+from hitcounter.listener import listen
 Path("/proc/sys/net/ipv6/bindv6only").write_text("1")
-with _bound("::", 0) as listener:
+with asyncio.run(listen("::", 0)) as listener:
     listener.listen()
     for host in ("127.0.0.1", "::1"):
         socket.create_connection((host, listener.getsockname()[1])).close()
@@ -333,7 +334,7 @@ def test_a_service_named_hitcounter_does_not_stop_its_own_pods(tmp_path: Path) -
         "HITCOUNTER_PORT_8080_TCP_ADDR": "10.0.0.1",
     }
     result = subprocess.run(
-        [PROGRAM, "baseline", "demo", "--total=1"],
+        [PROGRAM, "baseline", "demo", "--total=1", "--new"],
         env=environment("", environ),
         cwd=tmp_path,
         capture_output=True,
@@ -341,9 +342,8 @@ def test_a_service_named_hitcounter_does_not_stop_its_own_pods(tmp_path: Path) -
         timeout=60,
     )
     assert result.returncode == 0
-    assert (
-        result.stderr == f"hitcounter: passed over, as no settings: {', '.join(sorted(environ))}\n"
-    )
+    passed_over = f"hitcounter: passed over, as no settings: {', '.join(sorted(environ))}"
+    assert result.stderr.splitlines() == [passed_over, f"store: our own in {tmp_path / 'data'}"]
 
 
 def test_nothing_is_loaded_from_the_working_directory(tmp_path: Path) -> None:

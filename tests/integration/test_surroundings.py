@@ -40,6 +40,7 @@ class Lack:
     code: int = 1
 
 
+MAKING = ("serve", "baseline", "import")
 TALKING = ("check", "show", "baseline", "export", "import")
 LACKS = {
     "a disk under the output": Lack(
@@ -84,31 +85,36 @@ LACKS = {
     "a directory": Lack(
         "data_dir: cannot write to /etc/passwd: File exists",
         settings={"data_dir": "/etc/passwd", **OWN},
-        commands=("serve", "check", "baseline", "import"),
+        commands=("serve", "baseline", "import"),
+    ),
+    "a directory to look into": Lack(
+        "data_dir: /etc/passwd is not a directory",
+        settings={"data_dir": "/etc/passwd", **OWN},
+        commands=("check",),
     ),
     "a file system to write to": Lack(
         "data_dir: cannot write to /proc/hitcounter",
         settings={"data_dir": "/proc/hitcounter", **OWN},
-        commands=("serve", "check", "baseline", "import"),
+        commands=("serve", "baseline", "import"),
     ),
     "a place for the store": Lack(
         "data/store: File exists",
         sh=f"touch data/store; {IT}",
         settings=OWN,
+        commands=MAKING,
     ),
     "a place for the socket": Lack(
         "data/store.sock: Is a directory",
         sh=f"mkdir -p data/store.sock; {IT}",
         settings=OWN,
+        commands=MAKING,
     ),
     "a place for the journal": Lack(
         "data/journal: File exists",
         sh=f"touch data/journal; {IT}",
         commands=("serve",),
     ),
-    "room in files": Lack(
-        "File too large", sh=f"ulimit -f 0; {IT}", settings=OWN, commands=TALKING
-    ),
+    "room in files": Lack("File too large", sh=f"ulimit -f 0; {IT}", settings=OWN, commands=MAKING),
     "a store": Lack("the store does not answer", settings=AWAY, commands=TALKING),
 }
 
