@@ -39,6 +39,7 @@ SUFFIX = ".journal"
 ASIDE_SUFFIX = ".aside"
 _REMOVED_SUFFIX = ".removed"  # of a file that nobody needs, until its log is gone too
 _WAL = "-wal"
+_SPARE = "-wal-kept"  # the log, while we close the file that still needs it
 _ROLLBACK = "-journal"  # which SQLite keeps beside a file until it has the former
 # What a file says of itself in its `application_id`; those of version 0.1 say 0.
 _OPEN, _CLOSED = 0x68630001, 0x68630002
@@ -391,14 +392,25 @@ def _folds(connection: sqlite3.Connection) -> bool:
 
 
 def _close(path: Path, connection: sqlite3.Connection) -> None:
-    """Close a file, which brings its log into it, and let it say that it needs no log any more."""
-    with suppress(sqlite3.Error, OSError):  # on a full disk the log stays
+    """Close a file, which brings its log into it, and let it say that it needs no log any more.
+
+    SQLite then removes the log; where the file cannot say so, we keep it.
+    """
+    log_path, spare = _beside(path, _WAL), _beside(path, _SPARE)
+    try:
         is_open = _pragma(connection, "application_id") == _OPEN
         # Once folded, the log is written anew from its beginning, which takes no room.
         if is_open and not _lacks_log(path, connection) and _folds(connection):
             connection.execute(f"PRAGMA application_id = {_CLOSED}")
+    except (sqlite3.Error, OSError):
+        with suppress(OSError):
+            spare.hardlink_to(log_path)
     with suppress(sqlite3.Error):
         connection.close()
+    with suppress(OSError):
+        spare.replace(log_path)
+    with suppress(OSError):  # two names of one file are not replaced by each other
+        spare.unlink(missing_ok=True)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

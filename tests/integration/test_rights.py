@@ -253,7 +253,8 @@ async def test_a_store_that_is_full_fails_check_and_serves_to_the_journal(
         config = tmp_path / "sites.toml"
         config.write_text("[sites.demo]\n")
         given = {"redis_url": store.url, "config": str(config)}
-        assert (await asyncio.to_thread(run_command, "check", **given)).returncode == 0
+        for command in (["baseline", "demo", "--total", "0"], ["check"]):
+            assert (await asyncio.to_thread(run_command, *command, **given)).returncode == 0
         store.ask("CONFIG", "SET", "maxmemory", 1)
         service = await asyncio.to_thread(start_service, **given)
         assert "hits would go to the journal: " in service.run("check", check=False).stderr

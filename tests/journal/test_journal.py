@@ -12,7 +12,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -404,8 +404,11 @@ def test_a_file_that_was_removed_between_opening_and_locking_is_not_adopted(
 
 def is_open(pid: int, path: Path) -> bool:
     """Tell whether a process has a file open."""
-    links = Path(f"/proc/{pid}/fd").iterdir()
-    return path in {link.readlink() for link in links if link.is_symlink()}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            if link.readlink() == path:
+                return True
+    return False
 
 
 # What nobody needs

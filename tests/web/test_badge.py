@@ -229,7 +229,7 @@ def hits_by_result(service: RunningService) -> Mapping[str, float]:
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     found: dict[str, float] = {}
     for sample in samples:
-        if sample.name == "hitcounter_hits_total":
+        if sample.name == "hitcounter_hits_total" and sample.value:
             found[sample.labels["result"]] = found.get(sample.labels["result"], 0) + sample.value
     return found
 

@@ -6,7 +6,6 @@ causes: a store that is stopped, spoilt, full or not there. What comes must be a
 
 import ast
 import json
-import re
 import subprocess
 import sys
 import time
@@ -15,7 +14,6 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from random import Random
-from shutil import rmtree
 from typing import Any, NamedTuple
 
 import pytest
@@ -332,12 +330,10 @@ def _no_journal(start: StartService, at_end: ExitStack) -> RunningService:
 
 
 def _littered(start: StartService, _: ExitStack) -> RunningService:
-    """Clean away the temporary directory of a service, as a careless operator may."""
+    """Put among the metrics of a service what is none of them, as a careless operator may."""
     service = start()
-    (worker,) = service.worker_pids()
-    maps = Path(f"/proc/{worker}/maps").read_text()
-    (directory,) = {Path(path).parent for path in re.findall(r"/\S*/counter_\d+\.db", maps)}
-    rmtree(directory)
+    (directory,) = service.data_dir.glob("metrics-*")
+    (directory / "counter_7.db").mkdir()
     return service
 
 
