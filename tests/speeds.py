@@ -12,8 +12,8 @@ from pathlib import PurePath
 import pytest
 from hypothesis import settings
 
-N_SIMULATED = int(os.environ.get("SIMULATED_SCHEDULES", "1000"))
-N_FAULT_SCHEDULES = int(os.environ.get("FAULT_SCHEDULES", "4"))
+N_SIMULATED = int(os.environ.get("SIMULATED_SCHEDULES", "250"))
+N_FAULT_SCHEDULES = int(os.environ.get("FAULT_SCHEDULES", "1"))
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "2"))
 
 # A slow machine is no failure. What a person runs gives the same result again.

@@ -128,6 +128,7 @@ async def test_new_numbers_are_not_announced(
     assert live == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", ["reduce", "no-preference"])
 async def test_nothing_is_animated(
     service: RunningService, page: Page, pages: Pages, motion: Any

@@ -81,6 +81,7 @@ async def test_no_text_meets_another_or_the_edge(
     assert max(box["bottom"] for box in boxes) < drawn["height"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("theme", THEMES)
 async def test_every_text_stands_out(page: Page, theme: str, scheme: str) -> None:

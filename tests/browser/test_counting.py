@@ -55,6 +55,7 @@ async def test_every_view_of_a_page_counts_one_hit(
     assert counted(service) == (3, {ARTICLE: 3})
 
 
+@pytest.mark.slow
 async def test_a_visitor_who_leaves_at_once_is_counted(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -163,6 +164,7 @@ async def test_two_languages_of_a_site_count_one_hit_and_show_the_same_numbers(
     assert counted(service).total == 1
 
 
+@pytest.mark.slow
 async def test_two_sites_on_a_page_count_one_hit_each(
     service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
 ) -> None:
@@ -224,6 +226,7 @@ async def test_a_script_that_runs_before_the_head_is_read_waits_for_the_canonica
     assert counted(service) == (1, {"/bai-viet": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("navigation", NAVIGATIONS)
 async def test_a_navigation_within_the_page_counts_the_new_path_once(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, navigation: str
@@ -328,6 +331,7 @@ async def test_an_element_that_a_framework_takes_away_and_brings_back_counts_not
     assert counted(service) == (2, {ARTICLE: 1, "/tin-tuc/2": 1})
 
 
+@pytest.mark.slow
 async def test_a_page_that_the_back_button_brings_back_counts_once_each_time(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:

@@ -50,6 +50,7 @@ async def console(page: Page) -> Console:
     return Console(page)
 
 
+@pytest.mark.slow
 async def test_a_page_is_left_alone_when_nobody_answers(
     service: RunningService, page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:
@@ -174,6 +175,7 @@ async def store(tmp_path: Path) -> AsyncIterator[MortalStore]:
         yield running
 
 
+@pytest.mark.slow
 async def test_while_the_store_is_away_a_hit_is_shown_as_stored_and_a_read_as_stale(
     start_service: StartService,
     store: MortalStore,

@@ -68,6 +68,7 @@ async def test_it_fits_any_screen(service: RunningService, page: Page, width: in
     assert await page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.slow
 async def test_what_is_chosen_is_shown_at_once_and_counts_nothing(
     service: RunningService, page: Page
 ) -> None:
@@ -95,6 +96,7 @@ async def test_what_is_chosen_is_shown_at_once_and_counts_nothing(
     assert (await counts(page, service, "www.example.vn"))["total"] == 0
 
 
+@pytest.mark.slow
 async def test_a_site_that_cannot_be_chosen_is_told_in_words(
     service: RunningService, page: Page
 ) -> None:
@@ -110,6 +112,7 @@ async def test_a_site_that_cannot_be_chosen_is_told_in_words(
     await expect(page.locator("#snippet pre")).to_contain_text('data-site="demo"')
 
 
+@pytest.mark.slow
 async def test_without_scripts_it_shows_pictures_counts_one_hit_and_the_button_works(
     service: RunningService, scriptless: Page
 ) -> None:

@@ -180,6 +180,7 @@ async def test_a_theme_is_kept_and_auto_is_what_the_visitor_prefers(
     await expect(page.get_by_role("region")).to_have_css("background-color", paper)
 
 
+@pytest.mark.slow
 async def test_plain_has_no_styles_of_ours_and_takes_those_of_the_page(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -257,6 +258,7 @@ async def test_a_page_can_reserve_the_place_before_the_script_is_there(
     assert box["width"] == 240
 
 
+@pytest.mark.slow
 async def test_an_old_browser_counts_once_and_shows_the_plain_block(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -297,6 +299,7 @@ async def test_a_visitor_with_scripts_is_not_counted_by_the_pixel_as_well(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_a_view_costs_one_request_for_the_script_and_one_for_count_and_numbers(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:

@@ -102,6 +102,7 @@ async def test_one_more_hit_shows_the_numbers_of_the_saved_page_plus_one(
     assert counted(service) == (1619939, {ARTICLE: 211})
 
 
+@pytest.mark.slow
 async def test_the_accessibility_tree_reads_title_labels_and_numbers_in_order(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -123,6 +124,7 @@ async def test_the_accessibility_tree_reads_title_labels_and_numbers_in_order(
     assert [" ".join(line.split()) for line in lines] == ONE_MORE
 
 
+@pytest.mark.slow
 async def test_english_is_asked_for_by_the_tag(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -226,6 +228,7 @@ async def test_a_place_with_another_name_keeps_its_text(
     assert faults == []
 
 
+@pytest.mark.slow
 async def test_own_markup_is_filled_and_a_tag_in_the_head_draws_no_block(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -274,6 +277,7 @@ async def test_an_element_takes_what_it_does_not_say_from_the_tag(
     assert traffic.asked == ["POST demo/hits?lang=en"]
 
 
+@pytest.mark.slow
 async def test_without_a_site_nothing_is_asked_and_the_page_stays_as_it_is(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -287,6 +291,7 @@ async def test_without_a_site_nothing_is_asked_and_the_page_stays_as_it_is(
     ]
 
 
+@pytest.mark.slow
 async def test_a_visitor_keeps_nothing_and_the_page_gets_no_globals(
     service: RunningService, page: Page, pages: Pages
 ) -> None:

@@ -120,6 +120,7 @@ def sealed_counts(exported: str) -> dict[tuple[str, str], int]:
     return {(c["site"], c.get("page") or c["bucket"]): c["count"] for c in counters}
 
 
+@pytest.mark.slow
 async def test_the_next_hit_counts_on_from_the_baseline(start_service: StartService) -> None:
     service = start_service(timezone=zone_at_noon())
     service.run("baseline", "demo", *flags(ACCEPTANCE), "--page", "/tin-tuc/1=210")
@@ -137,6 +138,7 @@ def on(store: StoreServer, *args: str, **settings: str) -> "subprocess.Completed
     return run_command(*args, redis_url=store.unix_url, timezone=zone_at_noon(), **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
@@ -174,6 +176,7 @@ def test_today_and_yesterday_fit_into_the_month_that_holds_both(store: StoreServ
     assert result.returncode == (0 if is_first else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "fault"),
     [
@@ -203,6 +206,7 @@ def test_a_partial_baseline_keeps_the_other_lines(store: StoreServer) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "fault"),
     [
@@ -372,6 +376,7 @@ def test_a_file_with_a_fault_is_refused_as_a_whole(text: str, fault: str) -> Non
     assert str(refusal.value) == fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -473,6 +478,7 @@ async def test_hits_count_on_from_numbers_that_are_raised_beside_them(
     assert 1_000_000 + tally.n_acked - n_before + 100 <= total <= 1_000_000 + tally.n_acked + 100
 
 
+@pytest.mark.slow
 def test_more_sites_than_may_be_are_refused_before_any_is_written(tmp_path: Path) -> None:
     file = tmp_path / "export.ndjson"
     file.write_text(sealed([HEAD, *(GOOD | {"site": f"site{n}"} for n in range(3))]))
@@ -493,6 +499,7 @@ def test_ten_thousand_pages_go_out_and_in(store: StoreServer, tmp_path: Path) ->
     assert {("large", page["page"]): page["count"] for page in pages}.items() <= exported.items()
 
 
+@pytest.mark.slow
 def test_a_bar_shows_the_progress_on_a_terminal_only(store: StoreServer, tmp_path: Path) -> None:
     file = tmp_path / "export.ndjson"
     file.write_text(sealed([HEAD, GOOD]))
@@ -535,6 +542,7 @@ def test_an_export_that_nobody_reads_to_its_end_is_quiet_and_no_success(
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-16"])
 def test_whatever_the_locale_an_export_can_be_imported(
     tmp_path: Path, store: StoreServer, encoding: str
@@ -573,6 +581,7 @@ def test_only_a_newline_ends_a_line_of_an_export() -> None:
         read_export(sealed([HEAD, GOOD, text]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value"),
     [

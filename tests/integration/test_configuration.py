@@ -115,6 +115,7 @@ def written(tmp_path: Path, toml: str) -> str:
 # Settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
@@ -137,6 +138,7 @@ def test_a_wrong_file_is_one_line_on_standard_error(tmp_path: Path, toml: str, s
     assert HIDDEN not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
@@ -181,6 +183,7 @@ def test_the_version_is_that_of_the_package() -> None:
 # Surroundings
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -209,6 +212,7 @@ def test_a_data_directory_whose_socket_would_have_too_long_a_name_is_named(tmp_p
     assert f"data_dir: {data_dir}/store.sock is too long" in line
 
 
+@pytest.mark.slow
 def test_a_data_directory_in_use_is_left_to_its_service(start_service: StartService) -> None:
     service = start_service()
     line = refusal("serve", "--port=0", "--data-dir", str(service.data_dir), code=1)
@@ -285,6 +289,7 @@ def test_with_port_0_the_system_chooses_and_one_line_says_which(tmp_path: Path) 
         assert fetch(f"{url}/healthz") == {"status": "ok"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])  # noqa: S104 -- a test's own
 def test_the_health_check_finds_the_service_wherever_it_serves(tmp_path: Path, host: str) -> None:
     config = written(tmp_path, f"host = '{host}'")
@@ -346,6 +351,7 @@ def test_a_service_named_hitcounter_does_not_stop_its_own_pods(tmp_path: Path) -
     assert result.stderr.splitlines() == [passed_over, f"store: our own in {tmp_path / 'data'}"]
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_the_working_directory(tmp_path: Path) -> None:
     for name in ("secrets", "http", "socket", "aiohttp", "hitcounter", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} of the working directory')")
@@ -355,6 +361,7 @@ def test_nothing_is_loaded_from_the_working_directory(tmp_path: Path) -> None:
         assert subprocess.run(live, cwd=tmp_path, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_without_settings_everything_lies_in_the_directory_data(tmp_path: Path) -> None:
     with serving("--port=0", cwd=tmp_path) as (_, url):
         assert fetch(f"{url}/readyz")["level"] == "A"
@@ -362,6 +369,7 @@ def test_without_settings_everything_lies_in_the_directory_data(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.slow
 def test_what_lies_in_the_working_directory_is_not_taken_for_a_library(tmp_path: Path) -> None:
     for library in ("aiohttp", "redis", "queue"):
         (tmp_path / f"{library}.py").write_text("raise SystemExit('not the library')\n")
@@ -369,6 +377,7 @@ def test_what_lies_in_the_working_directory_is_not_taken_for_a_library(tmp_path:
         assert fetch(f"{url}/healthz") == {"status": "ok"}
 
 
+@pytest.mark.slow
 def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
     config = written(tmp_path, "port = 1\nlang = 'en'\ntimezone = 'UTC'\nhost = '192.0.2.1'")
     environ = {
@@ -382,6 +391,7 @@ def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path)
     assert (answer["timezone"], answer["widget"]["lang"]) == ("Europe/Berlin", "en")
 
 
+@pytest.mark.slow
 def test_only_declared_sites_are_counted_each_by_its_own_settings(tmp_path: Path) -> None:
     config = written(
         tmp_path, "timezone = 'UTC'\n[sites.a]\nlang = 'en'\n[sites.b]\ntimezone = 'Asia/Tokyo'"

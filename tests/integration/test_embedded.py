@@ -66,6 +66,7 @@ async def test_counts_are_there_after_a_restart(start_service: StartService, pro
     assert await counted(service.port, [DEMO]) == {DEMO: 51}
 
 
+@pytest.mark.slow
 async def test_no_hit_is_refused_or_lost_when_the_store_is_killed(
     start_service: StartService, program: str, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ async def read_while(service: RunningService, sending: "asyncio.Task[None]") -> 
     return seen
 
 
+@pytest.mark.slow
 async def test_a_service_starts_at_once_where_another_was_killed(
     start_service: StartService,
 ) -> None:
@@ -125,6 +127,7 @@ async def test_a_service_starts_at_once_where_another_was_killed(
     await expect_between(again.port, tally)
 
 
+@pytest.mark.slow
 async def test_even_a_store_that_hangs_ends_with_its_service(
     service: RunningService,
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_second_service_on_the_same_directory_is_refused(service: RunningServi
     assert asyncio.run(ask(service.port, "POST", "/v1/sites/demo/hits")).status == 200
 
 
+@pytest.mark.slow
 def test_the_store_writes_every_commit_to_disk_and_is_for_us_alone(
     start_service: StartService, program: str
 ) -> None:
@@ -174,6 +178,7 @@ def test_the_store_writes_every_commit_to_disk_and_is_for_us_alone(
     assert (ready["status"], ready["level"]) == ("ready", "A")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

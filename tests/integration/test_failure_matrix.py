@@ -151,6 +151,7 @@ async def test_a_late_packet_of_a_dead_connection_counts_nothing(
         await expect_all_counted(service, tally)
 
 
+@pytest.mark.slow
 async def test_hits_are_stored_when_the_network_swallows_everything(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -172,6 +173,7 @@ async def test_hits_are_stored_when_the_network_swallows_everything(
 # The store answers, but does not do what it is asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "breaks", "mends"),
     [
@@ -344,6 +346,7 @@ def at_once(store: MortalStore, *commands: tuple[str, ...]) -> None:
 # The store forgets
 
 
+@pytest.mark.slow
 async def test_what_a_power_loss_took_from_the_store_is_sent_again(
     start_service: StartService, tmp_path: Path, program: str
 ) -> None:
@@ -511,6 +514,7 @@ async def test_an_old_copy_of_the_store_is_reported(
 # A worker, or the service, ends
 
 
+@pytest.mark.slow
 async def test_the_journal_of_a_killed_worker_is_adopted_by_another_when_the_store_is_back(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -606,6 +610,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+@pytest.mark.slow
 async def test_hits_are_refused_while_the_disk_of_the_journal_is_full(
     small_disk: Path, start_service: StartService, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ async def expect_unfit(service: RunningService, reason: str) -> None:
     assert re.search(reason, check.stderr)
 
 
+@pytest.mark.slow
 async def test_the_promise_follows_what_the_store_is_set_to(
     start_service: StartService, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ async def journal(tmp_path: Path) -> Path:
     return directory / left.name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bound")
 @pytest.mark.parametrize("mode", [0o000, 0o500])
 def test_a_directory_that_cannot_be_listed_or_written_is_refused(journal: Path, mode: int) -> None:
@@ -55,6 +56,7 @@ def test_a_directory_that_cannot_be_listed_or_written_is_refused(journal: Path, 
     directory.chmod(0o700)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bound")
 async def test_a_file_that_cannot_be_read_is_said_everywhere_until_it_can(
     start_service: StartService, journal: Path

@@ -70,6 +70,7 @@ async def test_a_service_counts_and_answers_on_when_the_files_of_its_metrics_are
     assert list(service.data_dir.glob("metrics-*")) == []
 
 
+@pytest.mark.slow
 async def test_what_a_killed_service_left_is_cleared_away_by_the_next(
     start_service: StartService,
 ) -> None:
@@ -96,6 +97,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+@pytest.mark.slow
 async def test_a_service_counts_where_the_disk_has_no_room_for_metrics(
     full_disk: Path, start_service: StartService, tmp_path: Path
 ) -> None:

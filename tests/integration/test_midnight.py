@@ -212,6 +212,7 @@ async def returned(service: Running) -> None:
     await comes_true(lambda: not service.writer.is_away, "the store holds everything")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last_second", "midnight", "month", "year"),
     [

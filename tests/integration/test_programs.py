@@ -174,6 +174,7 @@ def test_what_is_installed_later_changes_nothing_for_a_directory(
     assert hit(service.port) == 2
 
 
+@pytest.mark.slow
 def test_the_files_of_redis_are_its_own_until_valkey_has_them(
     start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def test_the_files_of_redis_are_its_own_until_valkey_has_them(
     assert "valkey" in refused(tmp_path / "data", store_binary=redis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["packaged", "debian"])
 def test_a_damaged_log_stops_the_service_and_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
     program = packaged_program() if kind == "packaged" else debian_program()

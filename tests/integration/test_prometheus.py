@@ -38,6 +38,7 @@ def test_prometheus_reads_every_pageview_once_whichever_worker_it_scrapes(
         expect(url, "hitcounter_store_up", {"": 1})
 
 
+@pytest.mark.slow
 def test_promtool_finds_nothing_to_improve_in_the_metrics(
     start_service: StartService, tmp_path: Path
 ) -> None:

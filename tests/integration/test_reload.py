@@ -162,6 +162,7 @@ async def test_no_request_fails_while_all_workers_are_replaced_again_and_again(
     assert "ERROR" not in service.log
 
 
+@pytest.mark.slow
 async def test_a_connection_that_only_waits_outlives_the_replacement_until_its_next_request(
     start_service: StartService,
 ) -> None:
@@ -248,6 +249,7 @@ async def test_a_broken_file_leaves_everything_as_it_was_and_says_so(
     assert await status_of_hit(service, "other") == 200
 
 
+@pytest.mark.slow
 async def test_what_cannot_change_while_the_service_runs_stays_and_is_named(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -423,6 +425,7 @@ def seconds(pattern: str, text: str) -> int:
     return int(match[1])
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_does_not_guess_what_it_is_told() -> None:
     command = [sys.executable, "-m", "hitcounter.worker"]
     result = subprocess.run(command, input=b"0.0.0\n", capture_output=True, check=False)

@@ -93,6 +93,7 @@ async def test_the_documented_user_can_do_all_that_the_service_and_its_commands_
         assert refused <= {"client|setinfo"}  # how the client library introduces itself
 
 
+@pytest.mark.slow
 async def test_a_store_that_answers_no_questions_counts_and_promises_nothing_known(
     start_service: StartService, tmp_path: Path, program: str
 ) -> None:
@@ -140,6 +141,7 @@ async def hiding(server: StoreServer, *fields: bytes) -> AsyncIterator[str]:
 HIDDEN = [b"aof_enabled", b"maxmemory_policy", b"role", b"redis_version", b"valkey_version"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", HIDDEN[:3])
 async def test_what_info_lacks_is_not_assumed(tmp_path: Path, field: bytes) -> None:
     with store_server(tmp_path / "store") as server:
@@ -218,6 +220,7 @@ async def test_what_a_rehearsal_leaves_is_no_counter_and_no_site_and_expires(
     await store.close()
 
 
+@pytest.mark.slow
 async def test_who_may_not_count_is_told_so_before_anything_is_served(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -246,6 +249,7 @@ async def test_who_may_not_count_is_told_so_before_anything_is_served(
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_full_fails_check_and_serves_to_the_journal(
     start_service: StartService, tmp_path: Path
 ) -> None:

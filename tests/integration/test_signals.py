@@ -58,6 +58,7 @@ def settings_pipe(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_hang_up_before_the_settings_are_read_is_a_reload_once_it_serves(
     tmp_path: Path, settings_pipe: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_an_end_while_somebody_else_has_the_directory_is_at_once(
             assert ended(process) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_an_end_while_the_store_loads_is_at_once_and_takes_the_store_along(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -145,6 +147,7 @@ def children(pid: int) -> list[int]:
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_hang_up_of_a_worker_that_has_only_begun_ends_nothing(
     start_service: StartService,
 ) -> None:

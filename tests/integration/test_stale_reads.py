@@ -58,6 +58,7 @@ async def is_away(service: RunningService) -> bool:
     return answer.status == 200 and answer.body["status"] == "journaling"
 
 
+@pytest.mark.slow
 async def test_counts_are_the_last_known_numbers_and_what_waits_while_the_store_is_away(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ async def test_counts_are_the_last_known_numbers_and_what_waits_while_the_store_
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_the_age_of_stale_numbers_grows(start_service: StartService, tmp_path: Path) -> None:
     async with mortal_store(tmp_path / "store") as store:
         service = serve(start_service, store)
@@ -98,6 +100,7 @@ async def test_the_age_of_stale_numbers_grows(start_service: StartService, tmp_p
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_a_page_that_nobody_saw_before_the_outage_has_no_number_yet(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -149,6 +152,7 @@ async def test_a_new_worker_knows_the_numbers_of_all_sites_that_were_ever_counte
         assert await asyncio.to_thread(again.stop) == 0
 
 
+@pytest.mark.slow
 async def test_a_declared_site_that_nobody_visited_is_known_to_have_none(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -204,6 +208,7 @@ def n_reads(store: MortalStore) -> int:
         return int(redis.info("commandstats")["cmdstat_mget"]["calls"])
 
 
+@pytest.mark.slow
 async def test_nobody_reads_a_number_older_than_his_own_hit(
     start_service: StartService, tmp_path: Path
 ) -> None:

@@ -71,11 +71,13 @@ async def readiness(service: RunningService) -> tuple[int, str]:
     return answer.status, answer.body["status"] if answer.status == 200 else answer.code
 
 
+@pytest.mark.slow
 async def test_the_store_is_up_before_the_first_hit(start_service: StartService) -> None:
     service = start_service(workers=2)
     await store_is_up(service, 1)
 
 
+@pytest.mark.slow
 async def test_hits_are_stored_while_the_store_is_stopped(
     start_service: StartService, config: Path
 ) -> None:
@@ -168,6 +170,7 @@ async def is_exact(service: RunningService, tally: Tally) -> bool:
     return await fresh(service.port, tally.acked) == tally.acked
 
 
+@pytest.mark.slow
 async def test_a_service_starts_without_its_store_and_counts_when_it_comes(
     start_service: StartService, tmp_path: Path
 ) -> None:

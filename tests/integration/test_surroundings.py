@@ -153,6 +153,7 @@ def started(lack: Lack, command: str, directory: Path, url: str) -> "subprocess.
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LACKS)
 def test_what_the_surroundings_lack_is_one_line_of_every_command(
     tmp_path: Path, store: StoreServer, exported: str, name: str

@@ -196,6 +196,7 @@ async def refuses(service: RunningService) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_store_that_is_not_fit_stops_the_service_with_the_reason(tmp_path: Path) -> None:
     with store_server(tmp_path / "store", "--maxmemory-policy", "allkeys-lru") as store:
         result = run_command("serve", port="0", workers="2", redis_url=store.unix_url)
@@ -218,6 +219,7 @@ async def test_a_port_is_taken_over_from_a_predecessor_that_is_about_to_end() ->
         assert listener.getsockname() == (host, port)
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_one_clear_line(start_service: StartService, tmp_path: Path) -> None:
     service = start_service()
     result = run_command("serve", port=str(service.port), data_dir=str(tmp_path / "other"))
@@ -244,6 +246,7 @@ def has_another(service: RunningService, old: int) -> bool:
     return bool(set(service.worker_pids()) - {old})
 
 
+@pytest.mark.slow
 async def test_when_the_supervisor_is_killed_all_it_started_ends_by_itself(
     start_service: StartService,
 ) -> None:

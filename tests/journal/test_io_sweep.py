@@ -118,6 +118,7 @@ def test_a_journal_is_made_whole_with_its_log_while_calls_fail_or_not_at_all(
         expect_truth(answers, asyncio.run(found_in_one(fault.directory)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["create", "remove", "close", "adopt"])
 @pytest.mark.parametrize("calls", ["open", "write", "sync", "truncate", "unlink", "rename"])
 def test_whoever_is_killed_at_any_call_leaves_what_was_written_or_nothing_and_no_doubt(

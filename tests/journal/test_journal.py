@@ -361,6 +361,7 @@ def test_whatever_a_power_loss_leaves_of_the_log_holds_whole_appends(
     assert ends == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_what_was_folded_into_the_file_is_found_beside_what_is_in_its_log(directory: Path) -> None:
     with owner_of(directory) as owner:
         owner.ask("create", WRITER)
@@ -386,6 +387,7 @@ async def test_a_file_that_is_removed_while_we_lock_it_is_not_adopted(
     assert names(left.parent) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_injection")
 def test_a_file_that_was_removed_between_opening_and_locking_is_not_adopted(
     left: Path, tmp_path: Path
@@ -506,6 +508,7 @@ def test_a_file_without_the_log_of_its_killed_writer_is_set_aside_until_the_log_
     assert asyncio.run(found_in_one(left.parent)) == flat(THREE)
 
 
+@pytest.mark.slow
 def test_a_part_of_what_was_written_is_not_taken_for_all(directory: Path, errors: Errors) -> None:
     with owner_of(directory) as owner:
         owner.ask("create", WRITER)

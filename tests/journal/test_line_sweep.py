@@ -131,6 +131,7 @@ QUESTIONS: dict[str, tuple[Question, object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("what", QUESTIONS)
 async def test_no_question_gets_the_answer_to_another(

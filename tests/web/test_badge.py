@@ -252,6 +252,7 @@ def test_only_a_badge_that_was_asked_to_count_is_a_hit_in_the_metrics(
 # While the store is away
 
 
+@pytest.mark.slow
 def test_while_the_store_is_away_it_shows_the_last_known_numbers_and_still_counts(
     start_service: StartService,
 ) -> None:

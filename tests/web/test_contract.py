@@ -292,6 +292,7 @@ def test_a_client_that_asks_before_it_sends_the_body_is_told_to_go_on(
 # The page that a hit comes from
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "referer", "path"),
     [

@@ -151,6 +151,7 @@ def test_where_demo_is_not_counted_the_first_site_is_shown_and_not_counted(
     assert ask(declared.port, "GET", counts).status == 200
 
 
+@pytest.mark.slow
 def test_where_demo_is_declared_it_is_shown_and_counted_if_it_may_be_from_here(
     start_shared: StartService,
 ) -> None:
@@ -254,6 +255,7 @@ def test_our_address_is_that_of_the_visitor(start_shared: StartService) -> None:
         assert f'src="{origin}/widget.js"' in front(service, **headers).snippets[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("header", "scheme"),
     [

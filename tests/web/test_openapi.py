@@ -415,6 +415,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(outcome, marks=marks, id=" ".join(map(str, outcome)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", list(cases()))
 def test_an_operation_answers_as_documented(prepare: Prepare, outcome: Outcome) -> None:
     answer = trigger(prepare, TRIGGERS[outcome], outcome.method)
@@ -425,6 +426,7 @@ def test_an_operation_answers_as_documented(prepare: Prepare, outcome: Outcome) 
     check_answer(resolved(operation["responses"][str(outcome.status)]), answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANYWHERE)
 def test_any_address_answers_what_it_does_not_expect_as_documented(
     prepare: Prepare, name: str
