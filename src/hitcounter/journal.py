@@ -318,13 +318,15 @@ def _lacks_log(path: Path, connection: sqlite3.Connection) -> bool:
     """Return whether hits may be missing in a file that we have locked.
 
     An empty log was made by our lock: that of a writer holds the table at least. Of the files of
-    version 0.1 only those without a table are in doubt: one that was closed has it.
+    version 0.1 only those without a table are in doubt: one that was closed has it. Whose writer
+    died before the file could have a log lacks none.
     """
     log_path = _beside(path, _WAL)
     if log_path.exists() and log_path.stat().st_size > 0:
         return False
     state = (_pragma(connection, "application_id"), _pragma(connection, "user_version"))
-    return state in ((_OPEN, FORMAT), (0, 0))
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return mode == "wal" and state in ((_OPEN, FORMAT), (0, 0))
 
 
 def _last_written_at(connection: sqlite3.Connection) -> float | None:

@@ -462,6 +462,16 @@ def test_a_half_made_file_goes(directory: Path, errors: Errors, steps: int) -> N
     assert errors() == []
 
 
+def test_a_file_whose_making_was_rolled_back_goes(directory: Path, errors: Errors) -> None:
+    with closing(sqlite3.connect(directory / FILE, isolation_level=None)) as file:
+        file.execute("BEGIN IMMEDIATE")
+        file.execute("COMMIT")
+    assert (directory / FILE).stat().st_size > 0
+    assert asyncio.run(found(directory)) == {}
+    assert names(directory) == set()
+    assert errors() == []
+
+
 MAKING = [f"application_id = {0x68630001}", "locking_mode = EXCLUSIVE", "journal_mode = WAL"]
 
 
