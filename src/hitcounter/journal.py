@@ -379,8 +379,8 @@ def _made(path: Path, max_bytes: int) -> sqlite3.Connection:
         connection.execute(_TABLE)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
-        if not _folds(connection):  # from now on the file itself says that it needs its log
-            raise sqlite3.OperationalError("its write-ahead log cannot be read")
+        is_folded = _folds(connection)
+        assert is_folded, "from now on the file itself says that it needs its log"
     except sqlite3.Error:
         connection.close()
         raise

@@ -24,7 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the collector close what is cut amid its opening, which no client notices."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning"))
+            for what in ("transport", "<socket.socket.*/way"):
+                ignored = f"ignore:unclosed {what}:ResourceWarning"
+                item.add_marker(pytest.mark.filterwarnings(ignored))
 
 
 @pytest.fixture

@@ -581,6 +581,17 @@ async def test_a_worker_that_may_open_no_more_files_looks_again(
     assert n_counted(raw, "/a") == [1]
 
 
+async def test_what_keeps_a_worker_from_looking_for_journals_is_said_once(
+    far_store: Store, directory: Path, metrics: Metrics, errors: Errors
+) -> None:
+    directory.rmdir()
+    directory.touch()
+    looking = Adoption(far_store.line, Journals(directory, MAX_BYTES), metrics, SHORT_WINDOW_S)
+    assert [await looking._orphans() for _ in range(2)] == [[], []]
+    (line,) = errors()
+    assert line.startswith("cannot look for journals: ")
+
+
 async def test_several_workers_replay_every_journal_once(
     way: Cutter, raw: Any, directory: Path, metrics: Metrics
 ) -> None:
