@@ -128,6 +128,7 @@ def start(tmp_path: Path, settings: dict[str, Any]) -> RunningService:
         raise
     if not line:
         process.wait()
+        process.stdout.close()
         raise AssertionError(f"the service did not start: {log_path.read_text()}")
     return RunningService(process, line.split()[-1], Path(given["data_dir"]), given, log_path)
 

@@ -12,6 +12,8 @@ SCHEMES = ("redis", "rediss", "unix")
 _TLS_OPTIONS = frozenset(
     {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 )
+# A path can say who asks only behind it.
+_OPTIONS = {"rediss": _TLS_OPTIONS, "unix": frozenset({"username", "password"})}
 FORM = "not a URL like redis://host:6379/0, rediss://… or unix:///path"
 _ENCODE = (
     "in a user name, a password or a path, write @ / ? # and spaces as %40 %2F %3F %23 %20"
@@ -62,7 +64,7 @@ def _fault_of_user(parts: SplitResult) -> str | None:
 
 
 def _fault_of_options(parts: SplitResult) -> str | None:
-    allowed = {"db"} | (_TLS_OPTIONS if parts.scheme == "rediss" else set())
+    allowed = {"db"} | _OPTIONS.get(parts.scheme, frozenset())
     try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
