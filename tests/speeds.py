@@ -12,7 +12,7 @@ from pathlib import PurePath
 import pytest
 from hypothesis import settings
 
-N_SIMULATED = int(os.environ.get("SIMULATED_SCHEDULES", "250"))
+N_SIMULATED = int(os.environ.get("SIMULATED_SCHEDULES", "100"))
 N_FAULT_SCHEDULES = int(os.environ.get("FAULT_SCHEDULES", "1"))
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "2"))
 

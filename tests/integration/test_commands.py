@@ -226,6 +226,7 @@ def test_a_command_that_cannot_be_done_says_why(
     assert not data_dir.exists()
 
 
+@pytest.mark.slow
 def test_no_store_is_made_where_nobody_said_it_should_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +296,7 @@ def test_a_site_that_is_not_declared_is_refused(store: StoreServer, tmp_path: Pa
         assert line == f"the site other is not declared in {config}"
 
 
+@pytest.mark.slow
 def test_check_names_what_the_store_lacks(tmp_path: Path) -> None:
     with store_server(tmp_path / "store", "--appendonly", "no") as server:
         checked = run_command("check", redis_url=server.unix_url)

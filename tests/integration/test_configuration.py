@@ -158,6 +158,7 @@ def test_a_wrong_environment_is_one_line_on_standard_error(
     assert HIDDEN not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command[0]))
 def test_every_command_refuses_a_wrong_setting(command: list[str]) -> None:
     assert "lang: 'fr'" in refusal(*command, "--lang", "fr", code=2)
@@ -198,6 +199,7 @@ def test_an_address_that_is_not_ours_is_named(host: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -263,6 +265,7 @@ def test_a_replica_is_refused(tmp_path: Path) -> None:
             assert "slave" in refusal("check", "--redis-url", replica.tcp_url, code=1)
 
 
+@pytest.mark.slow
 def test_a_store_that_was_set_up_with_other_lanes_is_refused(tmp_path: Path) -> None:
     with store_server(tmp_path / "store") as server:
         with connected(server.socket_path) as redis:
@@ -271,6 +274,7 @@ def test_a_store_that_was_set_up_with_other_lanes_is_refused(tmp_path: Path) -> 
         assert "the store was set up with 64 lanes, not 1" in line
 
 
+@pytest.mark.slow
 def test_commands_name_a_store_that_is_away() -> None:
     url = f"redis://:{HIDDEN}@127.0.0.1:1"
     for command in COMMANDS[1:]:
@@ -282,6 +286,7 @@ def test_commands_name_a_store_that_is_away() -> None:
 # What is right
 
 
+@pytest.mark.slow
 def test_with_port_0_the_system_chooses_and_one_line_says_which(tmp_path: Path) -> None:
     with serving("--port=0", cwd=tmp_path) as (line, url):
         assert line == f"hitcounter is serving on {url}\n"

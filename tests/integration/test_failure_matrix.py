@@ -131,6 +131,7 @@ async def test_a_hit_whose_reply_is_lost_after_it_was_applied_counts_once(
         await expect_all_counted(service, tally)
 
 
+@pytest.mark.slow
 async def test_a_late_packet_of_a_dead_connection_counts_nothing(
     start_service: StartService, tmp_path: Path
 ) -> None:

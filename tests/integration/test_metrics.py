@@ -41,6 +41,7 @@ async def replaced(service: RunningService, pids: list[int]) -> None:
     await eventually(is_replaced, "the workers are replaced")
 
 
+@pytest.mark.slow
 async def test_metrics_lie_where_no_cleaner_comes(
     start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -302,6 +302,7 @@ async def burst(service: Running, instant: str, n: int) -> None:
     assert {each.state for each in numbers} == {"stored"}
 
 
+@pytest.mark.slow
 async def test_the_journal_of_yesterday_is_replayed_to_yesterday_by_another_process(
     running: StartRunning, store: MortalStore, tmp_path: Path
 ) -> None:

@@ -192,6 +192,7 @@ async def status_of_hit(service: RunningService, site: str) -> int:
     return (await ask(service.port, "POST", f"/v1/sites/{site}/hits")).status
 
 
+@pytest.mark.slow
 async def test_a_site_that_is_declared_later_counts_after_a_reload(
     start_service: StartService, tmp_path: Path
 ) -> None:

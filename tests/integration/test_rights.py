@@ -152,6 +152,7 @@ async def test_what_info_lacks_is_not_assumed(tmp_path: Path, field: bytes) -> N
     assert ("promise: level unknown" in checked.stdout) == (field == b"aof_enabled")
 
 
+@pytest.mark.slow
 async def test_a_service_counts_on_a_store_that_tells_nothing(
     start_service: StartService, tmp_path: Path
 ) -> None:

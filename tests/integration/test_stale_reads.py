@@ -119,6 +119,7 @@ async def test_a_page_that_nobody_saw_before_the_outage_has_no_number_yet(
         assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_a_site_of_which_nothing_is_known_is_refused_and_never_shown_as_zero(
     start_service: StartService, tmp_path: Path
 ) -> None:

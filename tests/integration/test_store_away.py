@@ -112,6 +112,7 @@ async def expect_back(service: RunningService, tally: Tally) -> None:
     await expect_exact(service.port, tally)
 
 
+@pytest.mark.slow
 async def test_hits_are_stored_until_a_killed_store_is_started_again(
     start_service: StartService, config: Path, tmp_path: Path
 ) -> None:

@@ -169,6 +169,7 @@ async def test_a_service_told_to_stop_under_load_keeps_every_acknowledged_hit(
     await expect_between(again.port, tally)
 
 
+@pytest.mark.slow
 async def test_a_stopping_service_answers_what_it_received_and_refuses_new_clients(
     service: RunningService,
 ) -> None:

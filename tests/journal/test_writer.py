@@ -249,6 +249,7 @@ async def test_a_hit_whose_answer_is_lost_is_stored_and_counted_once(
     assert n_counted(raw, "/a", "/b", "/c") == [1, 1, 1]
 
 
+@pytest.mark.slow
 async def test_the_journal_is_replayed_under_the_writers_id_and_goes_after_the_kept_window(
     start_writer: StartWriter, way: Cutter, raw: Any, directory: Path
 ) -> None:
@@ -564,6 +565,7 @@ async def test_a_journal_that_cannot_be_replayed_stays_and_stops_no_other(
     assert all("it stays for another worker" in line for line in errors())
 
 
+@pytest.mark.slow
 async def test_a_worker_that_may_open_no_more_files_looks_again(
     way: Cutter, raw: Any, directory: Path, metrics: Metrics, errors: Errors
 ) -> None:
@@ -592,6 +594,7 @@ async def test_what_keeps_a_worker_from_looking_for_journals_is_said_once(
     assert line.startswith("cannot look for journals: ")
 
 
+@pytest.mark.slow
 async def test_several_workers_replay_every_journal_once(
     way: Cutter, raw: Any, directory: Path, metrics: Metrics
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_schedule_is_its_seed_in_every_process() -> None:
     assert run_logged(7).report in done.stdout
 
 
+@pytest.mark.slow
 def test_every_kind_of_fault_and_reaction_is_drawn() -> None:
     schedules = [schedule_of(seed) for seed in range(BATCH)]
     assert schedules == [schedule_of(seed) for seed in range(BATCH)]

@@ -121,6 +121,7 @@ def counts(service: RunningService, site: str, **fields: str) -> Any:
 # What it says
 
 
+@pytest.mark.slow
 def test_it_says_what_the_block_of_a_real_page_says_and_with_count_one_more(
     anyone: RunningService, site: str
 ) -> None:
@@ -137,6 +138,7 @@ def test_it_says_what_the_block_of_a_real_page_says_and_with_count_one_more(
     assert (root.get("lang"), root.get("data-state")) == ("vi", "fresh")
 
 
+@pytest.mark.slow
 def test_language_lines_and_theme_are_those_asked_for(anyone: RunningService, site: str) -> None:
     anyone.run("baseline", site, *BASELINE)
     answer = badge_of(anyone, site, "?lang=en&lines=total,yesterday&theme=dark")
@@ -234,6 +236,7 @@ def hits_by_result(service: RunningService) -> Mapping[str, float]:
     return found
 
 
+@pytest.mark.slow
 def test_only_a_badge_that_was_asked_to_count_is_a_hit_in_the_metrics(
     start_service: StartService,
 ) -> None:
@@ -339,6 +342,7 @@ OTHER_BAD_TARGETS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", [f"?{bad}&count=1" for bad, _ in BAD_QUERIES])
 def test_a_bad_query_beside_count_counts_nothing(anyone: RunningService, query: str) -> None:
     before = keyspace(anyone)

@@ -125,12 +125,14 @@ def concurrently(n: int, question: Callable[[int], Any]) -> list[Any]:
 # What counts
 
 
+@pytest.mark.slow
 def test_the_answer_of_a_hit_contains_the_hit(anyone: RunningService, site: str) -> None:
     assert numbers(hit(anyone, site)) == [1, 0, 1, 1, 1]
     assert numbers(hit(anyone, site)) == [2, 0, 2, 2, 2]
     assert numbers(counts(anyone, site)) == [2, 0, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_one_hit_more_than_the_numbers_carried_over_answers_the_whole_block(
     anyone: RunningService, site: str
 ) -> None:
@@ -413,6 +415,7 @@ def test_an_answered_path_asked_for_again_is_the_same_page(
 # The language
 
 
+@pytest.mark.slow
 def test_the_block_is_in_the_language_that_is_asked_for_else_in_the_sites(
     declared: RunningService,
 ) -> None:
@@ -439,6 +442,7 @@ def test_the_block_is_in_the_language_that_is_asked_for_else_in_the_sites(
 # Other origins
 
 
+@pytest.mark.slow
 def test_every_status_can_be_read_from_any_page_and_by_no_one_in_particular(
     anyone: RunningService, declared: RunningService, start_shared: StartService
 ) -> None:
@@ -508,6 +512,7 @@ def test_a_site_with_origins_counts_what_comes_from_them_and_what_comes_from_no_
     assert total(declared, "journal") == before + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [
@@ -542,6 +547,7 @@ def test_declared_sites_are_all_that_there_are(declared: RunningService) -> None
     assert keyspace(declared) == before
 
 
+@pytest.mark.slow
 def test_an_open_service_counts_as_many_sites_as_it_may(start_shared: StartService) -> None:
     service = start_shared(max_sites=3)
 

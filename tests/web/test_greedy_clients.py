@@ -81,6 +81,7 @@ def answered(client: Connection) -> Answer:
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_files")
 def test_more_clients_than_files_are_turned_away_and_those_who_came_first_are_served(
     start_service: StartService,

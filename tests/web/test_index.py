@@ -141,6 +141,7 @@ def test_an_open_service_shows_demo_in_all_themes_and_one_block_counts(
     )
 
 
+@pytest.mark.slow
 def test_where_demo_is_not_counted_the_first_site_is_shown_and_not_counted(
     declared: RunningService,
 ) -> None:
