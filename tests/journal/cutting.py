@@ -98,7 +98,7 @@ class Cutter:
         """Take no more connections, and end those that are open: the store is away."""
         if self._server is not None:
             self._server.close()
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)  # which Python 3.13 has done
         self._server = None
         await self.hang_up()
 

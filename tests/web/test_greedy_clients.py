@@ -48,7 +48,7 @@ def send_until_dropped(port: int, target: str) -> int:
 def test_clients_that_never_read_are_held_back_then_dropped_and_nobody_else_is(
     start_service: StartService, targets: tuple[str, ...]
 ) -> None:
-    service = start_service(send_timeout_s=SEND_TIMEOUT_S)
+    service = start_service(send_timeout_s=SEND_TIMEOUT_S, store_timeout_s=30)
     with ThreadPoolExecutor(len(targets)) as pool:
         sent = [pool.submit(send_until_dropped, service.port, target) for target in targets]
         while not all(future.done() for future in sent):
