@@ -17,6 +17,7 @@ MAX_PATH_BYTES = 512
 MAX_RAW_PATH = 4 * MAX_PATH_BYTES  # percent-encoding takes three characters per byte
 
 MAX_HOST = 253
+MAX_ORIGIN = MAX_HOST + len("https://.:65535")
 
 _HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f.]*:[0-9a-f:.]*\]")
 _ORIGIN = re.compile(
@@ -54,29 +55,36 @@ class Site:
         return not self.origins or origin in self.origins or origin_host(origin) in self.origins
 
 
-@lru_cache(maxsize=2048)
 def host_name(text: str) -> str:
     """Give the one spelling of a host name or address; empty where it is none.
 
     Folds case, drops a dot at the end, and writes the name in ASCII, as browsers do (IDNA).
     """
+    # Too long is not remembered: who sends it must not fill the memory.
+    return _host_name(text) if len(text) <= MAX_HOST + 1 else ""
+
+
+@lru_cache(maxsize=2048)
+def _host_name(text: str) -> str:
     host = text.lower().removesuffix(".")
-    if len(host) > MAX_HOST:
-        return ""
     if not host.isascii():
         try:
             host = host.encode("idna").decode().lower()
         except UnicodeError:
             return ""
-    return host if _HOST.fullmatch(host) else ""
+    return host if len(host) <= MAX_HOST and _HOST.fullmatch(host) else ""
 
 
-@lru_cache(maxsize=2048)
 def one_origin(text: str) -> str:
     """Give the one spelling of `https://host[:port]` or of a bare host; empty where it is neither.
 
     The port that goes without saying is left out.
     """
+    return _one_origin(text) if len(text) <= MAX_ORIGIN else ""
+
+
+@lru_cache(maxsize=2048)
+def _one_origin(text: str) -> str:
     match = _ORIGIN.fullmatch(text)
     host = host_name(match["host"]) if match else ""
     if not match or not host:
