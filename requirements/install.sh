@@ -9,7 +9,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# pip compiles what it installs; uv does where it is told. Without that, each process of a service whose user may not write
+# here, or that runs with PYTHONDONTWRITEBYTECODE, compiles everything anew when it starts: two seconds instead of a half.
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_COMPILE_BYTECODE=1
 
 have_uv() { command -v uv >/dev/null; }
 

@@ -1,26 +1,23 @@
 """A process of its own that works on journals as it is told, to be killed or failed by a test.
 
-    python -m tests.journal.owner DIRECTORY MAX_BYTES
-
 One line in, one line out: `create WRITER`, `append NUMBER PAGES`, `adopt`, `sums`, `remove`,
 `close`. What cannot be done is answered by the name of the error.
 """
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from hitcounter.errors import HitcounterError
 from hitcounter.journal import Journal, Journals
 from tests.journal.entries import MAX_BYTES, Sums, flat, whole
+from tests.journal.forks import Fork, forked
 
 WRITER = "00ff"
-ROOT = Path(__file__).parents[2]
 DONE = "done"
 NOT_WRITTEN = "JournalError"
 NOBODY_KNOWS = "JournalBrokenError"
@@ -59,18 +56,15 @@ class _Orders:
 class Owner:
     """A running owner, to be told what to do."""
 
-    process: "subprocess.Popen[str]"
+    fork: Fork
 
     def tell(self, *words: object) -> None:
         """Give an order, and do not wait for the answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
+        self.fork.tell(" ".join(map(str, words)))
 
     def answer(self) -> str:
         """Read the next answer; nothing if it died before."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        return self.fork.answer()
 
     def ask(self, *words: object) -> str:
         """Give an order; return the answer."""
@@ -79,8 +73,7 @@ class Owner:
 
     def kill(self) -> None:
         """Kill it, as the kernel does when memory is short."""
-        self.process.kill()
-        self.process.wait()
+        self.fork.kill()
 
 
 def read(answer: str) -> Sums:
@@ -91,29 +84,23 @@ def read(answer: str) -> Sums:
 @contextmanager
 def owner_of(directory: Path, max_bytes: int = MAX_BYTES) -> Iterator[Owner]:
     """Run an owner of journals in a directory; it is killed at the end if it still runs."""
-    command = [sys.executable, "-m", "tests.journal.owner", str(directory), str(max_bytes)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
-        try:
-            yield Owner(process)
-        finally:
-            process.kill()
+    with forked(obey, str(directory), str(max_bytes)) as fork:
+        yield Owner(fork)
 
 
-def main() -> None:
-    """Do what the lines on standard input say."""
-    orders = _Orders(Path(sys.argv[1]), int(sys.argv[2]))
+def obey(connection: "Connection[str, str]", directory: str, max_bytes: str) -> None:
+    """Do what the lines say that come, until no more can come."""
+    orders = _Orders(Path(directory), int(max_bytes))
     with asyncio.Runner() as runner:
-        for line in sys.stdin:
-            order, *words = line.split()
+        while True:
+            try:
+                order, *words = connection.recv().split()
+            except EOFError:
+                return
             try:
                 answer = runner.run(getattr(orders, order)(*words))
             except HitcounterError as error:
-                answer = f"{type(error).__name__} {getattr(error, 'code', '')}"
+                answer = f"{type(error).__name__} {getattr(error, 'code', '')}".strip()
             except Exception as error:
                 answer = f"unexpected {type(error).__name__}: {error}"
-            print(answer, flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+            connection.send(answer)

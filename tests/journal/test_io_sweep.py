@@ -71,7 +71,7 @@ def test_what_was_written_while_calls_fail_is_there(
     for fault in faults:
         with owner_of(fault.directory) as owner:
             assert owner.ask("create", WRITER) == DONE
-            with fault.strike(owner.process.pid):
+            with fault.strike(owner.fork.pid):
                 answers = append_all(owner)
                 owner.kill()
         expect_truth(answers, asyncio.run(found_in_one(fault.directory)))
@@ -89,7 +89,7 @@ def test_what_was_written_while_the_log_is_folded_into_the_file_is_there(
         with owner_of(fault.directory) as owner:
             owner.ask("create", WRITER)
             answers = append_all(owner, dict.fromkeys((1, 2, 3), MANY_PAGES))
-            with fault.strike(owner.process.pid):
+            with fault.strike(owner.fork.pid):
                 answers |= append_all(owner, dict.fromkeys((4, 5), MANY_PAGES))
                 owner.kill()
         assert answers[1] == answers[2] == answers[3] == DONE
@@ -107,7 +107,7 @@ def test_a_journal_is_made_whole_with_its_log_while_calls_fail_or_not_at_all(
     for fault in faults:
         answers = {}
         with owner_of(fault.directory) as owner:
-            with fault.strike(owner.process.pid):
+            with fault.strike(owner.fork.pid):
                 made = owner.ask("create", WRITER)
             files = names(fault.directory)
             if made == DONE:
@@ -131,7 +131,7 @@ def test_whoever_is_killed_at_any_call_leaves_what_was_written_or_nothing_and_no
             if order in ("remove", "close"):
                 owner.ask("create", WRITER)
                 append_all(owner)
-            with fault.strike(owner.process.pid):
+            with fault.strike(owner.fork.pid):
                 owner.ask(order, WRITER) if order == "create" else owner.ask(order)
                 owner.kill()
         sums = asyncio.run(found_in_one(fault.directory))
@@ -159,7 +159,7 @@ def test_a_journal_that_is_adopted_while_calls_fail_is_read_rightly_or_stays(
     faults = Faults(tmp_path, calls, error, lasting)
     for fault in faults:
         shutil.copytree(left, fault.directory, dirs_exist_ok=True)
-        with owner_of(fault.directory) as adopter, fault.strike(adopter.process.pid):
+        with owner_of(fault.directory) as adopter, fault.strike(adopter.fork.pid):
             adopter.ask("adopt")
             sums = adopter.ask("sums")
             is_read = sums.startswith("{")
@@ -178,6 +178,6 @@ def test_a_journal_that_cannot_be_adopted_now_is_adopted_later(
     for fault in faults:
         shutil.copytree(left, fault.directory, dirs_exist_ok=True)
         with owner_of(fault.directory) as adopter:
-            with fault.strike(adopter.process.pid):
+            with fault.strike(adopter.fork.pid):
                 adopter.ask("adopt")
             assert adopter.ask("adopt") == FILE

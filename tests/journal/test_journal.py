@@ -336,7 +336,7 @@ def test_all_that_was_acknowledged_is_there_after_a_kill(directory: Path, seed: 
             owner.tell("append", number, 20)
         n_read = random.Random(seed).randint(0, 150)
         answers = [owner.answer() for _ in range(n_read)]
-        owner.process.kill()
+        owner.kill()
         while answer := owner.answer():  # those that it gave before it was killed
             answers.append(answer)
     assert set(answers) <= {DONE}
@@ -394,7 +394,7 @@ def test_a_file_that_was_removed_between_opening_and_locking_is_not_adopted(
 ) -> None:
     slow = "?fcntl,?fcntl64:delay_enter=2000000:when=1"
     with owner_of(left.parent) as adopter:
-        pid = adopter.process.pid
+        pid = adopter.fork.pid
         with injected(pid, [left], slow, tmp_path / "strace"):
             adopter.tell("adopt")
             until(lambda: is_open(pid, left), "the file is open")

@@ -144,8 +144,8 @@ def lived_through(fault: Fault, server: StoreServer, said: dict[str, str]) -> bo
     """Let a writer live while a call of it fails; tell whether one did."""
     writer = f"ff{fault.directory.name}"
     with (
-        worker_of(fault.directory, server.socket_path, writer) as process,
-        fault.strike(process.pid, writer),
+        worker_of(fault.directory, server.socket_path, writer) as fork,
+        fault.strike(fork.pid, writer),
     ):
-        said |= lived(process)
+        said |= lived(fork)
     return fault.has_struck

@@ -1,18 +1,15 @@
 """A writer in a process of its own, which lives through two outages while a test breaks its disk.
 
-    python -m tests.journal.worker DIRECTORY STORE WRITER
-
-STORE is the socket of the store; it is reached by a link that this process removes and makes again.
-WRITER is the id to write under, so that the test knows the files before they are made. After a line
-on its standard input it begins, and tells at the end what became of every hit, by its path.
+It reaches the socket of the store by a link that it removes and makes again. It writes under an id
+that the test gives, which so knows the files before they are made. When it is told to, it begins,
+and tells at the end what became of every hit, by its path.
 """
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -26,8 +23,8 @@ from hitcounter.store import Store
 from hitcounter.writer import Writer
 from tests.integration.load import eventually
 from tests.journal.entries import MAX_BYTES
+from tests.journal.forks import Fork, forked
 from tests.journal.hits import hit, outcome
-from tests.journal.owner import ROOT
 
 KEPT_WINDOW_S = 0.2
 ANSWER_WITHIN_S = 15.0
@@ -78,10 +75,10 @@ async def _noticed(writer: Writer, *, is_away: bool) -> None:
     await eventually(has_noticed, f"is_away is {is_away}")
 
 
-async def _live(writer: Writer, gate: _Gate) -> dict[str, str]:
+async def _live(writer: Writer, gate: _Gate, connection: "Connection[str, str]") -> dict[str, str]:
     said = await _count(writer, f"/{writer.id}/a", f"/{writer.id}/b")
-    print(READY, flush=True)  # noqa: T201
-    await asyncio.to_thread(sys.stdin.readline)
+    connection.send(READY)
+    await asyncio.to_thread(connection.recv)
     for outage in range(N_OUTAGES):
         paths = [f"/{writer.id}/{outage}/{n}" for n in range(4)]
         gate.close()
@@ -97,53 +94,39 @@ async def _live(writer: Writer, gate: _Gate) -> dict[str, str]:
     return said | await last
 
 
-async def _serve(directory: Path, store_path: Path, writer_id: str) -> dict[str, str]:
+async def _serve(
+    directory: Path, store_path: Path, writer_id: str, connection: "Connection[str, str]"
+) -> dict[str, str]:
     with TemporaryDirectory() as own:
         gate = _Gate(Path(own, "store"), store_path, writer_id)
         store, journals = Store(gate.url, 20.0), Journals(directory, MAX_BYTES)
         metrics = Metrics(Path(own), 0, [])
         with patch("secrets.token_hex", return_value=writer_id):
             writer = Writer(store.line, journals, metrics, lane=0, kept_window_s=KEPT_WINDOW_S)
-        said = await _live(writer, gate)
+        said = await _live(writer, gate, connection)
         await store.close()
     return said
 
 
 @contextmanager
-def worker_of(
-    directory: Path, store_path: Path, writer_id: str
-) -> Iterator["subprocess.Popen[str]"]:
+def worker_of(directory: Path, store_path: Path, writer_id: str) -> Iterator[Fork]:
     """Run a writer until it is ready; it is killed at the end if it still runs."""
-    module = [sys.executable, "-m", "tests.journal.worker"]
-    process = subprocess.Popen(
-        [*module, str(directory), str(store_path), writer_id],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline().strip() == READY
-            yield process
-        finally:
-            process.kill()
+    with forked(live_through, str(directory), str(store_path), writer_id) as fork:
+        assert fork.answer() == READY
+        yield fork
 
 
-def lived(process: "subprocess.Popen[str]") -> dict[str, str]:
+def lived(fork: Fork) -> dict[str, str]:
     """Let a writer live; tell what became of its hits."""
-    told, _ = process.communicate("go\n")
-    said: dict[str, str] = json.loads(told)
+    fork.tell("go")
+    said: dict[str, str] = json.loads(fork.answer())
+    fork.end()  # strace may not be told to let go of a process that is ending
     return said
 
 
-def main() -> None:
+def live_through(
+    connection: "Connection[str, str]", directory: str, store_path: str, writer_id: str
+) -> None:
     """Live through the outages; tell what became of the hits."""
-    said = asyncio.run(_serve(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
-    print(json.dumps(said), flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+    serving = _serve(Path(directory), Path(store_path), writer_id, connection)
+    connection.send(json.dumps(asyncio.run(serving)))
