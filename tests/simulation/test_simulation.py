@@ -29,7 +29,7 @@ def test_every_acknowledged_hit_is_counted_once_in_every_schedule(first: int) ->
         pytest.fail("\n".join(outcome.report for outcome in tally.failed[:3]), pytrace=False)
     found = (tally.n_schedules, tally.n_lost, tally.n_doubled, tally.n_skewed)
     assert found == (n_schedules, 0, 0, 0)
-    # Every schedule would pass in a world where nothing happens. Some events are too rare for a few.
+    # Every schedule would pass in a world where nothing happens. A few do not meet the rare events.
     assert n_schedules < BATCH or [event for event in EXPECTED if not tally.events[event]] == []
 
 
