@@ -13,6 +13,7 @@
     ├── JournalBrokenError   nobody knows what the journal holds; its writer must end
     └── Refusal              a request is refused, and counts nothing
         ├── BadRequest       400, or another 4xx that carries its own status
+        │   └── UnnamedPage      where a hit names such a page, it counts for the site alone
         ├── MethodNotAllowed 405
         ├── UnknownSite      404
         ├── ForeignOrigin    403
@@ -102,6 +103,15 @@ class BadRequest(Refusal):
         """Carry the 4xx `status` beside code and message."""
         super().__init__(code, message)
         self.status = status
+
+
+class UnnamedPage(BadRequest):
+    """A page may have this path, but no counter can have its name."""
+
+    def __init__(self, *, reason: str, message: str) -> None:
+        """Carry the `reason` for machines: `too_long`, `invisible` or `not_utf8`."""
+        super().__init__("bad_path", message)
+        self.reason = reason
 
 
 class MethodNotAllowed(Refusal):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from hitcounter.errors import BadRequest
+from hitcounter.errors import BadRequest, UnnamedPage
 
 MAX_PATH_BYTES = 512
 MAX_RAW_PATH = 4 * MAX_PATH_BYTES  # percent-encoding takes three characters per byte
@@ -28,8 +28,13 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 _SITE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _INDEX_FILES = re.compile(r"(?:/index\.html?)+\Z")
 _SLASHES = re.compile(r"/{2,}")
-# Control, surrogate, private-use and unassigned characters; Cf holds the bidirectional controls.
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# How bytes that are no UTF-8 stay in a text until somebody looks.
+UNDECODED = "surrogateescape"
+_UNDECODED = re.compile(r"[\udc80-\udcff]")
+# Control characters and surrogates, also those that somebody encoded byte by byte.
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udc7f\udd00-\udfff]|\udced[\udca0-\udcbf]")
+# Format, private-use and unassigned characters; Cf holds the bidirectional controls.
+_INVISIBLE_CATEGORIES = frozenset({"Cf", "Co", "Cn", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +115,30 @@ def site_name(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=2048)
 def page_path(text: str) -> str:
     """Normalise the path of a page, so that one page has one counter.
 
     Drops query and fragment, decodes percent-encoding, composes Unicode (NFC), folds repeated
     slashes and drops a trailing slash or index.html. What would read differently if decoded
     again (`%`, `?`, `#`) stays encoded.
+
+    Raises BadRequest where no page has such a path, and UnnamedPage where one may have it but its
+    counter could have no name.
     """
     if not text.startswith("/"):
         raise BadRequest("bad_path", "the path of a page starts with /")
     raw = text.partition("#")[0].partition("?")[0]
-    if (
-        len(raw) > MAX_RAW_PATH
-    ):  # before the work, some of which grows with the square of the length
-        raise _too_long()
-    try:
-        path = unicodedata.normalize("NFC", unquote(raw, errors="strict"))
-    except UnicodeDecodeError:
-        raise BadRequest("bad_path", "the path of a page is UTF-8") from None
-    if any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in path):
-        raise BadRequest("bad_path", "the path of a page has no control or invisible characters")
+    # Long ones are not remembered: who sends them must not fill the memory.
+    return _page_path(raw) if len(raw) <= MAX_PATH_BYTES else _page_path.__wrapped__(raw)
+
+
+@lru_cache(maxsize=2048)
+def _page_path(raw: str) -> str:
+    path = _decoded(raw)
+    if any(unicodedata.category(character) in _INVISIBLE_CATEGORIES for character in path):
+        raise UnnamedPage(
+            reason="invisible", message="the path of a page has no invisible characters"
+        )
     path = _INDEX_FILES.sub("", _SLASHES.sub("/", path).rstrip("/")) or "/"
     path = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     if len(path.encode()) > MAX_PATH_BYTES:
@@ -138,8 +146,22 @@ def page_path(text: str) -> str:
     return path
 
 
-def _too_long() -> BadRequest:
-    return BadRequest("bad_path", f"the path of a page has at most {MAX_PATH_BYTES} bytes")
+def _decoded(raw: str) -> str:
+    path = unquote(raw, errors=UNDECODED)
+    if _NO_TEXT.search(path):
+        raise BadRequest("bad_path", "the path of a page has no control characters or surrogates")
+    # Before the work that grows with the square of the length.
+    if len(raw) > MAX_RAW_PATH:
+        raise _too_long()
+    if _UNDECODED.search(path):
+        raise UnnamedPage(reason="not_utf8", message="the path of a page is UTF-8")
+    return unicodedata.normalize("NFC", path)
+
+
+def _too_long() -> UnnamedPage:
+    return UnnamedPage(
+        reason="too_long", message=f"the path of a page has at most {MAX_PATH_BYTES} bytes"
+    )
 
 
 def referred_path(referer: str, site: Site) -> str | None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hitcounter.errors import BadRequest
+from hitcounter.errors import BadRequest, UnnamedPage
 from hitcounter.site import (
     MAX_PATH_BYTES,
+    MAX_RAW_PATH,
     Site,
     host_name,
     one_origin,
@@ -110,28 +111,50 @@ def test_other_pages_stay_apart(one: str, other: str) -> None:
         ("a", "starts with /"),
         ("?/a", "starts with /"),
         ("https://www.example.vn/a", "starts with /"),
-        ("/%ff", "UTF-8"),
-        ("/%C3", "UTF-8"),
-        ("/%ED%A0%80", "UTF-8"),
-        ("/a\0b", "control or invisible"),
-        ("/a%00b", "control or invisible"),
-        ("/a%0d%0ab", "control or invisible"),
-        ("/a\x85b", "control or invisible"),
-        ("/a\u202eb", "control or invisible"),
-        ("/a%E2%80%AEb", "control or invisible"),
-        ("/a\u2066b", "control or invisible"),
-        ("/a\u2028b", "control or invisible"),
-        ("/a\u2029b", "control or invisible"),
-        ("/a\ufeffb", "control or invisible"),
-        ("/a\ud800b", "control or invisible"),
-        ("/a\ue000b", "control or invisible"),
-        ("/a\u0378b", "control or invisible"),
+        ("/%ED%A0%80", "control characters or surrogates"),
+        ("/a\0b", "control characters or surrogates"),
+        ("/a%00b", "control characters or surrogates"),
+        ("/a%0d%0ab", "control characters or surrogates"),
+        ("/a\x85b", "control characters or surrogates"),
+        ("/a\ud800b", "control characters or surrogates"),
+        ("/\u202e%ff%00", "control characters or surrogates"),
+        ("/%00" + "a" * MAX_RAW_PATH, "control characters or surrogates"),
     ],
 )
-def test_a_path_that_could_do_harm_is_refused(path: str, reason: str) -> None:
+def test_a_path_that_no_page_has_is_refused(path: str, reason: str) -> None:
     with pytest.raises(BadRequest, match=reason) as refused:
         page_path(path)
     assert refused.value.code == "bad_path"
+    assert type(refused.value) is BadRequest
+
+
+UNNAMED = [
+    ("/%ff", "not_utf8"),
+    ("/%C3", "not_utf8"),
+    ("/%c0%af", "not_utf8"),
+    ("/caf%E9", "not_utf8"),
+    ("/caf\udce9", "not_utf8"),
+    ("/a\u202eb", "invisible"),
+    ("/a%E2%80%AEb", "invisible"),
+    ("/a\u2066b", "invisible"),
+    ("/a\u2028b", "invisible"),
+    ("/a\u2029b", "invisible"),
+    ("/a\ufeffb", "invisible"),
+    ("/a\ue000b", "invisible"),
+    ("/a\u0378b", "invisible"),
+    ("/a\u200db", "invisible"),
+    ("/a\u00adb", "invisible"),
+    ("/" + "a" * 600, "too_long"),
+    ("/" + "ộ" * 171, "too_long"),
+    ("/" + "%C3" * 700, "too_long"),
+]
+
+
+@pytest.mark.parametrize(("path", "reason"), UNNAMED)
+def test_a_page_that_cannot_be_named_has_a_reason(path: str, reason: str) -> None:
+    with pytest.raises(UnnamedPage) as unnamed:
+        page_path(path)
+    assert (unnamed.value.code, unnamed.value.reason) == ("bad_path", reason)
 
 
 def test_a_path_that_would_shrink_to_fit_is_refused_before_the_work() -> None:

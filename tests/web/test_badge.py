@@ -320,7 +320,7 @@ BAD_QUERIES = [
     ("path=", "bad_path"),
     ("path=tin-tuc", "bad_path"),
     ("path=/%00", "bad_path"),
-    ("count=1&path=/%E2%80%AE", "bad_path"),
+    ("count=1&path=/%E2%80%AE%00", "bad_path"),
     ("label=Visits", "bad_query"),
     ("style=flat", "bad_query"),
     ("color=red", "bad_query"),
@@ -328,7 +328,7 @@ BAD_QUERIES = [
     ("title=%3Csvg%20onload=alert(1)%3E", "bad_query"),
     ("callback=alert", "bad_query"),
     ("=1", "bad_query"),
-    ("lang=%ff", "bad_query"),
+    ("lang=%ff", "bad_lang"),
     ("&".join("abcdefghi"), "bad_query"),
 ]
 OTHER_BAD_TARGETS = [

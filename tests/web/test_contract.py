@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from hitcounter.web.requests import MAX_BODY_BYTES
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
 from tests.web.wire import Answer, Connection, ask, exchange, request
@@ -396,6 +397,34 @@ def test_pages_that_differ_have_counters_of_their_own(anyone: RunningService, si
     assert total(anyone, site) == len(paths)
 
 
+UNNAMED = {
+    "/bi%E1%BB%83u-t%C6%B0%E1%BB%A3ng/%F0%9F%91%A9%E2%80%8D%F0%9F%9A%80": "invisible",  # an emoji
+    "/so%C2%ADft": "invisible",
+    "/caf%E9": "not_utf8",
+    f"/{'a' * 600}": "too_long",
+    f"/{'a' * 7000}": "too_long",
+}
+
+
+def test_a_page_that_cannot_be_named_counts_for_its_site(anyone: RunningService, site: str) -> None:
+    """Whoever writes addresses so has visitors all the same."""
+    n_hits = 0
+    referer = f"https://{site}/referring"
+    for path, reason in UNNAMED.items():
+        page = {"path": None, "total": None, "reason": reason}
+        badge = ask(anyone.port, "GET", f"/v1/sites/{site}/badge.svg?count=1&path={path}")
+        pixel(anyone, site, f"?path={path}", Referer=referer)
+        assert (badge.status, total(anyone, site)) == (200, n_hits + 2)
+        read = ask(anyone.port, "GET", f"/v1/sites/{site}/counts?path={path}").json
+        assert (read["page"], read["total"]) == (page, n_hits + 2)
+        n_hits += 2
+        if len(path) < MAX_BODY_BYTES:
+            n_hits += 1
+            counted = hit(anyone, site, path, Referer=referer)
+            assert (counted["page"], counted["total"]) == (page, n_hits)
+    assert counts(anyone, site, path="/referring")["page"]["total"] == 0
+
+
 PIECES = ("/", "%", "25", "2F", "%2f", "%61", "?", "#", ".", "index.html", "a", "\u0301", "ộ")
 
 
@@ -409,6 +438,9 @@ def test_an_answered_path_asked_for_again_is_the_same_page(
         assert answer.code in ("bad_path", "bad_query")
         return
     page = answer.json["page"]
+    if page["path"] is None:
+        assert page.keys() == {"path", "total", "reason"}
+        return
     assert counts(anyone, "demo", path=page["path"])["page"] == page
 
 

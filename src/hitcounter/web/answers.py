@@ -46,10 +46,11 @@ class Widget(msgspec.Struct, gc=False):
 
 
 class Page(msgspec.Struct, gc=False):
-    """The pageviews of a page; null where the site stores no more pages."""
+    """The pageviews of a page; null where the site stores no more pages, or it has no name."""
 
-    path: str
+    path: str | None
     total: int | None
+    reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -121,9 +122,14 @@ def _http_date(now_s: int) -> bytes:
     return formatdate(now_s, usegmt=True).encode()
 
 
-def numbers_answer(numbers: Numbers, lang: str | None) -> NumbersResponse:
-    """Answer the numbers of a site, with the block in `lang` or else in the site's language."""
-    site, path, age_s = numbers.site, numbers.path, numbers.age_s
+def numbers_answer(
+    numbers: Numbers, lang: str | None, unnamed: str | None = None
+) -> NumbersResponse:
+    """Answer the numbers of a site, with the block in `lang` or else in the site's language.
+
+    `unnamed` is why the page that was asked for has no name.
+    """
+    site, age_s = numbers.site, numbers.age_s
     lang = lang or site.lang
     words = LANGUAGES[lang]
     today, yesterday, month, year, total = values = numbers.values
@@ -136,12 +142,18 @@ def numbers_answer(numbers: Numbers, lang: str | None) -> NumbersResponse:
         month,
         year,
         total,
-        msgspec.UNSET if path is None else Page(path, numbers.page_total),
+        _page(numbers, unnamed),
         numbers.state,
         msgspec.UNSET if age_s is None else age_s,
         Widget(lang, words.title, _lines(words, values, line_texts(values, lang))),
     )
     return NumbersResponse(_encode(answer))
+
+
+def _page(numbers: Numbers, unnamed: str | None) -> Page | msgspec.UnsetType:
+    if unnamed is not None:
+        return Page(None, None, unnamed)
+    return msgspec.UNSET if numbers.path is None else Page(numbers.path, numbers.page_total)
 
 
 def _lines(words: Language, values: Sequence[int], texts: Sequence[str]) -> list[Line]:

@@ -22,26 +22,27 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> Nu
     """Count one hit; answer the numbers with it."""
     lang = requests.language(requests.fields(target, "lang")) if target.query else None
     body = await requests.hit_body(request, service.config.body_timeout_s)
-    path = requests.page_field(body.path)
+    page = requests.page_field(body.path)
     is_prefetch = requests.is_prefetch(request.headers)
     counted = await _site(service, request, target, counts=not is_prefetch)
-    path = requests.page(path, request.headers, counted.site)
+    page = requests.page(page, request.headers, counted.site)
     if is_prefetch:
         service.metrics.not_counted(target.site, "prefetch")
-        return numbers_answer(await service.read(counted, path), lang)
-    return numbers_answer(await service.count(counted, path, body.id), lang)
+        return numbers_answer(await service.read(counted, page.path), lang, page.reason)
+    return numbers_answer(await service.count(counted, page.path, body.id), lang, page.reason)
 
 
 async def pixel(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
-    path = requests.page_field(requests.fields(target, "path").get("path"))
+    page = requests.page_field(requests.fields(target, "path").get("path"))
     is_prefetch = requests.is_prefetch(request.headers)
     counts = request.method == "GET" and not is_prefetch  # HEAD asks only what GET would answer
     counted = await _site(service, request, target, counts=counts)
     if is_prefetch:
         service.metrics.not_counted(target.site, "prefetch")
     if counts:
-        await service.count(counted, requests.page(path, request.headers, counted.site))
+        page = requests.page(page, request.headers, counted.site)
+        await service.count(counted, page.path)
     return web.Response(body=PIXEL, headers=PIXEL_HEADERS)
 
 
@@ -49,17 +50,17 @@ async def badge(service: Service, request: web.BaseRequest, target: Target) -> w
     """Answer the block as a picture; count a hit only where the query says so."""
     fields = requests.fields(target, *picture.LOOK_FIELDS, "count", "path")
     look = picture.look(fields)
-    path = requests.page_field(fields.get("path"))
+    page = requests.page_field(fields.get("path"))
     if not picture.wants_count(fields):
-        numbers = await service.read(service.site(site_name(target.site)), path)
+        numbers = await service.read(service.site(site_name(target.site)), page.path)
     else:
         is_prefetch = requests.is_prefetch(request.headers)
         counts = request.method == "GET" and not is_prefetch
         counted = await _site(service, request, target, counts=counts)
         if is_prefetch:
             service.metrics.not_counted(target.site, "prefetch")
-        path = requests.page(path, request.headers, counted.site)
-        numbers = await (service.count if counts else service.read)(counted, path)
+        page = requests.page(page, request.headers, counted.site)
+        numbers = await (service.count if counts else service.read)(counted, page.path)
     return web.Response(body=picture.draw(numbers, look).encode(), headers=picture.BADGE_HEADERS)
 
 
@@ -67,9 +68,9 @@ async def counts(service: Service, _request: web.BaseRequest, target: Target) ->
     """Answer the numbers; count nothing."""
     fields = requests.fields(target, "path", "lang")
     lang = requests.language(fields)
-    path = requests.page_field(fields.get("path"))
-    numbers = await service.read(service.site(site_name(target.site)), path)
-    return numbers_answer(numbers, lang)
+    page = requests.page_field(fields.get("path"))
+    numbers = await service.read(service.site(site_name(target.site)), page.path)
+    return numbers_answer(numbers, lang, page.reason)
 
 
 async def _site(

@@ -14,8 +14,8 @@ from multidict import CIMultiDictProxy, istr
 
 from hitcounter.block import LANGUAGES
 from hitcounter.config import Network
-from hitcounter.errors import BadRequest, ForeignOrigin
-from hitcounter.site import Site, one_origin, page_path, referred_path
+from hitcounter.errors import BadRequest, ForeignOrigin, UnnamedPage
+from hitcounter.site import UNDECODED, Site, one_origin, page_path, referred_path
 
 MAX_BODY_BYTES = 2048
 
@@ -34,6 +34,15 @@ class Target(NamedTuple):
     site: str
     query: str
 
+
+class Page(NamedTuple):
+    """The page that a request is about: its path, or the reason why it has no name."""
+
+    path: str | None = None
+    reason: str | None = None
+
+
+NO_PAGE = Page()
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}\Z"  # $ would let a newline pass
 
@@ -98,9 +107,9 @@ def fields(target: Target, *allowed: str) -> dict[str, str]:
     if not target.query:
         return {}
     try:
-        pairs = parse_qsl(target.query, keep_blank_values=True, errors="strict", max_num_fields=8)
+        pairs = parse_qsl(target.query, keep_blank_values=True, errors=UNDECODED, max_num_fields=8)
     except ValueError:
-        raise BadRequest("bad_query", "the query is UTF-8, and has few fields") from None
+        raise BadRequest("bad_query", "the query has few fields") from None
     found = dict(pairs)
     if len(found) < len(pairs) or not found.keys() <= set(allowed):
         raise BadRequest("bad_query", f"the query may hold, once: {', '.join(allowed)}")
@@ -115,17 +124,20 @@ def language(fields: Mapping[str, str]) -> str | None:
     return lang
 
 
-def page_field(path: str | None) -> str | None:
+def page_field(path: str | None) -> Page:
     """Give the page that a query or a body names."""
-    return None if path is None else page_path(path)
+    if path is None:
+        return NO_PAGE
+    try:
+        return Page(page_path(path))
+    except UnnamedPage as unnamed:
+        return Page(reason=unnamed.reason)
 
 
-def page(path: str | None, headers: Headers, site: Site) -> str | None:
+def page(named: Page, headers: Headers, site: Site) -> Page:
     """Give the page of a hit: the one it names, else the site's own page that it comes from."""
-    if path is not None:
-        return path
     referer = headers.get(hdrs.REFERER)
-    return None if referer is None else referred_path(referer, site)
+    return named if named != NO_PAGE or referer is None else Page(referred_path(referer, site))
 
 
 def check_origin(headers: Headers, site: Site) -> None:
