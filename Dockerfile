@@ -19,6 +19,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HITCOUNTER_HOST=0.0.0.0 \
+    HITCOUNTER_OPERATIONS_HOST=0.0.0.0 \
     HITCOUNTER_DATA_DIR=/data
 # A new volume takes the owner of the directory that it covers.
 RUN install -d -o 10001 -g 10001 -m 0750 /data
@@ -26,6 +27,7 @@ COPY --from=build /venv /venv
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
+# Port 9180, of operations, is for other containers: whoever publishes it shows it to all who reach this machine.
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # It asks where the service of the data directory says that it serves, whatever set its host and port.

@@ -43,6 +43,13 @@ class RunningService:
     data_dir: Path
     settings: dict[str, str]
     log_path: Path
+    operations_url: str = ""  # empty where they are off
+
+    @property
+    def operations_port(self) -> int:
+        """Give the port of operations that the system picked."""
+        assert self.operations_url, "start the service with operations_port=0"
+        return int(self.operations_url.rpartition(":")[2])
 
     @property
     def port(self) -> int:
@@ -91,7 +98,12 @@ def _children(parent: int) -> Iterator[tuple[int, str]]:
 
 
 def _environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("HITCOUNTER_")}
+    """Give an environment of ours: without operations, where a test does not ask for them.
+
+    Most do not, and their process takes as long to start as a worker.
+    """
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("HITCOUNTER_")}
+    return ours | {"HITCOUNTER_OPERATIONS_PORT": "off"}
 
 
 def _flags(settings: dict[str, str]) -> list[str]:
@@ -122,6 +134,11 @@ def start(tmp_path: Path, settings: dict[str, Any]) -> RunningService:
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
+        second = (
+            process.stdout.readline()
+            if line and given.get("operations_port", "off") != "off"
+            else ""
+        )
     except BaseException:  # a time limit, or ^C
         process.kill()
         process.wait()
@@ -130,7 +147,8 @@ def start(tmp_path: Path, settings: dict[str, Any]) -> RunningService:
         process.wait()
         process.stdout.close()
         raise AssertionError(f"the service did not start: {log_path.read_text()}")
-    return RunningService(process, line.split()[-1], Path(given["data_dir"]), given, log_path)
+    url, operations_url = line.split()[-1], second.rpartition(" ")[2].strip()
+    return RunningService(process, url, Path(given["data_dir"]), given, log_path, operations_url)
 
 
 StartService = Callable[..., RunningService]

@@ -11,23 +11,25 @@ LADDER = """
     __main__
     cli
     supervisor
-    worker_start worker_process listener
-    worker
+    worker_start worker_process operations.__main__
+    operations.process
+    worker operations.app
     web.app
     web.hits web.operations
     web.front_page
     web.badge
     web.answers web.requests
-    watch
+    watch operations.readiness
     service adoption
+    readiness
     writer transfer reader
     session journal recent
-    store metrics embedded job logs streams
+    store metrics embedded job listener logs streams
     programs store_log
     disk
     stream guard config
     keys site store_url
-    block period errors web __init__
+    block period errors web operations __init__
 """
 RUNGS = {module: n for n, rung in enumerate(LADDER.split("\n")) for module in rung.split()}
 PURE = {module for module in RUNGS if RUNGS[module] >= RUNGS["stream"]}
@@ -36,8 +38,8 @@ LIBRARIES = {
     "redis": {"store"},
     "hiredis": {"store"},
     "sqlite3": {"journal"},
-    "aiohttp": WEB | {"worker"},
-    "prometheus_client": {"metrics", "web.operations"},
+    "aiohttp": WEB | {"worker", "operations.process", "operations.app"},
+    "prometheus_client": {"metrics", "operations.app"},
 }
 BAD_NAMES = {"utils", "core", "services", "common", "manager", "helper", "base", "data", "info"}
 MAX_LINES, MAX_PARAMETERS = 40, 7

@@ -17,7 +17,7 @@ SRC = Path(hitcounter.__file__).parent
 DOCS = Path(__file__).parent.parent / "docs"
 # Prometheus' own clients name a counter with this ending, whatever it is declared as.
 ENDINGS = {"_counter": "_total"}
-NOT_OF_A_HIT = {"not_found", "store_unfit"}
+NOT_OF_A_HIT = {"not_found", "foreign_host"}
 
 
 def rows(document: str) -> list[list[str]]:

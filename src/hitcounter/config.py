@@ -88,6 +88,13 @@ def _whole(least: int, most: int = 10**9) -> Parser:
     return parse
 
 
+_port = _whole(0, 65535)
+
+
+def _port_or_off(name: str, value: Any) -> int | None:
+    return None if value == "off" else int(_port(name, value))
+
+
 def _seconds(name: str, value: Any) -> float:
     try:
         seconds = float(value) if type(value) in (int, float) else float(_text(name, value))
@@ -119,6 +126,10 @@ def _list(name: str, value: Any) -> list[str]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise ConfigError(f"{name}: {value!r} is not a list of texts")
     return [item for item in items if item]
+
+
+def _hosts(name: str, value: Any) -> tuple[str, ...]:
+    return tuple(_host(name, item) for item in _list(name, value))
 
 
 def _networks(name: str, value: Any) -> tuple[Network, ...]:
@@ -162,7 +173,18 @@ class Config:
     """All settings of a service."""
 
     host: str = _setting("127.0.0.1", _host, "address to listen on")
-    port: int = _setting(8080, _whole(0, 65535), "port to listen on; 0 lets the system choose")
+    port: int = _setting(8080, _port, "port to listen on; 0 lets the system choose")
+    operations_host: str = _setting(
+        "127.0.0.1",
+        _host,
+        "address on which operations are served: /metrics, and /readyz in detail",
+    )
+    operations_port: int | None = _setting(
+        9180, _port_or_off, "port of operations; 0 lets the system choose, off serves none"
+    )
+    operations_hosts: tuple[str, ...] = _setting(
+        (), _hosts, "names by which operations may be asked, beside its own addresses"
+    )
     workers: int = _setting(1, _whole(1, 256), "processes that serve requests")
     data_dir: Path = _setting(Path("data"), _path, "directory of everything that is kept on disk")
     redis_url: str = _setting(

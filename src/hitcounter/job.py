@@ -1,6 +1,6 @@
-"""What a supervisor and its workers say to each other.
+"""What a supervisor says to its workers and to the process of operations, and they to it.
 
-A job goes through the worker's standard input, behind the version of the program that wrote it: a
+A job goes through their standard input, behind the version of the program that wrote it: a
 worker that was installed later would read the settings of another version wrongly.
 """
 
@@ -16,6 +16,7 @@ from hitcounter.config import Config
 from hitcounter.errors import StartError, one_line
 
 READY = "ready"
+OPERATIONS = -1  # in the place of a worker's id
 # The exit code of a worker that failed before it served: starting it again would not help.
 FAILED_TO_START = 3
 
@@ -26,7 +27,7 @@ END_WHEN_LEFT = signal.SIGHUP
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker needs to serve."""
+    """What a worker needs to serve, or the process of operations."""
 
     worker_id: int
     config: Config
@@ -35,6 +36,17 @@ class Job:
     metrics_dir: Path
     # Somebody serves already: better no successor than one that begins without the store.
     is_successor: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name the process for the log."""
+        return "operations" if self.worker_id == OPERATIONS else f"worker {self.worker_id}"
+
+    @property
+    def module(self) -> str:
+        """Name where the process begins."""
+        is_operations = self.worker_id == OPERATIONS
+        return "hitcounter.operations" if is_operations else "hitcounter.worker_start"
 
 
 def write_job(job: Job) -> bytes:

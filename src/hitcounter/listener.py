@@ -1,17 +1,33 @@
-"""The socket that all workers serve on: bound once, by their supervisor."""
+"""The sockets that others serve on: bound once, by their supervisor."""
 
 import asyncio
 import errno
 import socket
 import time
 
+from hitcounter.config import Config
 from hitcounter.errors import StartError
 
 LISTEN_TIMEOUT_S = 5.0
+OPERATIONS_BACKLOG = 128
 _POLL_S = 0.005
 
 
-async def listen(host: str, port: int) -> socket.socket:
+async def listen_for_operations(config: Config) -> socket.socket | None:
+    """Bind and listen where operations are served; None where they are off.
+
+    Nobody else could answer, so whoever asks waits until their process serves, or serves again.
+    """
+    if config.operations_port is None:
+        return None
+    try:
+        return await listen(config.operations_host, config.operations_port, OPERATIONS_BACKLOG)
+    except StartError as error:
+        hint = "operations_host and operations_port say where, or off"
+        raise StartError(f"{error}; {hint}") from None
+
+
+async def listen(host: str, port: int, backlog: int | None = None) -> socket.socket:
     """Bind; a predecessor that was killed leaves workers that take a moment to follow it.
 
     One that had only begun to start notices when it has loaded its modules.
@@ -19,14 +35,14 @@ async def listen(host: str, port: int) -> socket.socket:
     give_up_at_s = time.monotonic() + LISTEN_TIMEOUT_S
     while True:
         try:
-            return await _bound(host, port)
+            return await _bound(host, port, backlog)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up_at_s:
                 raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
         await asyncio.sleep(_POLL_S)
 
 
-async def _bound(host: str, port: int) -> socket.socket:
+async def _bound(host: str, port: int, backlog: int | None) -> socket.socket:
     # In a thread: whoever waits for a name server must still hear a signal.
     found = await asyncio.get_running_loop().getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -38,10 +54,12 @@ async def _bound(host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:  # `::` takes IPv4 too, whatever the system is set to
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
+        if backlog is not None:
+            listener.listen(backlog)
     except OSError:
         listener.close()
         raise
-    # Bound, but not listening: until a worker serves, a client is refused and can try elsewhere.
+    # Without a backlog, bound only: until a worker serves, a client is refused and tries elsewhere.
     return listener
 
 

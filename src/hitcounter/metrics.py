@@ -58,6 +58,13 @@ RESULTS = (
 )
 RESULTS_OF_OTHERS = ("unknown_site", "too_many_sites", "bad_site")
 
+# What becomes of a hit now, the best first: acknowledged by the store, by the journal, or refused.
+READY = "ready"
+JOURNALING = "journaling"
+UNAVAILABLE = "store_unavailable"
+UNFIT = "store_unfit"
+STATES = (READY, JOURNALING, UNAVAILABLE, UNFIT, "journal_full", "journal_failed")
+
 _FILE_BYTES = 1 << 16
 _SERIES_BYTES = 400  # of one series at most: its name, help and labels
 
@@ -150,6 +157,9 @@ class Metrics:
         self.hits_stored = _gauge(
             "hitcounter_hits_stored", "Acknowledged hits that wait in the journal for the store"
         )
+        self._workers = _gauge(
+            "hitcounter_workers", "Workers, by what becomes of a hit there now", ["state"]
+        )
         build = _gauge(
             "hitcounter_build_info", "The version that runs", ["version", "python"], mode="max"
         )
@@ -157,6 +167,11 @@ class Metrics:
         # A worker that has only begun knows nothing bad of the store.
         self.store_up.set(1)
         self.store_promise.set(max(PROMISES.values()))
+
+    def set_state(self, now: str) -> None:
+        """Tell what becomes of a hit now, one of `STATES`."""
+        for state in STATES:
+            self._workers.labels(state).set(state == now)
 
     def acknowledged(self, hits: Mapping[str, int], result: str) -> None:
         """Add pageviews by label: `COUNTED` in the store, or `STORED` in the journal."""
@@ -178,6 +193,14 @@ class Metrics:
     def label(self, site: str) -> str:
         """Name a site in metrics."""
         return site if site in self._sites else OTHER_SITES
+
+
+def measured(directory: Path, name: str) -> dict[str, float]:
+    """Give a gauge of all workers, by the value of its only label."""
+    files = map(str, directory.glob("gauge_*.db"))
+    metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    samples = [sample for metric in metrics if metric.name == name for sample in metric.samples]
+    return {"".join(sample.labels.values()): sample.value for sample in samples}
 
 
 def of_all_workers(directory: Path, sites: Iterable[str]) -> CollectorRegistry:

@@ -18,16 +18,15 @@ from hitcounter.config import Config
 from hitcounter.errors import (
     CounterError,
     StoreError,
-    StoreForbidsError,
     StoreUnfitError,
     Unavailable,
     UnknownSite,
 )
-from hitcounter.guard import StoreFacts
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.metrics import COUNTED, STORED, Metrics
 from hitcounter.period import Day, day_of
 from hitcounter.reader import Reader
+from hitcounter.readiness import Fault, Shared, state
 from hitcounter.recent import SameHit
 from hitcounter.site import Site
 from hitcounter.store import LANES, Store
@@ -121,6 +120,7 @@ class Service:
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
         self._page_totals: dict[str, int] = {}
         self._is_full = False
+        self.readiness = Shared(self._ask_readiness)
 
     def known(self, name: str) -> CountedSite | None:
         """Find a site that was counted before."""
@@ -313,34 +313,20 @@ class Service:
             self.metrics.fallen_totals.inc()
         site.watched_total = total
 
-    @property
-    def journal_warnings(self) -> list[str]:
-        """List what an operator should know of the journals on this machine."""
-        n_unread = self._writer.n_unread_journals
-        words = "cannot be read, and its hits are missing: the log names it"
-        return [f"{n_unread} of what is in data_dir/journal {words}"] if n_unread else []
-
-    async def store_facts(self) -> StoreFacts | None:
-        """Ask whether the store can keep the promise; None if it is away and hits are journaled.
-
-        Raise `Unavailable` if hits cannot be acknowledged.
-        """
-        if self._writer.journal_error is not None:
-            error = self._writer.journal_error
-            raise Unavailable(error.code, f"{error}; hits are not counted")
-        knows_sites = any(site.known for site in self._sites.values())
-        if self._writer.is_away and knows_sites:
-            return None
+    async def _ask_readiness(self) -> str:
         try:
-            return await self._store.rehearsed(is_open=self.config.is_open)
-        except StoreError:  # which names the store: that is for the log
-            if knows_sites:
-                return None
-            raise _away() from None
-        except StoreUnfitError as error:
-            if knows_sites and isinstance(error, StoreForbidsError):
-                return None
-            raise Unavailable("store_unfit", str(error)) from None
+            if not self._writer.is_away:
+                await self._store.rehearsed(is_open=self.config.is_open)
+        except (StoreError, StoreUnfitError) as error:
+            return self.state_after(error)
+        return self.state_after(None)
+
+    def state_after(self, fault: Fault) -> str:
+        """Name what becomes of a hit, after the store was asked and had this `fault`, or none."""
+        if self._writer.is_away and fault is None:
+            fault = StoreError("the store is away")
+        knows_numbers = any(site.known for site in self._sites.values())
+        return state(fault, self._writer.journal_error, knows_numbers=knows_numbers)
 
 
 def _page_total(page: PageKeys, total: int | None, n_stored: int | None) -> int | None:

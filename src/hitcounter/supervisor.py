@@ -1,7 +1,8 @@
 """The parent: binds the socket once, keeps the store and the workers running, and ends them.
 
 A worker that dies is started again. One that fails before it serves would fail again, so it stops
-the service with its reason; one that somebody ended then did not fail.
+the service with its reason; one that somebody ended then did not fail. The process of operations is
+kept running beside them, on a socket of its own, and whatever it does never ends the counting.
 
 On SIGHUP every worker gets a successor with the settings of now, one after the other. It serves on
 the same socket before the old one stops to listen, so no client is refused; the old one then ends
@@ -17,24 +18,34 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
 from hitcounter.embedded import EmbeddedStore, lock, note_address, url
-from hitcounter.errors import ConfigError, StartError
-from hitcounter.job import Job, end_within
-from hitcounter.listener import address, listen
+from hitcounter.errors import ConfigError, StartError, one_line
+from hitcounter.job import OPERATIONS, Job, end_within
+from hitcounter.listener import address, listen, listen_for_operations
 from hitcounter.worker_process import STOP_TIMEOUT_S, WorkerProcess
 
 log = logging.getLogger(__name__)
 
 END_S = STOP_TIMEOUT_S + STORE_STOP_TIMEOUT_S + 3.0
 RESTART_AFTER_S = 0.1
+OPERATIONS_RETRY_S = 10.0
 # What holds for all that runs here, and so until the next start.
-FIXED = ("host", "port", "workers", "data_dir", "redis_url", "store_binary")
+FIXED = (
+    "host",
+    "port",
+    "operations_host",
+    "operations_port",
+    "workers",
+    "data_dir",
+    "redis_url",
+    "store_binary",
+)
 
 Reload = Callable[[], Config]
 
@@ -45,31 +56,42 @@ async def serve(config: Config, reload: Reload) -> None:
     On SIGHUP, `reload` reads the settings again; it raises `ConfigError` if they are wrong.
     """
     # Until there is anything to end in order, the signals of `__main__` end the process at once.
-    with await listen(config.host, config.port) as listener:
+    with (
+        await listen(config.host, config.port) as listener,
+        await listen_for_operations(config) or nullcontext() as operations,
+    ):
         orders = _Orders()
         try:
-            await _serve(config, reload, orders, listener)
+            await _serve(config, reload, orders, [listener, *([operations] if operations else [])])
         finally:
             # Only the end is left, and the handlers end with the loop.
             signal.pthread_sigmask(signal.SIG_BLOCK, _Orders.SIGNALS)
 
 
 async def _serve(
-    config: Config, reload: Reload, orders: "_Orders", listener: socket.socket
+    config: Config, reload: Reload, orders: "_Orders", listeners: Sequence[socket.socket]
 ) -> None:
+    """Serve on the first listener, and operations on the second, if there is one."""
     async with AsyncExitStack() as stack:
         starting = stack.enter_async_context(_store(config))
         store_url = await _unless_told(orders.stop, starting)
         if store_url is None:
             return
         metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
-        jobs = [
-            Job(i, config, store_url, listener.fileno(), metrics_dir) for i in range(config.workers)
+        job = Job(0, config, store_url, listeners[0].fileno(), metrics_dir)
+        workers = [
+            _Place(dataclasses.replace(job, worker_id=i), i + config.workers)
+            for i in range(config.workers)
         ]
-        places = [_Place(job, job.worker_id + config.workers) for job in jobs]
+        places = workers + [
+            _OperationsPlace(
+                dataclasses.replace(job, worker_id=OPERATIONS, listener_fd=fd), workers
+            )
+            for fd in [listener.fileno() for listener in listeners[1:]]
+        ]
         following = _follow(orders, places, lambda: _settings(config, reload))
-        announcing = _announce(places, config, address(listener))
-        await _supervise(places, orders.stop, following, announcing, listener)
+        announcing = _announce(workers, config, [*map(address, listeners)])
+        await _supervise(places, orders.stop, following, announcing, listeners)
 
 
 async def _unless_told(stop: asyncio.Event, starting: Coroutine[Any, Any, str]) -> str | None:
@@ -141,7 +163,7 @@ async def _replace(places: Sequence["_Place"], config: Config) -> None:
         try:
             await place.replace(config)
         except StartError as error:
-            log.error("replaced %d of %d workers: %s", n_replaced, len(places), error)
+            log.error("replaced %d of %d workers: %s", n_replaced, config.workers, error)
             return
     log.info("replaced all workers: the new settings hold")
 
@@ -191,7 +213,7 @@ async def _supervise(
     stop: asyncio.Event,
     following: Coroutine[Any, Any, None],
     announcing: Coroutine[Any, Any, None],
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
 ) -> None:
     """Keep the workers running until told to stop, or until one cannot even start."""
     running = [asyncio.create_task(place.run()) for place in places]
@@ -207,24 +229,33 @@ async def _supervise(
         # From here on nobody is started.
         await asyncio.gather(*decisive, announced, return_exceptions=True)
         # Workers stop to listen first of all: a new client is refused and can try elsewhere.
-        listener.close()
+        for listener in listeners:
+            listener.close()
         await asyncio.gather(*(place.stop() for place in places))
 
 
-async def _announce(places: Sequence["_Place"], config: Config, address: str) -> None:
-    for place in places:
-        await place.is_serving.wait()
+async def _announce(workers: Sequence["_Place"], config: Config, addresses: Sequence[str]) -> None:
+    await _all_serve(workers)
     if config.is_open:
         log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
-    note_address(config.data_dir, address)
+    note_address(config.data_dir, addresses[0])
+    # What people wait for, and programs, which read the first line; the second is of operations.
+    said = map(str.__add__, ("hitcounter is serving on ", "operations are on "), addresses)
     try:  # past any buffer: what cannot be written now is not written later
-        os.write(1, f"hitcounter is serving on {address}\n".encode())  # what people wait for
+        os.write(1, "".join(f"{line}\n" for line in said).encode())
     except OSError as error:
-        log.warning("serving on %s; standard output: %s", address, error.strerror)
+        log.warning("serving on %s; standard output: %s", " and ".join(addresses), error.strerror)
+
+
+async def _all_serve(workers: Sequence["_Place"]) -> None:
+    for worker in workers:
+        await worker.is_serving.wait()
 
 
 class _Place:
     """Where one worker serves after the other, and for a while an old and a new one."""
+
+    restart_after_s = RESTART_AFTER_S
 
     def __init__(self, job: Job, spare_id: int) -> None:
         """Prepare to run; nothing is started yet. The worker and its successor swap ids."""
@@ -246,10 +277,8 @@ class _Place:
                         self.is_serving.set()
             await worker.is_done.wait()
             if worker is self._worker:
-                log.warning(
-                    "worker %d ended with %s; starting it again", self._job.worker_id, worker.code
-                )
-                await asyncio.sleep(RESTART_AFTER_S)
+                log.warning("%s ended with %s; starting it again", self._job.name, worker.code)
+                await asyncio.sleep(self.restart_after_s)
 
     async def replace(self, config: Config) -> None:
         """Let a new worker serve, and the old one end; raise `StartError` if the new one cannot."""
@@ -265,3 +294,31 @@ class _Place:
     async def stop(self) -> None:
         """End who is here; they answer what they received first."""
         await asyncio.gather(self._worker.stop(), self._other.stop())
+
+
+class _OperationsPlace(_Place):
+    """Where operations are served: begins after the workers, and never ends the service."""
+
+    restart_after_s = 1.0  # one that dies again and again must leave the cores to the workers
+
+    def __init__(self, job: Job, workers: Sequence[_Place]) -> None:
+        """Prepare to run; nothing is started yet."""
+        super().__init__(job, job.worker_id)
+        self._workers = workers
+
+    async def run(self) -> None:
+        """Keep operations served, also where their process cannot start yet."""
+        await _all_serve(self._workers)  # whose start takes all cores
+        while True:
+            try:
+                await super().run()
+            except (StartError, OSError) as error:
+                log.error("%s; operations are not served, trying again", one_line(error))
+            await asyncio.sleep(OPERATIONS_RETRY_S)
+
+    async def replace(self, config: Config) -> None:
+        """Let operations be served with new settings, or else go on with the old ones."""
+        try:
+            await super().replace(config)
+        except StartError as error:
+            log.error("operations keep the settings that they had: %s", error)

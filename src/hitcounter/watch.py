@@ -8,6 +8,7 @@ from contextlib import suppress
 from hitcounter.errors import StoreError, StoreUnfitError
 from hitcounter.guard import PROMISES, StoreFacts, level, promise, warnings
 from hitcounter.metrics import Metrics
+from hitcounter.readiness import Fault
 from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.writer import Writer
@@ -31,10 +32,25 @@ class Watch:
         self._metrics = metrics
         self._every_s = every_s
         self._said: list[str] = []
+        self._fault: Fault = None
         self._clock_s = time.time() - time.monotonic()
 
     async def check(self) -> None:
         """Look once; raise `StoreError` or `StoreUnfitError`."""
+        try:
+            await self._check()
+        except (StoreError, StoreUnfitError) as error:
+            self._fault = error
+            raise
+        else:
+            self._fault = None
+        finally:
+            self._tell_state()
+
+    def _tell_state(self) -> None:
+        self._metrics.set_state(self._service.state_after(self._fault))
+
+    async def _check(self) -> None:
         try:
             facts = await self._store.rehearsed(is_open=self._service.config.is_open)
         except StoreUnfitError:
@@ -68,6 +84,7 @@ class Watch:
         while True:
             await self._pause()
             self._look_at_clock()
+            self._tell_state()
             try:
                 if self._writer.has_returned.is_set() or loop.time() >= check_at_s:
                     self._writer.has_returned.clear()

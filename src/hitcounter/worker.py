@@ -60,14 +60,15 @@ def main() -> None:
     """Serve as the job on standard input says."""
     try:
         job = read_job(sys.stdin.buffer)
-        logs.set_up(f"worker {job.worker_id}")
+        logs.set_up(job.name)
         require_c_parser()
-        _run(_serve(job, _max_connections()))
+        run(_serve(job, _max_connections()))
     except (HitcounterError, *SURROUNDINGS) as error:
         refuse(error)
 
 
-def _run(serving: Coroutine[Any, Any, None]) -> None:
+def run(serving: Coroutine[Any, Any, None]) -> None:
+    """Run what a process serves, on the fastest loop that is installed."""
     try:
         from uvloop import run
     except ImportError:
@@ -77,7 +78,7 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(job: Job, max_connections: int) -> None:
-    ending = _Ending()
+    ending = Ending()
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     store = Store(job.store_url, config.store_timeout_s)
@@ -88,7 +89,9 @@ async def _serve(job: Job, max_connections: int) -> None:
     watch = Watch(store, service, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service)
-    server = Server(app, max_connections, config.send_timeout_s)
+    server = Server(
+        app.handle, metrics.connections_refused.inc, max_connections, config.send_timeout_s
+    )
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     socket_ = socket.socket(fileno=job.listener_fd)
@@ -99,7 +102,7 @@ async def _serve(job: Job, max_connections: int) -> None:
         where = f"{config.host} port {config.port}"
         raise StartError(f"cannot listen on {where}: {error.strerror}") from None
     _tame_collector()
-    _report_ready()
+    report_ready()
 
     writer.flushing.add_done_callback(ending.task_ended)
     adoption = Adoption(store.line, journals, metrics, config.kept_window_s)
@@ -116,7 +119,7 @@ async def _serve(job: Job, max_connections: int) -> None:
     await store.close()
 
 
-def _report_ready() -> None:
+def report_ready() -> None:
     """Tell the supervisor, which reads no further: whatever we say later belongs to the log."""
     with suppress(BrokenPipeError):  # of a supervisor that is gone: standard input tells us
         print(READY, flush=True)  # noqa: T201
@@ -143,8 +146,8 @@ def _tame_collector() -> None:
     gc.set_threshold(5_000, 20, 1_000)
 
 
-class _Ending:
-    """What this worker is told about its end: that it shall, and whether soon."""
+class Ending:
+    """What this process is told about its end: that it shall, and whether soon."""
 
     def __init__(self) -> None:
         self.is_told = asyncio.Event()

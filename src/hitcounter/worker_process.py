@@ -1,4 +1,7 @@
-"""A worker as its supervisor sees it: one process, from its start to its end."""
+"""A worker as its supervisor sees it: one process, from its start to its end.
+
+The process of operations is one too, as far as this goes.
+"""
 
 import asyncio
 import logging
@@ -56,7 +59,7 @@ class WorkerProcess:
         if report == READY:
             return True
         if report or await process.wait() not in _ENDED_BY_SOMEBODY:
-            raise StartError(report or f"worker {self._job.worker_id} failed before it served")
+            raise StartError(report or f"{self._job.name} failed before it served")
         return False
 
     async def _spawned(self) -> Process:
@@ -65,7 +68,7 @@ class WorkerProcess:
                 sys.executable,
                 "-P",  # nothing is loaded from the working directory, which may be data_dir
                 "-m",
-                "hitcounter.worker_start",
+                self._job.module,
                 stdin=PIPE,
                 stdout=PIPE,
                 pass_fds=[self._job.listener_fd],
@@ -73,14 +76,12 @@ class WorkerProcess:
                 preexec_fn=_hears_no_hang_up,
             )
         except OSError as error:  # like a limit on processes
-            raise StartError(
-                f"cannot start worker {self._job.worker_id}: {error.strerror}"
-            ) from None
+            raise StartError(f"cannot start {self._job.name}: {error.strerror}") from None
 
     async def _watch(self, process: Process) -> None:
         """Note the end, and take what the process measured out of the metrics."""
         if await process.wait() == -signal.SIGALRM:
-            log.error("worker %d did not end in time; the kernel ended it", self._job.worker_id)
+            log.error("%s did not end in time; the kernel ended it", self._job.name)
         try:
             from hitcounter.metrics import forget_gauges  # here, so that we start faster
 
@@ -90,13 +91,13 @@ class WorkerProcess:
 
     async def succeed(self) -> None:
         """Start beside another; if it does not serve, end it and raise `StartError`."""
-        reason = f"worker {self._job.worker_id} was ended before it served"
+        reason = f"{self._job.name} was ended before it served"
         try:
             async with asyncio.timeout(SUCCESSOR_TIMEOUT_S):
                 if await self.start():
                     return
         except TimeoutError:
-            reason = f"worker {self._job.worker_id} does not serve in time"
+            reason = f"{self._job.name} does not serve in time"
         except StartError as error:
             reason = str(error)
         await self._end(signal.SIGKILL, STOP_TIMEOUT_S)
@@ -122,7 +123,7 @@ class WorkerProcess:
         self._signal(self._process, number)
         ended, _ = await asyncio.wait([self._watching], timeout=timeout_s)
         if not ended:
-            log.error("worker %d does not end; killing it", self._job.worker_id)
+            log.error("%s does not end; killing it", self._job.name)
             self._signal(self._process, signal.SIGKILL)
             await self.ended()
 

@@ -147,11 +147,6 @@ class Writer:
             with suppress(StoreError):
                 await self._session.line.forget()
 
-    @property
-    def n_unread_journals(self) -> int:
-        """Count the journals on this machine that cannot be read."""
-        return len(self._journals.unread)
-
     async def _probe(self) -> None:
         """Ask an idle store now and then: whether it is there, and whether it forgot anything."""
         while True:

@@ -7,7 +7,6 @@ closed. Nothing is ever sent twice, so an unanswered hit is seen and never hidde
 import asyncio
 import json
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import (
@@ -25,6 +24,9 @@ from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from hitcounter.metrics import of_all_workers
+from tests.conftest import RunningService
 
 Found = TypeVar("Found")
 
@@ -251,18 +253,19 @@ async def more(tally: Tally, state: str, n: int) -> None:
     await eventually(are_answered, f"{n} more hits are {state}: {tally.states} {tally.refused}")
 
 
-async def metric(port: int, name: str) -> float:
-    """Read a metric that has no labels."""
-    text = (await ask(port, "GET", "/metrics")).text
-    (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
-    return float(value)
+async def metric(service: RunningService, name: str) -> float:
+    """Read a metric that has no labels, where operations read it: so their process need not run."""
+    (directory,) = service.data_dir.glob("metrics-*")
+    value = of_all_workers(directory, ()).get_sample_value(name)
+    assert value is not None
+    return value
 
 
-async def settled(port: int, data_dir: Path) -> None:
+async def settled(service: RunningService) -> None:
     """Wait until no journal is left and every worker's hits are in the store."""
 
     async def is_settled() -> bool:
-        return not journals(data_dir) and await metric(port, "hitcounter_store_up") == 1
+        return not journals(service.data_dir) and await metric(service, "hitcounter_store_up") == 1
 
     await eventually(is_settled, "no journal is left")
 

@@ -37,7 +37,7 @@ COMMANDS = (
 def environment(mark: str, more: dict[str, str]) -> dict[str, str]:
     """Give processes an environment by which all their descendants can be found."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("HITCOUNTER_")}
-    return inherited | {MARK: mark} | more
+    return inherited | {MARK: mark, "HITCOUNTER_OPERATIONS_PORT": "off"} | more
 
 
 def is_marked(pid: str, mark: str) -> bool:

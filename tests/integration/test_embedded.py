@@ -85,7 +85,7 @@ async def test_no_hit_is_refused_or_lost_when_the_store_is_killed(
     assert await reading <= {"fresh", "stale"}
     assert (tally.refused, tally.unanswered) == ({}, {})
     assert service.log.count("our own store ended with -9; starting it again") == 2
-    await settled(service.port, service.data_dir)
+    await settled(service)
     await expect_exact(service.port, tally)
 
 
@@ -162,7 +162,7 @@ def test_a_second_service_on_the_same_directory_is_refused(service: RunningServi
 def test_the_store_writes_every_commit_to_disk_and_is_for_us_alone(
     start_service: StartService, program: str
 ) -> None:
-    service = start_service(store_binary=program)
+    service = start_service(store_binary=program, operations_port=0)
     socket = service.data_dir / "store.sock"
     expected = {
         "appendonly": "yes",
@@ -174,7 +174,7 @@ def test_the_store_writes_every_commit_to_disk_and_is_for_us_alone(
     assert {name: config_of(socket, name) for name in expected} == expected
     paths = (service.data_dir, service.data_dir / "store", socket)
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700] * 3
-    ready = asyncio.run(ask(service.port, "GET", "/readyz")).body
+    ready = asyncio.run(ask(service.operations_port, "GET", "/readyz")).body
     assert (ready["status"], ready["level"]) == ("ready", "A")
 
 
@@ -220,8 +220,8 @@ async def test_a_store_of_an_operator_counts_as_ours_does(
 
 async def counts_on(start_service: StartService, url: str, before: int) -> None:
     """Count fifty hits on a store that holds some already."""
-    service = start_service(redis_url=url, timezone=zone_at_noon())
-    assert (await ask(service.port, "GET", "/readyz")).body["level"] == "A"
+    service = start_service(redis_url=url, timezone=zone_at_noon(), operations_port=0)
+    assert (await ask(service.operations_port, "GET", "/readyz")).body["level"] == "A"
     assert await counted(service.port, [DEMO]) == {DEMO: before}
     await count_some(service, 50)
     assert await counted(service.port, [DEMO]) == {DEMO: before + 50}

@@ -84,9 +84,9 @@ async def expect_all_counted(service: RunningService, tally: Tally) -> None:
 
 async def expect_all_arrives(service: RunningService, tally: Tally) -> None:
     """Expect every acknowledged hit in the store, and that the service ends as it should."""
-    await settled(service.port, service.data_dir)
+    await settled(service)
     await expect_exact(service.port, tally)
-    assert await metric(service.port, "hitcounter_lost_records_total") == 0
+    assert await metric(service, "hitcounter_lost_records_total") == 0
     assert await asyncio.to_thread(service.stop) == 0
 
 
@@ -103,7 +103,7 @@ async def behind_proxy(
     url = f"redis://127.0.0.1:{proxy.port}/0"
     try:
         service = await asyncio.to_thread(serve, start_service, store, redis_url=url)
-        await settled(service.port, service.data_dir)  # so that all workers know the numbers
+        await settled(service)  # so that all workers know the numbers
         yield proxy, service
     finally:
         await proxy.heal()
@@ -363,7 +363,7 @@ async def test_what_a_power_loss_took_from_the_store_is_sent_again(
             await more(tally, "counted", SOME)
         assert (tally.refused, tally.unanswered) == ({}, {})
         await expect_exact(service.port, tally)
-        assert await metric(service.port, "hitcounter_lost_records_total") == 0
+        assert await metric(service, "hitcounter_lost_records_total") == 0
         assert await asyncio.to_thread(service.stop) == 0
 
 
@@ -446,7 +446,7 @@ async def lost(service: RunningService) -> None:
     """Wait until it is reported that hits are lost."""
 
     async def is_reported() -> bool:
-        return await metric(service.port, "hitcounter_lost_records_total") > 0
+        return await metric(service, "hitcounter_lost_records_total") > 0
 
     await eventually(is_reported, "a loss is reported")
     assert "hits are lost" in service.log
@@ -456,7 +456,7 @@ async def fallen(service: RunningService) -> None:
     """Wait until it is reported that a total fell."""
 
     async def is_reported() -> bool:
-        return await metric(service.port, "hitcounter_fallen_totals_total") > 0
+        return await metric(service, "hitcounter_fallen_totals_total") > 0
 
     await eventually(is_reported, "a fallen total is reported")
     assert re.search(rf"the total of {SITES[0].site} fell from \d+ to \d+", service.log)
@@ -476,7 +476,7 @@ async def test_a_total_that_somebody_sets_lower_is_reported(
         assert f"the total of {SITES[0].site} fell from 10 to 3" in service.log
         store.ask("SET", TOTAL, 2)
         await comes_true(lambda: "fell from 3 to 2" in service.log, "it is reported each time")
-        assert await metric(service.port, "hitcounter_fallen_totals_total") == 2
+        assert await metric(service, "hitcounter_fallen_totals_total") == 2
         assert await asyncio.to_thread(service.stop) == 0
 
 

@@ -33,14 +33,14 @@ class Said:
 
 def serve(start_service: StartService, store: MortalStore) -> RunningService:
     """Start a service that looks at its store all the time."""
-    return start_service(redis_url=store.url, watch_every_s=0.1)
+    return start_service(redis_url=store.url, watch_every_s=0.1, operations_port=0)
 
 
 async def said(service: RunningService) -> Said:
     """Ask the service."""
-    answer = await ask(service.port, "GET", "/readyz")
+    answer = await ask(service.operations_port, "GET", "/readyz")
     word = answer.body["level"] if answer.status == 200 else answer.code
-    promise = await metric(service.port, "hitcounter_store_promise")
+    promise = await metric(service, "hitcounter_store_promise")
     return Said(round(promise), (answer.status, word))
 
 
@@ -63,7 +63,7 @@ async def expect_unfit(service: RunningService, reason: str) -> None:
 
     await eventually(is_said, "all say that the store is unfit")
     assert re.search(f"ERROR .*the store is not fit for exact counts: .*{reason}", service.log)
-    assert re.search(reason, (await ask(service.port, "GET", "/readyz")).text)
+    assert re.search(reason, (await ask(service.operations_port, "GET", "/readyz")).text)
     check = service.run("check", check=False)
     assert check.returncode == 1
     assert re.search(reason, check.stderr)
@@ -135,7 +135,7 @@ async def test_a_level_is_known_again_after_an_outage_that_changed_it(
     start_service: StartService, tmp_path: Path
 ) -> None:
     async with mortal_store(tmp_path / "store") as store:
-        service = start_service(redis_url=store.url)  # which looks once a minute
+        service = start_service(redis_url=store.url, operations_port=0)  # looks once a minute
         await expect_level(service, "A")
         await send(service.port, Tally(), [Target("demo")], 1)
         await store.kill()
@@ -161,11 +161,11 @@ async def test_a_store_whose_clock_is_wrong_is_reported_but_counts_on_our_day(
     async with mortal_store(tmp_path / "store", program=server_of_tomorrow) as store:
         service = serve(start_service, store)
         await expect_level(service, "A")
-        (warning,) = (await ask(service.port, "GET", "/readyz")).body["warnings"]
+        (warning,) = (await ask(service.operations_port, "GET", "/readyz")).body["warnings"]
         assert re.match(r"the store's clock is \d+ s ahead of ours", warning)
         assert warning[:20] in service.log
         assert warning[:20] in service.run("check").stdout
-        skew_s = await metric(service.port, "hitcounter_store_clock_skew_seconds")
+        skew_s = await metric(service, "hitcounter_store_clock_skew_seconds")
         assert abs(skew_s - 24 * 3600) < 3600
         hit = (await ask(service.port, "POST", HITS)).body
         assert hit["date"] == datetime.now(ZoneInfo(hit["timezone"])).date().isoformat()

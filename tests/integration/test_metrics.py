@@ -27,7 +27,7 @@ async def count(service: RunningService, site: str = "demo") -> None:
 
 async def hits(service: RunningService) -> dict[tuple[str, str], float]:
     """Read the series of all hits, by site and result."""
-    answer = await ask(service.port, "GET", "/metrics")
+    answer = await ask(service.operations_port, "GET", "/metrics")
     assert answer.status == 200
     return {(site, result): float(n) for result, site, n in HITS.findall(answer.text)}
 
@@ -55,7 +55,7 @@ async def test_metrics_lie_where_no_cleaner_comes(
 async def test_a_service_counts_and_answers_on_when_the_files_of_its_metrics_are_removed(
     start_service: StartService,
 ) -> None:
-    service = start_service(workers=1)
+    service = start_service(workers=1, operations_port=0)
     await count(service)
     (directory,) = service.data_dir.glob("metrics-*")
     shutil.rmtree(directory)
@@ -76,7 +76,7 @@ async def test_what_a_killed_service_left_is_cleared_away_by_the_next(
     start_service: StartService,
 ) -> None:
     start_service().stop(signal.SIGKILL)
-    service = start_service()
+    service = start_service(operations_port=0)
     assert len(list(service.data_dir.glob("metrics-*"))) == 1
     await count(service)
     assert (await hits(service))[OTHER_SITES, "counted"] == 1
@@ -103,7 +103,7 @@ async def test_a_service_counts_where_the_disk_has_no_room_for_metrics(
     full_disk: Path, start_service: StartService, tmp_path: Path
 ) -> None:
     with store_server(tmp_path / "store") as server:
-        service = start_service(redis_url=server.unix_url, workers=2)
+        service = start_service(redis_url=server.unix_url, workers=2, operations_port=0)
         for _ in range(20):
             await count(service)
         assert await hits(service) == {}
@@ -115,7 +115,7 @@ async def test_every_series_of_a_declared_site_begins_at_zero(
 ) -> None:
     config = tmp_path / "sites.toml"
     config.write_text(f'[sites.demo]\n[sites."{LONGEST_NAME}"]\n')
-    service = start_service(config=config)
+    service = start_service(config=config, operations_port=0)
     begin = {(site, result): 0.0 for site in ("demo", LONGEST_NAME) for result in RESULTS}
     begin |= {(OTHER_SITES, result): 0.0 for result in RESULTS + RESULTS_OF_OTHERS}
     assert await hits(service) == begin
@@ -123,6 +123,6 @@ async def test_every_series_of_a_declared_site_begins_at_zero(
     assert (await ask(service.port, "POST", "/v1/sites/other/hits")).status == 404
     expected = begin | {("demo", "counted"): 1.0, (OTHER_SITES, "unknown_site"): 1.0}
     assert await hits(service) == expected
-    text = (await ask(service.port, "GET", "/metrics")).text
+    text = (await ask(service.operations_port, "GET", "/metrics")).text
     for site in (OTHER_SITES, "demo", LONGEST_NAME):
         assert f'hitcounter_pages_refused_total{{site="{site}"}} 0.0' in text

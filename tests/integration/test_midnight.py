@@ -370,7 +370,7 @@ async def test_processes_whose_clocks_pass_midnight_in_an_outage_count_each_hit_
         await store.start()
         await more(tally, "counted", 500)
     assert (tally.refused, tally.unanswered) == ({}, {})
-    await settled(service.port, service.data_dir)
+    await settled(service)
     await expect_exact(service.port, tally)
     assert {day for _, day in tally.on_day} == {"2019-04-19", "2019-04-20"}
     for (site, day), n in tally.on_day.items():

@@ -29,7 +29,7 @@ def test_prometheus_reads_every_pageview_once_whichever_worker_it_scrapes(
     start_service: StartService, tmp_path: Path
 ) -> None:
     prometheus = program("prometheus")
-    service = start_service(workers=2, config=declare_sites(tmp_path))
+    service = start_service(workers=2, config=declare_sites(tmp_path), operations_port=0)
     send_hits(service)
     counted = 'hitcounter_hits_total{result="counted"}'
     with scraping(prometheus, service, tmp_path) as url:
@@ -43,9 +43,9 @@ def test_promtool_finds_nothing_to_improve_in_the_metrics(
     start_service: StartService, tmp_path: Path
 ) -> None:
     promtool = program("promtool")
-    service = start_service(workers=2, config=declare_sites(tmp_path))
+    service = start_service(workers=2, config=declare_sites(tmp_path), operations_port=0)
     send_hits(service)
-    metrics = fetch(f"{service.url}/metrics")
+    metrics = fetch(f"{service.operations_url}/metrics")
     linted = subprocess.run([promtool, "check", "metrics"], input=metrics, capture_output=True)
     assert (linted.returncode, linted.stdout + linted.stderr) == (0, b"")
 
@@ -82,7 +82,7 @@ def scraping(prometheus: str, service: RunningService, directory: Path) -> Itera
         "  - job_name: hitcounter\n"
         "    scrape_interval: 500ms\n"
         "    scrape_timeout: 500ms\n"
-        f'    static_configs: [{{targets: ["127.0.0.1:{service.port}"]}}]\n'
+        f'    static_configs: [{{targets: ["127.0.0.1:{service.operations_port}"]}}]\n'
     )
     command = [prometheus, f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}"]
     with log.open("wb") as output:

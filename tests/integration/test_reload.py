@@ -132,7 +132,7 @@ def event_loop_kind(
 
 async def sum_of(service: RunningService, metric: str, labels: str = "") -> float:
     """Add up the samples of a metric whose labels contain a text."""
-    text = (await ask(service.port, "GET", "/metrics")).text
+    text = (await ask(service.operations_port, "GET", "/metrics")).text
     samples = re.findall(rf"^{metric}(?:{{.*{labels}.*}})? (\S+)$", text, re.MULTILINE)
     assert samples, text
     return sum(map(float, samples))
@@ -143,7 +143,7 @@ async def sum_of(service: RunningService, metric: str, labels: str = "") -> floa
 async def test_no_request_fails_while_all_workers_are_replaced_again_and_again(
     start_service: StartService,
 ) -> None:
-    service = start_service(workers=2, timezone=zone_at_noon())
+    service = start_service(workers=2, timezone=zone_at_noon(), operations_port=0)
     crowd = Crowd(service.port)
     generations = [service.worker_pids()]
     for n in range(1, N_RELOADS + 1):
@@ -197,7 +197,7 @@ async def test_a_site_that_is_declared_later_counts_after_a_reload(
     start_service: StartService, tmp_path: Path
 ) -> None:
     declare(tmp_path / "sites.toml", "old")
-    service = start_service(workers=2, config=tmp_path / "sites.toml")
+    service = start_service(workers=2, config=tmp_path / "sites.toml", operations_port=0)
     assert [await status_of_hit(service, site) for site in ("old", "new")] == [200, 404]
     pids = service.worker_pids()
     declare(tmp_path / "sites.toml", "new")
@@ -310,7 +310,7 @@ def has_gauges(directory: Path, worker_ids: set[int]) -> bool:
 async def test_the_counts_of_ended_workers_stay_in_the_metrics_and_their_gauges_go(
     start_service: StartService,
 ) -> None:
-    service = start_service(workers=2)
+    service = start_service(workers=2, operations_port=0)
     for n, ids in enumerate(({2, 3}, {0, 1}, {2, 3}), start=1):
         old = service.worker_pids()
         assert await status_of_hit(service, "demo") == 200
@@ -437,7 +437,8 @@ def test_a_worker_of_another_version_does_not_guess_what_it_is_told() -> None:
 @pytest.mark.slow
 def test_a_service_whose_terminal_is_gone_ends(tmp_path: Path) -> None:
     ours, its = pty.openpty()
-    command = [str(PROGRAM), "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    command = [str(PROGRAM), "serve", "--port=0", "--operations-port=off"]
+    command += ["--data-dir", str(tmp_path / "data")]
     with (
         (tmp_path / "log").open("w") as log,
         subprocess.Popen(command, stdin=its, stdout=subprocess.PIPE, stderr=log) as process,

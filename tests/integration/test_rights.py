@@ -68,18 +68,20 @@ async def test_the_documented_user_can_do_all_that_the_service_and_its_commands_
     async with mortal_store(tmp_path / "store", program=program) as store:
         store.ask("ACL", "SETUSER", user, *rules)
         url = url_of(store, user, "choose-a-password")
-        service = start_service(redis_url=url, store_timeout_s=0.3, kept_window_s=0.5)
+        service = start_service(
+            redis_url=url, store_timeout_s=0.3, kept_window_s=0.5, operations_port=0
+        )
         ids = [f"6f1c2e0a-0000-4000-8000-{n:012}" for n in range(3)]
         for id_ in (ids[0], ids[0], ids[1]):
             assert (await counted(service, id_)).body["state"] == "counted"
         store.signal(signal.SIGSTOP)
         assert (await counted(service, ids[2])).body["state"] == "stored"
         store.signal(signal.SIGCONT)
-        await settled(service.port, service.data_dir)
+        await settled(service)
         await replaced(service)
         numbers = (await counted(service)).body
         assert (numbers["state"], numbers["total"], numbers["page"]["total"]) == ("counted", 4, 4)
-        ready = (await ask(service.port, "GET", "/readyz")).body
+        ready = (await ask(service.operations_port, "GET", "/readyz")).body
         assert (ready["status"], ready["level"], ready["warnings"]) == ("ready", "A", [])
         service.run("baseline", "old", "--total", "7")
         (tmp_path / "export").write_text(service.run("export").stdout)
@@ -99,13 +101,13 @@ async def test_a_store_that_answers_no_questions_counts_and_promises_nothing_kno
 ) -> None:
     async with mortal_store(tmp_path / "store", program=program) as store:
         store.ask("ACL", "SETUSER", "u", "reset", "on", ">word", *ALL_RIGHTS, "-@dangerous")
-        service = start_service(redis_url=url_of(store, "u", "word"))
+        service = start_service(redis_url=url_of(store, "u", "word"), operations_port=0)
         assert (await counted(service)).body["state"] == "counted"
         await replaced(service)
         assert (await counted(service)).body["total"] == 2
-        assert await metric(service.port, "hitcounter_store_up") == 1
-        assert await metric(service.port, "hitcounter_store_promise") == -1
-        ready = (await ask(service.port, "GET", "/readyz")).body
+        assert await metric(service, "hitcounter_store_up") == 1
+        assert await metric(service, "hitcounter_store_promise") == -1
+        ready = (await ask(service.operations_port, "GET", "/readyz")).body
         assert (ready["status"], ready["level"]) == ("ready", "unknown")
         assert re.search("INFO is refused: .* no permissions .*info", ready["promise"])
         assert [warning.split()[6] for warning in ready["warnings"]] == [
@@ -158,9 +160,9 @@ async def test_a_service_counts_on_a_store_that_tells_nothing(
 ) -> None:
     with store_server(tmp_path / "store") as server:
         async with hiding(server, *HIDDEN) as url:
-            service = await asyncio.to_thread(start_service, redis_url=url)
+            service = await asyncio.to_thread(start_service, redis_url=url, operations_port=0)
             assert (await counted(service)).body["state"] == "counted"
-            ready = (await ask(service.port, "GET", "/readyz")).body
+            ready = (await ask(service.operations_port, "GET", "/readyz")).body
             assert ready["level"] == "unknown"
             assert "INFO lacks version" in ready["warnings"][0]
             assert await asyncio.to_thread(service.stop) == 0
@@ -236,15 +238,17 @@ async def test_who_may_not_count_is_told_so_before_anything_is_served(
         assert (served.returncode, served.stdout) == (1, "")
         assert served.stderr.splitlines()[-1] == checked.stderr.rstrip()
         store.ask("ACL", "SETUSER", "u", "+@scripting")
-        service = await asyncio.to_thread(start_service, redis_url=url, watch_every_s=0.1)
+        service = await asyncio.to_thread(
+            start_service, redis_url=url, watch_every_s=0.1, operations_port=0
+        )
         assert (await counted(service)).body["state"] == "counted"
         store.ask("ACL", "SETUSER", "u", "-@scripting")
         unfit = "ERROR worker 0: the store is not fit"
         await comes_true(lambda: unfit in service.log, "it is said")
-        assert (await ask(service.port, "GET", "/readyz")).body["status"] == "journaling"
+        assert (await ask(service.operations_port, "GET", "/readyz")).body["status"] == "journaling"
         assert (await counted(service)).body["state"] == "stored"
         store.ask("ACL", "SETUSER", "u", "+@scripting")
-        await settled(service.port, service.data_dir)
+        await settled(service)
         assert (await counted(service)).body["total"] == 3
         assert journals(service.data_dir) == []
         assert await asyncio.to_thread(service.stop) == 0
@@ -261,13 +265,16 @@ async def test_a_store_that_is_full_fails_check_and_serves_to_the_journal(
         for command in (["baseline", "demo", "--total", "0"], ["check"]):
             assert (await asyncio.to_thread(run_command, *command, **given)).returncode == 0
         store.ask("CONFIG", "SET", "maxmemory", 1)
-        service = await asyncio.to_thread(start_service, **given)
+        service = await asyncio.to_thread(start_service, **given, operations_port=0)
         assert "hits would go to the journal: " in service.run("check", check=False).stderr
-        assert await metric(service.port, "hitcounter_store_up") == 0
-        assert "maxmemory" in (await ask(service.port, "GET", "/readyz")).body["warnings"][0]
+        assert await metric(service, "hitcounter_store_up") == 0
+        assert (
+            "maxmemory"
+            in (await ask(service.operations_port, "GET", "/readyz")).body["warnings"][0]
+        )
         assert (await counted(service)).body["state"] == "stored"
         store.ask("CONFIG", "SET", "maxmemory", 0)
-        await settled(service.port, service.data_dir)
+        await settled(service)
         assert await asyncio.to_thread(service.stop) == 0
 
 

@@ -23,7 +23,7 @@ LOADING = "Loading RDB produced by"
 @contextmanager
 def starting(tmp_path: Path, **settings: str) -> Iterator["subprocess.Popen[str]"]:
     """Start a service that may never serve."""
-    given = {"data_dir": str(tmp_path / "data"), "port": "0"} | settings
+    given = {"data_dir": str(tmp_path / "data"), "port": "0", "operations_port": "off"} | settings
     flags = [part for k, v in given.items() for part in (f"--{k.replace('_', '-')}", v)]
     with subprocess.Popen(
         [str(PROGRAM), "serve", *flags],

@@ -79,7 +79,7 @@ async def test_counts_are_the_last_known_numbers_and_what_waits_while_the_store_
         assert type(stale["age_s"]) is int
         assert stale["age_s"] >= before["age_s"] >= 0
         await store.start()
-        await settled(service.port, service.data_dir)
+        await settled(service)
         now = await read(service, f"{COUNTS}?path={DEMO.path}")
         assert (now["state"], now["total"], now["page"]["total"]) == ("fresh", 97, 7)
         assert await asyncio.to_thread(service.stop) == 0
@@ -113,7 +113,7 @@ async def test_a_page_that_nobody_saw_before_the_outage_has_no_number_yet(
         numbers = await read(service, f"{COUNTS}?path=/new")
         assert (numbers["state"], numbers["total"], numbers["page"]["total"]) == ("stale", 4, None)
         await store.start()
-        await settled(service.port, service.data_dir)
+        await settled(service)
         numbers = await read(service, f"{COUNTS}?path=/new")
         assert (numbers["state"], numbers["total"], numbers["page"]["total"]) == ("fresh", 4, 1)
         assert await asyncio.to_thread(service.stop) == 0
@@ -164,7 +164,7 @@ async def test_a_declared_site_that_nobody_visited_is_known_to_have_none(
         answer = await ask(service.port, "POST", "/v1/sites/quiet/hits")
         assert (answer.status, answer.body["state"], answer.body["total"]) == (200, "stored", 1)
         await store.start()
-        await settled(service.port, service.data_dir)
+        await settled(service)
         assert (await read(service, "/v1/sites/quiet/counts"))["total"] == 1
         assert await asyncio.to_thread(service.stop) == 0
 
@@ -250,7 +250,7 @@ async def test_numbers_of_a_worker_never_fall_while_its_store_goes_and_comes(
                 await more(tally, "stored", 100)
                 await store.start()
             await more(tally, "counted", 100)
-        await settled(service.port, service.data_dir)
+        await settled(service)
         watching.cancel()
         await asyncio.wait([watching])
         assert {numbers["state"] for numbers in seen} == {"fresh", "stale"}

@@ -60,7 +60,7 @@ async def store_is_up(service: RunningService, expected: int) -> None:
     """Wait until the metrics say whether the store answers."""
 
     async def said() -> bool:
-        return await metric(service.port, "hitcounter_store_up") == expected
+        return await metric(service, "hitcounter_store_up") == expected
 
     await eventually(said, f"hitcounter_store_up is {expected}")
 
@@ -103,7 +103,7 @@ async def expect_away(service: RunningService) -> None:
 async def expect_back(service: RunningService, tally: Tally) -> None:
     """Expect of a service whose store is back that no request failed, and that it counts on."""
     assert (tally.refused, tally.unanswered) == ({}, {})
-    await settled(service.port, service.data_dir)
+    await settled(service)
     assert await readiness(service) == (200, "ready")
     await expect_exact(service.port, tally)
     before = tally.states["counted"]
@@ -162,7 +162,7 @@ async def test_a_store_that_forgot_everything_is_told_again_what_is_kept(
         await send(service, tally, SITES)
         await expect_exact(service.port, tally)
         assert (tally.unanswered, tally.refused) == ({}, {})
-        assert await metric(service.port, "hitcounter_lost_records_total") == 0
+        assert await metric(service, "hitcounter_lost_records_total") == 0
         assert await asyncio.to_thread(service.stop) == 0
 
 

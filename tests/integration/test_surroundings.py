@@ -15,7 +15,7 @@ from tests.integration.servers import StoreServer, store_server
 IT = '"$0" "$@"'
 EVERY = ("serve", "check", "show", "baseline", "export", "import")
 COMMANDS: Mapping[str, list[str]] = {
-    "serve": ["serve", "--port", "0"],
+    "serve": ["serve", "--port", "0", "--operations-port", "0"],
     "check": ["check"],
     "show": ["show", "demo"],
     "baseline": ["baseline", "demo", "--total", "8", "--page", "/caf\u00e9=3"],

@@ -105,7 +105,7 @@ async def test_a_connection_that_only_waits_is_closed_and_its_next_hit_counts_el
 async def test_hits_go_on_when_a_worker_is_killed_and_its_metrics_survive(
     start_service: StartService,
 ) -> None:
-    service = start_service(workers=2, timezone=zone_at_noon())
+    service = start_service(workers=2, timezone=zone_at_noon(), operations_port=0)
     tally = Tally()
     await send(service.port, tally, plan(2_000, seed=2), 32)
     files = metrics_files(service.data_dir)
@@ -127,7 +127,7 @@ def metrics_files(directory: Path) -> list[str]:
 
 async def counted_hits(service: RunningService) -> int:
     """Read from the metrics how many hits all workers have counted."""
-    text = (await ask(service.port, "GET", "/metrics")).text
+    text = (await ask(service.operations_port, "GET", "/metrics")).text
     counts = re.findall(r'^hitcounter_hits_total{.*result="counted".*} (\S+)$', text, re.MULTILINE)
     return round(sum(map(float, counts)))
 

@@ -37,10 +37,6 @@ async def service(directory: Path, far_store: Store, metrics: Metrics) -> AsyncI
     await writer.close(0)
 
 
-async def test_nothing_is_warned_of_while_all_journals_can_be_read(service: Service) -> None:
-    assert service.journal_warnings == []
-
-
 def registered(raw: Any) -> list[str]:
     """List the sites that the store knows."""
     return sorted(name.decode() for name in raw.smembers(keys.SITES))

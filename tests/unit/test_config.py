@@ -117,6 +117,9 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
     texts = {
         "host": "::1",
         "port": "0",
+        "operations_host": "::1",
+        "operations_port": "off",
+        "operations_hosts": "Counter.example.vn, [::1]",
         "workers": "4",
         "data_dir": "/var/lib/hitcounter",
         "redis_url": f"rediss://:{HIDDEN}@redis.example.vn:6380/1",
@@ -140,6 +143,11 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
     assert [getattr(in_file, name) for name in texts] == [getattr(by_flag, name) for name in texts]
     assert by_flag.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
     assert (by_flag.workers, by_flag.kept_window_s, by_flag.lang) == (4, 30.5, "en")
+    assert (by_flag.operations_port, load({"operations_port": "0"}, {}).operations_port) == (
+        None,
+        0,
+    )
+    assert by_flag.operations_hosts == ("counter.example.vn", "::1")
     assert (by_flag.watch_every_s, by_flag.journal_max_mb) == (7.5, 64)
     assert (by_flag.body_timeout_s, by_flag.send_timeout_s) == (2.5, 20.0)
     assert by_flag.timezone == ZoneInfo("Europe/Berlin")
@@ -170,6 +178,9 @@ def test_a_url_names_a_store_or_is_empty(url: str) -> None:
 BAD_VALUES: dict[str, list[Any]] = {
     "host": [1, ["::1"], "a..b", "x" * 64, "\ud800", "", " ", "a b", "a/b", ".", "::1%", "::1%a\0"],
     "port": ["", "-1", "65536", "http", "80.5", 65536, -1, 1.5, True, [8080], {}],
+    "operations_host": [1, ["::1"], "", " ", "a b", "::1%"],
+    "operations_port": ["", "on", "65536", -1, 1.5, False, ["off"]],
+    "operations_hosts": [1, ["a b"], "a/b", "http://counter", "*", [1], {}],
     "workers": ["0", "257", "", "one", 0, 1000],
     "data_dir": [1, ["data"], "a\0b", "~no-such-user/data", "", " ", "/srv/\udcff"],
     "redis_url": [

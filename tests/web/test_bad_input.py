@@ -262,7 +262,7 @@ ADDRESSES = [
     ask_for("POST of counts", f"{NEW}/counts", 405, "method_not_allowed", method="POST"),
     ask_for("POST of a picture", f"{NEW}/pixel.gif", 405, "method_not_allowed", method="POST"),
     ask_for("POST of the front page", "/", 405, "method_not_allowed", method="POST"),
-    ask_for("DELETE of the metrics", "/metrics", 405, "method_not_allowed", method="DELETE"),
+    ask_for("DELETE of the health", "/healthz", 405, "method_not_allowed", method="DELETE"),
 ]
 
 FOREIGN_ORIGINS = (

@@ -27,7 +27,7 @@ from hitcounter.web.badge import Look
 from tests.conftest import RunningService, StartService
 from tests.speeds import examples
 from tests.web.stores import frozen_store, keyspace
-from tests.web.wire import Answer, ask
+from tests.web.wire import OWN, Answer, ask
 
 # One process starts the services that these share.
 pytestmark = pytest.mark.xdist_group("badge")
@@ -227,7 +227,7 @@ def test_a_page_of_another_site_may_show_it_and_not_count(declared: RunningServi
 
 def hits_by_result(service: RunningService) -> Mapping[str, float]:
     """Read what became of the hits."""
-    text = ask(service.port, "GET", "/metrics").body.decode()
+    text = ask(service.operations_port, "GET", "/metrics", None, OWN).body.decode()
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     found: dict[str, float] = {}
     for sample in samples:
@@ -240,7 +240,7 @@ def hits_by_result(service: RunningService) -> Mapping[str, float]:
 def test_only_a_badge_that_was_asked_to_count_is_a_hit_in_the_metrics(
     start_service: StartService,
 ) -> None:
-    service = start_service()
+    service = start_service(operations_port=0)
     for query in ("", "?lines=week", "?lang=fr&path=/a"):
         badge_of(service, "demo", query)
     assert hits_by_result(service) == {}

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hitcounter.web.requests import MAX_BODY_BYTES
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
-from tests.web.wire import Answer, Connection, ask, exchange, request
+from tests.web.wire import OWN, Answer, Connection, ask, exchange, request
 
 # One process starts the services that these share.
 pytestmark = pytest.mark.xdist_group("contract")
@@ -56,13 +56,13 @@ def noon() -> str:
 @pytest.fixture(scope="module")
 def anyone(start_shared: StartService) -> RunningService:
     """Start an open service."""
-    return start_shared(timezone=noon())
+    return start_shared(timezone=noon(), operations_port=0)
 
 
 @pytest.fixture(scope="module")
 def declared(start_shared: StartService) -> RunningService:
     """Start a service with declared sites."""
-    return start_shared(DECLARED)
+    return start_shared(DECLARED, operations_port=0)
 
 
 @pytest.fixture(scope="module")
@@ -485,7 +485,7 @@ def test_every_status_can_be_read_from_any_page_and_by_no_one_in_particular(
         (anyone, "GET", "/v1/sites/demo/counts", None, 200),
         (anyone, "GET", "/v1/sites/demo/pixel.gif", None, 200),
         (anyone, "GET", "/", None, 200),
-        (anyone, "GET", "/metrics", None, 200),
+        (anyone, "GET", "/metrics", None, 404),
         (anyone, "OPTIONS", "/v1/sites/demo/hits", None, 204),
         (anyone, "POST", "/v1/sites/demo/hits", b"{", 400),
         (anyone, "GET", "/" + "a" * 10_000, None, 400),
@@ -685,7 +685,7 @@ def metric(service: RunningService, name: str, **labels: str) -> float:
 
 def samples(service: RunningService) -> list[Any]:
     """Read all metrics."""
-    text = ask(service.port, "GET", "/metrics").body.decode()
+    text = ask(service.operations_port, "GET", "/metrics", None, OWN).body.decode()
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
@@ -726,6 +726,8 @@ def test_metrics_do_not_depend_on_what_a_scraper_accepts(anyone: RunningService)
         "*/*",
         ",;=",
     ):
-        answer = ask(anyone.port, "GET", "/metrics?name[]=x", None, {"Accept": accept})
+        answer = ask(
+            anyone.operations_port, "GET", "/metrics?name[]=x", None, OWN | {"Accept": accept}
+        )
         assert answer.status == 200
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"

@@ -10,11 +10,12 @@ import pytest
 
 from hitcounter.worker import SPARE_FILES
 from tests import conftest
-from tests.conftest import StartService
-from tests.web.wire import Answer, Connection, ask, request
+from tests.conftest import RunningService, StartService
+from tests.web.wire import OWN, Answer, Connection, ask, request
 
 MAX_SENT_BYTES = 16 << 20  # more than the buffers of two sockets
-LARGE = ("/", "/widget.js", "/openapi.yaml", "/metrics")
+METRICS = "/metrics"  # which operations answer
+LARGE = ("/", "/widget.js", "/openapi.yaml", METRICS)
 # Thousands of these fill the buffers of a socket.
 SMALL = (
     *("/v1/sites/demo/counts", "/v1/sites/demo/badge.svg", "/v1/sites/demo/pixel.gif"),
@@ -24,9 +25,10 @@ N_FILES, N_CLIENTS = 256, 400
 SEND_TIMEOUT_S, PATIENCE_S = 1.0, 300.0
 
 
-def send_until_dropped(port: int, target: str) -> int:
+def send_until_dropped(service: RunningService, target: str) -> int:
     """Pipeline requests and read no answer; return how many bytes were taken before the end."""
-    asked = request("GET", target) * 500
+    asked = request("GET", target, None, OWN) * 500
+    port = service.operations_port if target == METRICS else service.port
     sent = 0
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -48,9 +50,9 @@ def send_until_dropped(port: int, target: str) -> int:
 def test_clients_that_never_read_are_held_back_then_dropped_and_nobody_else_is(
     start_service: StartService, targets: tuple[str, ...]
 ) -> None:
-    service = start_service(send_timeout_s=SEND_TIMEOUT_S, store_timeout_s=30)
+    service = start_service(send_timeout_s=SEND_TIMEOUT_S, store_timeout_s=30, operations_port=0)
     with ThreadPoolExecutor(len(targets)) as pool:
-        sent = [pool.submit(send_until_dropped, service.port, target) for target in targets]
+        sent = [pool.submit(send_until_dropped, service, target) for target in targets]
         while not all(future.done() for future in sent):
             assert ask(service.port, "GET", "/v1/sites/demo/counts").status == 200
             wait(sent, timeout=0.5)
@@ -86,7 +88,7 @@ def answered(client: Connection) -> Answer:
 def test_more_clients_than_files_are_turned_away_and_those_who_came_first_are_served(
     start_service: StartService,
 ) -> None:
-    service = start_service()
+    service = start_service(operations_port=0)
     workers = service.worker_pids()
     n_served = N_FILES - SPARE_FILES
     with ExitStack() as stack:
@@ -99,8 +101,8 @@ def test_more_clients_than_files_are_turned_away_and_those_who_came_first_are_se
         assert sum(map(is_open, clients)) == n_served - 1
         first.send(request("POST", "/v1/sites/demo/hits"))
         assert answered(first).json["total"] == 1
-        first.send(request("GET", "/metrics"))
+        metrics = ask(service.operations_port, "GET", METRICS, None, OWN).body.decode()
         n_refused = f"hitcounter_connections_refused_total {N_CLIENTS + 1 - n_served:.1f}\n"
-        assert n_refused in answered(first).body.decode()
+        assert n_refused in metrics
     assert service.worker_pids() == workers
     assert "CRITICAL" not in service.log

@@ -456,9 +456,10 @@ def test_what_a_client_accepts_is_read_by_its_grammar(accepted: str, is_small: b
     assert accepts_gzip(accepted) is is_small
 
 
-@pytest.mark.parametrize("path", ["/widget.js", "/metrics"])
-def test_who_refuses_gzip_gets_none(anyone: RunningService, path: str) -> None:
-    plain = ask(anyone.port, "GET", path, headers={"Accept-Encoding": "gzip;q=0, deflate;q=0"})
+def test_who_refuses_gzip_gets_none(anyone: RunningService) -> None:
+    plain = ask(
+        anyone.port, "GET", "/widget.js", headers={"Accept-Encoding": "gzip;q=0, deflate;q=0"}
+    )
     assert "content-encoding" not in plain.headers
 
 

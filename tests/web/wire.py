@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ANSWER_TIMEOUT_S = 20.0
+OWN = {"Host": "127.0.0.1"}  # a name by which operations may be asked
 BODYLESS = (100, 204)
 
 

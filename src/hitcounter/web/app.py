@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 KEEPALIVE_S = 20.0
 LINGERING_S = 1.0
 
+_NOTHING = "there is nothing here; see /openapi.yaml"
+_METRICS = "metrics are for operators, where operations_host and operations_port say"
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 
 def _always(_target: Target) -> bool:
     return True
@@ -64,7 +69,6 @@ ROUTES: Mapping[str, Route] = {
     "/widget.js": Route("GET", operations.widget),
     operations.PINNED_WIDGET: Route("GET", operations.pinned_widget),
     "/openapi.yaml": Route("GET", operations.openapi),
-    "/metrics": Route("GET", operations.metrics),
     "/healthz": Route("GET", operations.healthz),
     "/readyz": Route("GET", operations.readyz),
 }
@@ -121,7 +125,8 @@ class App:
         self, route: Route | None, request: web.BaseRequest, target: Target
     ) -> web.StreamResponse:
         if route is None:
-            raise BadRequest("not_found", "there is nothing here; see /openapi.yaml", status=404)
+            is_metrics = request.raw_path.partition("?")[0] == "/metrics"
+            raise BadRequest("not_found", _METRICS if is_metrics else _NOTHING, status=404)
         if request.method == "HEAD" and route.method == "GET":
             return await route.handler(self._service, request, target)
         if request.method == "OPTIONS":
@@ -129,7 +134,7 @@ class App:
         raise MethodNotAllowed(route.allowed)
 
 
-class _Protocol(web.RequestHandler):
+class Protocol(web.RequestHandler):
     """One connection: ends it where the client does not read, and answers what is not HTTP."""
 
     __slots__ = ("_giving_up", "_send_timeout_s")
@@ -170,14 +175,22 @@ class _Protocol(web.RequestHandler):
 class Server(web.Server):
     """aiohttp's low-level server, with a bound on connections and our own form of errors."""
 
-    def __init__(self, app: App, max_connections: int, send_timeout_s: float) -> None:
-        """Serve an app; whoever connects beyond `max_connections` is turned away."""
-        self._refused = app.metrics.connections_refused
+    protocol: type[Protocol] = Protocol
+
+    def __init__(
+        self,
+        handle: Handle,
+        refused: Callable[[], None],
+        max_connections: int,
+        send_timeout_s: float,
+    ) -> None:
+        """Let `handle` answer; whoever connects beyond `max_connections` is `refused`."""
+        self._refused = refused
         self._max_connections = max_connections
         self._send_timeout_s = send_timeout_s
         self._n_connections = 0
         super().__init__(
-            app.handle,
+            handle,
             access_log=None,
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=LINGERING_S,
@@ -189,7 +202,7 @@ class Server(web.Server):
         super().connection_made(handler, transport)
         self._n_connections += 1
         if self._n_connections > self._max_connections:
-            self._refused.inc()
+            self._refused()
             transport.abort()
 
     def connection_lost(
@@ -201,4 +214,4 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return _Protocol(self, self._send_timeout_s, loop=self._loop, **self._kwargs)
+        return self.protocol(self, self._send_timeout_s, loop=self._loop, **self._kwargs)

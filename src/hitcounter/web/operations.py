@@ -1,4 +1,4 @@
-"""The pages for people who run or embed the service."""
+"""The pages for people who embed the service, and what its proxies ask."""
 
 import gzip
 from base64 import b64encode
@@ -6,18 +6,14 @@ from hashlib import sha256, sha384
 from importlib import resources
 
 from aiohttp import web
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from hitcounter.guard import level, promise, warnings
-from hitcounter.metrics import of_all_workers
+from hitcounter.readiness import refusal
 from hitcounter.service import Service
 from hitcounter.site import site_name
 from hitcounter.web import front_page, requests
 from hitcounter.web.answers import COMMON_HEADERS, json_answer
 from hitcounter.web.front_page import Choice, Script
 from hitcounter.web.requests import Target
-
-_JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
 
 
 def _static(name: str) -> str:
@@ -91,40 +87,14 @@ async def openapi(_service: Service, _request: web.BaseRequest, _target: Target)
     return web.Response(body=_OPENAPI, headers=_headers("application/yaml"))
 
 
-async def metrics(service: Service, request: web.BaseRequest, _target: Target) -> web.Response:
-    """Answer the metrics of all workers, in the one format that every Prometheus reads."""
-    # The client library's own handler negotiates, and fails on what a visitor writes as a version.
-    workers = of_all_workers(service.metrics.directory, service.config.sites)
-    body = generate_latest(workers)
-    response = web.Response(body=body, headers=_headers(CONTENT_TYPE_PLAIN_0_0_4))
-    if _takes_gzip(request):
-        response.enable_compression(web.ContentCoding.gzip)
-    return response
-
-
 async def healthz(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Tell that this process serves."""
     return json_answer({"status": "ok"})
 
 
 async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
-    """Tell whether hits can be counted, and which promise the store keeps."""
-    facts = await service.store_facts()
-    if facts is None:
-        return json_answer(
-            {
-                "status": "journaling",
-                "level": "A",
-                "promise": _JOURNALING,
-                "warnings": service.journal_warnings,
-            }
-        )
-    return json_answer(
-        {
-            "status": "ready",
-            "store": facts.name,
-            "level": level(facts),
-            "promise": promise(facts),
-            "warnings": warnings(facts) + service.journal_warnings,
-        }
-    )
+    """Tell in one word whether hits can be counted."""
+    state = await service.readiness.answer()
+    if refused := refusal(state):
+        raise refused
+    return json_answer({"status": state})

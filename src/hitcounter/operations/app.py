@@ -1,0 +1,112 @@
+"""What operations answer: the metrics, and in detail whether hits can be counted.
+
+Anything that a browser on this machine opens can send requests here. None of them may read an
+answer: no header admits another origin, and a name that somebody else points at us is refused.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiohttp import hdrs, web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from hitcounter.config import Config
+from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, Unavailable
+from hitcounter.metrics import of_all_workers
+from hitcounter.operations.readiness import asked
+from hitcounter.readiness import Shared
+from hitcounter.site import one_origin, origin_host
+from hitcounter.store import Store
+from hitcounter.web.answers import COMMON_HEADERS, json_answer, refusal_answer
+from hitcounter.web.requests import accepts_gzip
+
+_METHODS = ("GET", "HEAD")
+_METRICS_HEADERS = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
+
+Response = TypeVar("Response", bound=web.StreamResponse)
+
+
+def private(response: Response) -> Response:
+    """Keep an answer from pages of other origins, to which our answers are open elsewhere."""
+    for name in COMMON_HEADERS:
+        if name.startswith("Access-Control-"):
+            response.headers.popall(name, None)
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+class App:
+    """Answers for all workers of a service; asks the store on a connection of its own."""
+
+    def __init__(self, config: Config, store: Store, metrics_dir: Path) -> None:
+        """Answer from what the workers write into `metrics_dir`."""
+        self._config = config
+        self._store = store
+        self._metrics_dir = metrics_dir
+        self._names = {config.operations_host, "localhost", *config.operations_hosts}
+        # Whoever comes while metrics are put together may miss what happened since: they share the
+        # next ones. So a flood costs one core of this process, and little memory.
+        self._metrics = Shared(self._put_together, kept_s=0.0)
+        self._readiness = Shared(self._ask_readiness)
+        self._routes = {"/metrics": self._answer_metrics, "/readyz": self._answer_readyz}
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        try:
+            response = await self._answer(request)
+        except Refusal as refused:
+            response = refusal_answer(refused)
+        return private(response)
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        host = request.headers.get(hdrs.HOST, "")
+        if not is_ours(host, request.transport.get_extra_info("sockname")[0], self._names):
+            raise BadRequest(
+                "foreign_host",
+                "this is no name of operations; operations_hosts may add it",
+                status=421,
+            )
+        handler = self._routes.get(request.raw_path.partition("?")[0])
+        if handler is None:
+            raise BadRequest("not_found", "here are /metrics and /readyz, and no more", status=404)
+        if request.method not in _METHODS:
+            raise MethodNotAllowed(", ".join(_METHODS))
+        return await handler(request)
+
+    async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
+        """Answer the metrics of all workers, in the one format that every Prometheus reads."""
+        # The client library's own handler negotiates, and fails on what some write as a version.
+        headers = COMMON_HEADERS | _METRICS_HEADERS
+        response = web.Response(body=await self._metrics.answer(), headers=headers)
+        if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async def _put_together(self) -> bytes:
+        registry = of_all_workers(self._metrics_dir, self._config.sites)
+        return await asyncio.to_thread(generate_latest, registry)
+
+    async def _answer_readyz(self, _request: web.BaseRequest) -> web.Response:
+        """Tell whether hits can be counted, and which promise the store keeps."""
+        found = await self._readiness.answer()
+        if isinstance(found, Unavailable):
+            raise found
+        return json_answer(found)
+
+    async def _ask_readiness(self) -> Mapping[str, Any] | Unavailable:
+        return await asked(self._store, self._metrics_dir, is_open=self._config.is_open)
+
+
+def is_ours(host: str, address: str, names: set[str]) -> bool:
+    """Return whether a `Host` names the listener that took a connection at `address`."""
+    name = origin_host(one_origin(host)).strip("[]")
+    try:
+        asked, local = ip_address(name), ip_address(address.partition("%")[0])
+    except ValueError:
+        return name in names
+    mapped = getattr(local, "ipv4_mapped", None)
+    return asked.is_loopback or asked in (local, mapped) or name in names

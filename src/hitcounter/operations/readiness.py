@@ -1,0 +1,43 @@
+"""Whether hits can be counted, in detail: what the store says, and what only workers know."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hitcounter.errors import StoreError, StoreForbidsError, StoreUnfitError, Unavailable
+from hitcounter.guard import level, promise, warnings
+from hitcounter.metrics import JOURNALING, READY, STATES, UNFIT, measured
+from hitcounter.readiness import refusal
+from hitcounter.store import Store
+
+_JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
+_UNREAD = "cannot be read, and its hits are missing: the log names it"
+
+
+async def asked(
+    store: Store, metrics_dir: Path, *, is_open: bool
+) -> Mapping[str, Any] | Unavailable:
+    """Ask the store, and the workers by their metrics; an `Unavailable` where hits are refused."""
+    # That the store is unfit, the workers may have found a minute ago: it is asked anew.
+    n_workers = measured(metrics_dir, "hitcounter_workers")
+    states = [state for state in STATES if n_workers.get(state) and state != UNFIT] or [READY]
+    if refused := refusal(states[-1]):
+        return refused
+    n_unread = measured(metrics_dir, "hitcounter_journals_unread").get("", 0)
+    unread = [f"{n_unread:.0f} of what is in data_dir/journal {_UNREAD}"] if n_unread else []
+    journaling = {"status": JOURNALING, "level": "A", "promise": _JOURNALING, "warnings": unread}
+    if states[-1] == JOURNALING:
+        return journaling
+    try:
+        facts = await store.rehearsed(is_open=is_open)
+    except (StoreError, StoreForbidsError):
+        return journaling
+    except StoreUnfitError as error:
+        return Unavailable(UNFIT, str(error))
+    return {
+        "status": READY,
+        "store": facts.name,
+        "level": level(facts),
+        "promise": promise(facts),
+        "warnings": warnings(facts) + unread,
+    }
