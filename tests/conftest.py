@@ -81,11 +81,15 @@ class RunningService:
 
     def worker_pids(self) -> list[int]:
         """List the processes that serve."""
-        return [pid for pid, line in _children(self.process.pid) if "hitcounter.worker" in line]
+        return self.pids_of("hitcounter.worker")
 
     def store_pids(self) -> list[int]:
         """List the processes of the embedded store."""
-        return [pid for pid, line in _children(self.process.pid) if "store.sock" in line]
+        return self.pids_of("store.sock")
+
+    def pids_of(self, words: str) -> list[int]:
+        """List the processes with these words in their command line."""
+        return [pid for pid, line in _children(self.process.pid) if words in line]
 
 
 def _children(parent: int) -> Iterator[tuple[int, str]]:
