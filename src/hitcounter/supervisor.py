@@ -36,16 +36,8 @@ END_S = STOP_TIMEOUT_S + STORE_STOP_TIMEOUT_S + 3.0
 RESTART_AFTER_S = 0.1
 OPERATIONS_RETRY_S = 10.0
 # What holds for all that runs here, and so until the next start.
-FIXED = (
-    "host",
-    "port",
-    "operations_host",
-    "operations_port",
-    "workers",
-    "data_dir",
-    "redis_url",
-    "store_binary",
-)
+LISTENERS = ("host", "port", "operations_host", "operations_port")
+FIXED = (*LISTENERS, "workers", "data_dir", "redis_url", "store_binary")
 
 Reload = Callable[[], Config]
 
@@ -79,16 +71,11 @@ async def _serve(
             return
         metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
         job = Job(0, config, store_url, listeners[0].fileno(), metrics_dir)
-        workers = [
-            _Place(dataclasses.replace(job, worker_id=i), i + config.workers)
-            for i in range(config.workers)
-        ]
-        places = workers + [
-            _OperationsPlace(
-                dataclasses.replace(job, worker_id=OPERATIONS, listener_fd=fd), workers
-            )
-            for fd in [listener.fileno() for listener in listeners[1:]]
-        ]
+        jobs = [dataclasses.replace(job, worker_id=i) for i in range(config.workers)]
+        workers = places = [_Place(job, job.worker_id + config.workers) for job in jobs]
+        for listener in listeners[1:]:
+            job = dataclasses.replace(job, worker_id=OPERATIONS, listener_fd=listener.fileno())
+            places = [*workers, _OperationsPlace(job, workers)]
         following = _follow(orders, places, lambda: _settings(config, reload))
         announcing = _announce(workers, config, [*map(address, listeners)])
         await _supervise(places, orders.stop, following, announcing, listeners)

@@ -38,25 +38,16 @@ class Watch:
     async def check(self) -> None:
         """Look once; raise `StoreError` or `StoreUnfitError`."""
         try:
-            await self._check()
-        except (StoreError, StoreUnfitError) as error:
+            facts = await self._store.rehearsed(is_open=self._service.config.is_open)
+        except StoreError as error:
             self._fault = error
             raise
-        else:
-            self._fault = None
-        finally:
-            self._tell_state()
-
-    def _tell_state(self) -> None:
-        self._metrics.set_state(self._service.state_after(self._fault))
-
-    async def _check(self) -> None:
-        try:
-            facts = await self._store.rehearsed(is_open=self._service.config.is_open)
-        except StoreUnfitError:
+        except StoreUnfitError as error:
+            self._fault = error
             self._writer.is_store_durable = False
             self._metrics.store_promise.set(PROMISES["none"])
             raise
+        self._fault = None
         self._writer.is_store_durable = level(facts) == "A"
         self._say(facts)
         self._metrics.store_promise.set(PROMISES[level(facts)])
@@ -84,7 +75,7 @@ class Watch:
         while True:
             await self._pause()
             self._look_at_clock()
-            self._tell_state()
+            self._metrics.set_state(self._service.state_after(self._fault))
             try:
                 if self._writer.has_returned.is_set() or loop.time() >= check_at_s:
                     self._writer.has_returned.clear()

@@ -16,7 +16,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -58,17 +58,21 @@ _POLL_S = 0.01
 
 def main() -> None:
     """Serve as the job on standard input says."""
+    begin(lambda job: _serve(job, _max_connections()))
+
+
+def begin(serve: Callable[[Job], Coroutine[Any, Any, None]]) -> None:
+    """Serve the job on standard input; refuse it in one line where that cannot be."""
     try:
         job = read_job(sys.stdin.buffer)
         logs.set_up(job.name)
         require_c_parser()
-        run(_serve(job, _max_connections()))
+        _run(serve(job))
     except (HitcounterError, *SURROUNDINGS) as error:
         refuse(error)
 
 
-def run(serving: Coroutine[Any, Any, None]) -> None:
-    """Run what a process serves, on the fastest loop that is installed."""
+def _run(serving: Coroutine[Any, Any, None]) -> None:
     try:
         from uvloop import run
     except ImportError:

@@ -5,21 +5,18 @@ supervisor's socket until the next one serves.
 """
 
 import socket
-import sys
 from typing import Any
 
 from aiohttp import web
 
-from hitcounter import logs
-from hitcounter.errors import SURROUNDINGS, HitcounterError
-from hitcounter.job import Job, read_job, refuse
+from hitcounter.job import Job
 from hitcounter.listener import OPERATIONS_BACKLOG
 from hitcounter.operations.app import App, private
 from hitcounter.store import Store
-from hitcounter.web.app import Protocol, Server, require_c_parser
-from hitcounter.worker import Ending, report_ready, run
+from hitcounter.web.app import Protocol, Server
+from hitcounter.worker import Ending, begin, report_ready
 
-# Few ask, and each answer may be megabytes.
+# Few ask, and each answer may be megabytes. Whoever is one too many is noted nowhere.
 MAX_CONNECTIONS = 128
 REQUESTS_END_S = 1.0
 STORE_TIMEOUT_S = 2.0  # no hit waits for it
@@ -27,13 +24,7 @@ STORE_TIMEOUT_S = 2.0  # no hit waits for it
 
 def main() -> None:
     """Serve as the job on standard input says."""
-    try:
-        job = read_job(sys.stdin.buffer)
-        logs.set_up(job.name)
-        require_c_parser()
-        run(_serve(job))
-    except (HitcounterError, *SURROUNDINGS) as error:
-        refuse(error)
+    begin(_serve)
 
 
 class _Protocol(Protocol):
@@ -48,15 +39,11 @@ class _Server(Server):
     protocol = _Protocol
 
 
-def _turned_away() -> None:
-    """Note nothing: no metric and no line of the log is worth a flood of them."""
-
-
 async def _serve(job: Job) -> None:
     ending = Ending()
     store = Store(job.store_url, STORE_TIMEOUT_S)
     app = App(job.config, store, job.metrics_dir)
-    server = _Server(app.handle, _turned_away, MAX_CONNECTIONS, job.config.send_timeout_s)
+    server = _Server(app.handle, lambda: None, MAX_CONNECTIONS, job.config.send_timeout_s)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     listener = socket.socket(fileno=job.listener_fd)
