@@ -369,7 +369,7 @@ def test_nothing_is_loaded_from_the_working_directory(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_without_settings_everything_lies_in_the_directory_data(tmp_path: Path) -> None:
     with serving("--port=0", cwd=tmp_path) as (_, url):
-        assert fetch(f"{url}/readyz")["level"] == "A"
+        assert fetch(f"{url}/readyz")["status"] == "ready"
         assert (tmp_path / "data" / "store.sock").is_socket()
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
