@@ -17,6 +17,8 @@ LADDER = """
     web.hits web.operations
     web.front_page
     web.badge
+    web.connections
+    web.protocol
     web.answers web.requests
     watch
     service adoption

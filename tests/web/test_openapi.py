@@ -262,11 +262,13 @@ TRIGGERS = dict(
         *_others(),
     ]
 )
+HUGE = request("GET", "/", None, {f"X-{n}": "a" * 1000 for n in range(40)})
 # What any address may answer, by the name under components.responses.
 ANYWHERE = {
     "BadRequest": (400, "bad_request", Trigger(OPEN, b"GET / HTTP/9.9\r\n\r\n")),
     "NotFound": (404, "not_found", Trigger(OPEN, request("GET", "/nothing"))),
     "MethodNotAllowed": (405, "method_not_allowed", Trigger(OPEN, request("PUT", "/metrics"))),
+    "HeadTooLarge": (431, "head_too_large", Trigger(OPEN, HUGE)),
     "Internal": (500, "internal", Trigger(LITTERED, request("GET", "/metrics"))),
 }
 
