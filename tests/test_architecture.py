@@ -18,6 +18,8 @@ LADDER = """
     web.hits web.operations
     web.front_page
     web.badge
+    web.connections
+    web.protocol
     web.answers web.requests
     watch operations.readiness
     service adoption

@@ -206,6 +206,12 @@ class Config:
         5.0, _seconds, "seconds for which confirmed hits can be sent again"
     )
     store_timeout_s: float = _setting(1.0, _seconds, "seconds after which the store counts as away")
+    max_connections: int = _setting(
+        2_000, _whole(1), "connections that a worker keeps open, if its limit on files allows"
+    )
+    head_timeout_s: float = _setting(
+        15.0, _seconds, "seconds that a client may take over the head of a request"
+    )
     body_timeout_s: float = _setting(5.0, _seconds, "seconds that a client may take over a body")
     send_timeout_s: float = _setting(
         10.0, _seconds, "seconds for which a client may leave its answers unread"

@@ -50,6 +50,8 @@ RESULTS = (
     "bad_content_type",
     "too_large",
     "slow_body",
+    "bad_request",
+    "head_too_large",
     "store_unavailable",
     "journal_full",
     "journal_failed",
@@ -99,7 +101,7 @@ class Metrics:
         self._pages_refused.labels(OTHER_SITES)
         self.connections_refused = _counter(
             "hitcounter_connections_refused",
-            "Connections ended at once, as the worker had as many as it may open",
+            "Connections ended, idle ones first, as the worker had as many as it may open",
         )
         self.lost_records = _counter(
             "hitcounter_lost_records",

@@ -39,12 +39,15 @@ from hitcounter.metrics import Metrics
 from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.watch import Watch
-from hitcounter.web.app import KEEPALIVE_S, App, Server, require_c_parser
+from hitcounter.web.app import App, Server, require_c_parser
+from hitcounter.web.protocol import KEEPALIVE_S
 from hitcounter.writer import Writer
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
+# So few are taken up before the first of them can be ended: each needs one of the spare files.
+ACCEPTED_AT_ONCE = 8
 DRAIN_S = 0.5
 # A connection that is idle for longer is closed anyway.
 LEAVE_S = KEEPALIVE_S + 1.0
@@ -58,7 +61,7 @@ _POLL_S = 0.01
 
 def main() -> None:
     """Serve as the job on standard input says."""
-    begin(lambda job: _serve(job, _max_connections()))
+    begin(lambda job: _serve(job, _max_connections(job.config.max_connections)))
 
 
 def begin(serve: Callable[[Job], Coroutine[Any, Any, None]]) -> None:
@@ -94,14 +97,19 @@ async def _serve(job: Job, max_connections: int) -> None:
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service)
     server = Server(
-        app.handle, metrics.connections_refused.inc, max_connections, config.send_timeout_s
+        app.handle,
+        metrics.connections_refused.inc,
+        max_connections,
+        config.head_timeout_s,
+        config.send_timeout_s,
     )
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     socket_ = socket.socket(fileno=job.listener_fd)
-    listener = web.SockSite(runner, socket_, backlog=BACKLOG)
+    listener = web.SockSite(runner, socket_, backlog=ACCEPTED_AT_ONCE)
     try:
         await listener.start()
+        socket_.listen(BACKLOG)  # asyncio takes one number for both
     except OSError as error:  # another service bound the port at the same moment
         where = f"{config.host} port {config.port}"
         raise StartError(f"cannot listen on {where}: {error.strerror}") from None
@@ -130,7 +138,7 @@ def report_ready() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def _max_connections() -> int:
+def _max_connections(wanted: int) -> int:
     """Tell how many clients may connect, so that journal and store can always be opened."""
     n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if n_files != resource.RLIM_INFINITY and n_files <= SPARE_FILES:
@@ -138,7 +146,7 @@ def _max_connections() -> int:
             f"a worker may open only {n_files} files, which leaves none for visitors: allow 1024"
             " (ulimit -n; LimitNOFILE in a systemd unit)"
         )
-    return sys.maxsize if n_files == resource.RLIM_INFINITY else n_files - SPARE_FILES
+    return wanted if n_files == resource.RLIM_INFINITY else min(wanted, n_files - SPARE_FILES)
 
 
 def _tame_collector() -> None:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # A worker has deadlines of its own, which are a bit shorter.
 STOP_TIMEOUT_S = 10.0
-LEAVE_TIMEOUT_S = 30.0
+LEAVE_TIMEOUT_S = 90.0
 SUCCESSOR_TIMEOUT_S = 60.0
 _ENDED_BY_SOMEBODY = (-signal.SIGTERM, -signal.SIGKILL)
 

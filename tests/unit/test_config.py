@@ -133,6 +133,8 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         "store_timeout_s": "0.25",
         "body_timeout_s": "2.5",
         "send_timeout_s": "20",
+        "head_timeout_s": "7",
+        "max_connections": "500",
         "watch_every_s": "7.5",
         "journal_max_mb": "64",
     }
@@ -211,6 +213,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     "store_timeout_s": ["0", "", "1s", float("nan"), float("inf"), {}, False],
     "body_timeout_s": ["0", "-1", "slow", "nan", 3601, 0, True, [5]],
     "send_timeout_s": ["0", "-1", "10s", "inf", 3601, 0, False, {}],
+    "head_timeout_s": ["0", "-1", "10s", "inf", 3601, 0, False, {}],
+    "max_connections": ["0", "-1", "1.5", "many", 0, True],
     "watch_every_s": ["0", "", "-1", "1min", "nan", 3601, [60], True],
     "journal_max_mb": ["0", "-1", "", "256MB", "1.5", 10**9 + 1, 1.5, True, [256]],
 }

@@ -174,6 +174,8 @@ BODIES = [
     hit_with("an id that is a number", b'{"id": 12345678}', "bad_json"),
     hit_with("JSON with an unknown field", b'{"path": "/a", "count": 1000}', "bad_json"),
     hit_with("JSON with a field in upper case", b'{"Path": "/a"}', "bad_json"),
+    hit_with("a field of 2,000 characters", b'{"%s": 1}' % (b"a" * 2000), "bad_json"),
+    hit_with("a field of unprintable characters", rb'{"\u202e\u0000\u200b": 1}', "bad_json"),
     hit_with("a field of JavaScript", b'{"__proto__": {}}', "bad_json"),
     hit_with("lists 1,000 deep", b'{"path": %s}' % (b"[" * 1000 + b"]" * 1000), "bad_json"),
     hit_with("objects 400 deep", b'{"a":' * 400, "bad_json"),
@@ -402,11 +404,13 @@ def test_there_are_enough_rows_and_no_two_have_one_name() -> None:
 
 
 BODY = head(b"Content-Length: 20")
+WAITING = head(b"Content-Length: 20", b"Expect: 100-continue")
+RESET = struct.pack("ii", 1, 0)
 UNFINISHED = {
     "a body that never comes": BODY,
     "a body that stops": BODY + b'{"path":',
     "a body that is one byte short": head(b"Content-Length: 3") + b"{}",
-    "a body that waits to be wanted, in vain": head(b"Content-Length: 20", b"Expect: 100-continue"),
+    "a body that waits to be wanted, in vain": WAITING,
     "chunks that never come": head(CHUNKED),
     "chunks without the last": head(CHUNKED) + b"2\r\n{}\r\n",
     "a chunk that stops": head(CHUNKED) + b"14\r\n{",
@@ -428,6 +432,10 @@ def test_a_body_that_does_not_come_in_time_is_refused_and_whoever_leaves_leaves_
     before, log_before = keyspace(service), service.log
     for raw in ABANDONED:
         leave(service.port, raw)
+    for _ in range(50):
+        with Connection(service.port) as reset:
+            reset.send(WAITING)
+            reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     slow = {why: (raw, b"") for why, raw in UNFINISHED.items()} | TRICKLING
     with ThreadPoolExecutor(len(slow)) as pool:
         answers = pool.map(lambda request: last_answer(service.port, *request), slow.values())
@@ -445,7 +453,7 @@ def leave(port: int, raw: bytes) -> None:
         closed.send(raw)
     with Connection(port) as reset:
         reset.send(raw)
-        reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     with Connection(port) as half_closed:
         half_closed.send(raw)
         half_closed.socket.shutdown(socket.SHUT_WR)

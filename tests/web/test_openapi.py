@@ -263,11 +263,13 @@ TRIGGERS = dict(
         *_others(),
     ]
 )
+HUGE = request("GET", "/", None, {f"X-{n}": "a" * 1000 for n in range(40)})
 # What any address may answer, by the name under components.responses.
 ANYWHERE = {
     "BadRequest": (400, "bad_request", Trigger(OPEN, b"GET / HTTP/9.9\r\n\r\n")),
     "NotFound": (404, "not_found", Trigger(OPEN, request("GET", "/nothing"))),
     "MethodNotAllowed": (405, "method_not_allowed", Trigger(OPEN, request("PUT", "/healthz"))),
+    "HeadTooLarge": (431, "head_too_large", Trigger(OPEN, HUGE)),
     "Internal": (500, "internal", Trigger(LITTERED, request("GET", "/readyz"))),
 }
 
@@ -482,7 +484,8 @@ def test_the_documented_options_of_the_block_are_those_in_the_source() -> None:
     assert named["lang"]["enum"] == widget["lang"]["enum"] == list(LANGUAGES)
     assert named["theme"]["enum"] == list(THEMES)
     line = widget["lines"]["items"]["properties"]["key"]["enum"]
-    assert named["lines"]["items"]["enum"] == list(named["shown"]["properties"]) == line
+    assert named["lines"]["items"]["enum"] == line
+    assert all(named[key] == {"type": "string", "const": "1"} for key in line)
     assert line == list(LINE_KEYS)
 
 

@@ -13,7 +13,8 @@ from hitcounter.job import Job
 from hitcounter.listener import OPERATIONS_BACKLOG
 from hitcounter.operations.app import App, private
 from hitcounter.store import Store
-from hitcounter.web.app import Protocol, Server
+from hitcounter.web.app import Server
+from hitcounter.web.protocol import Connection
 from hitcounter.worker import Ending, begin, report_ready
 
 # Few ask, and each answer may be megabytes. Whoever is one too many is noted nowhere.
@@ -27,7 +28,7 @@ def main() -> None:
     begin(_serve)
 
 
-class _Protocol(Protocol):
+class _Connection(Connection):
     """One connection, whose errors too are for nobody else."""
 
     def handle_error(self, *args: Any, **kwargs: Any) -> web.StreamResponse:
@@ -36,14 +37,17 @@ class _Protocol(Protocol):
 
 
 class _Server(Server):
-    protocol = _Protocol
+    protocol = _Connection
 
 
 async def _serve(job: Job) -> None:
     ending = Ending()
     store = Store(job.store_url, STORE_TIMEOUT_S)
     app = App(job.config, store, job.metrics_dir)
-    server = _Server(app.handle, lambda: None, MAX_CONNECTIONS, job.config.send_timeout_s)
+    config = job.config
+    server = _Server(
+        app.handle, lambda: None, MAX_CONNECTIONS, config.head_timeout_s, config.send_timeout_s
+    )
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     listener = socket.socket(fileno=job.listener_fd)

@@ -5,24 +5,24 @@ application layer would only cost time (docs/design.md has the figures).
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiohttp import http_parser, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, StartError
 from hitcounter.service import Service
 from hitcounter.web import hits, operations
-from hitcounter.web.answers import error_answer, preflight_answer, refusal_answer
+from hitcounter.web.answers import preflight_answer, refusal_answer
+from hitcounter.web.connections import Connections, origin_of
+from hitcounter.web.protocol import Connection
 from hitcounter.web.requests import Target
 
-log = logging.getLogger(__name__)
-
-# Also how long a client may take over its headers. A proxy should close idle connections sooner.
-KEEPALIVE_S = 20.0
 LINGERING_S = 1.0
 
 _NOTHING = "there is nothing here; see /openapi.yaml"
@@ -73,13 +73,14 @@ ROUTES: Mapping[str, Route] = {
     "/readyz": Route("GET", operations.readyz),
 }
 
+_AUTHORITY = re.compile(r"\Ahttps?://[^/?#]*(?:/|(?=\?)|\Z)", re.IGNORECASE)
 _SITE_PATH = re.compile(r"/v1/sites/([^/?]*)/([^/?]*)(?:\?(.*))?", re.DOTALL)
 
 
 @lru_cache(maxsize=2048)
 def _resolve(raw_path: str) -> tuple[Route | None, Target]:
-    if raw_path.startswith(("http://", "https://")):  # as a proxy may ask
-        raw_path = "/" + raw_path.partition("://")[2].partition("/")[2]
+    if not raw_path.startswith("/"):  # as a proxy may ask
+        raw_path = _AUTHORITY.sub("/", raw_path, count=1)
     match = _SITE_PATH.fullmatch(raw_path)
     if match:
         return SITE_ROUTES.get(match[2]), Target(match[1], match[3] or "")
@@ -134,84 +135,59 @@ class App:
         raise MethodNotAllowed(route.allowed)
 
 
-class Protocol(web.RequestHandler):
-    """One connection: ends it where the client does not read, and answers what is not HTTP."""
-
-    __slots__ = ("_giving_up", "_send_timeout_s")
-
-    def __init__(self, server: "Server", send_timeout_s: float, **options: Any) -> None:
-        """End the connection when the client has not read for `send_timeout_s`."""
-        super().__init__(server, **options)
-        self._send_timeout_s = send_timeout_s
-
-    def pause_writing(self) -> None:
-        """Give the client a while to read what we have for him."""
-        super().pause_writing()
-        assert self.transport is not None
-        self._giving_up = self._loop.call_later(self._send_timeout_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Go on: he reads."""
-        super().resume_writing()
-        self._giving_up.cancel()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 -- it repeats what the client sent
-    ) -> web.StreamResponse:
-        """Answer an error that no handler turned into an answer, and close the connection."""
-        if status < 500:
-            response = error_answer(status, "bad_request", "this is not a request we understand")
-        else:
-            log.error("cannot answer %s %.200r", request.method, request.raw_path, exc_info=exc)
-            response = error_answer(status, "internal", "this is our fault; the log says more")
-        response.force_close()
-        return response
-
-
 class Server(web.Server):
-    """aiohttp's low-level server, with a bound on connections and our own form of errors."""
+    """aiohttp's low-level server, with a bound on connections and protocols of our own."""
 
-    protocol: type[Protocol] = Protocol
+    protocol: type[Connection] = Connection
 
     def __init__(
         self,
         handle: Handle,
         refused: Callable[[], None],
         max_connections: int,
+        head_timeout_s: float,
         send_timeout_s: float,
     ) -> None:
-        """Let `handle` answer; whoever connects beyond `max_connections` is `refused`."""
+        """Let `handle` answer; beyond `max_connections`, one is `refused`, an idle one first."""
         self._refused = refused
         self._max_connections = max_connections
-        self._send_timeout_s = send_timeout_s
-        self._n_connections = 0
-        super().__init__(
-            handle,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_S,
-            lingering_time=LINGERING_S,
-            auto_decompress=False,
-        )
+        self._timeouts_s = head_timeout_s, send_timeout_s
+        self._open = Connections()
+        super().__init__(handle, access_log=None, lingering_time=LINGERING_S, auto_decompress=False)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection, or end it at once."""
+        """Take a connection; if there are too many, end the longest idle one, or else this."""
         super().connection_made(handler, transport)
-        self._n_connections += 1
-        if self._n_connections > self._max_connections:
+        assert isinstance(handler, Connection)
+        peer = transport.get_extra_info("peername")
+        now = self._loop.time()
+        self._open.add(handler, origin_of(peer[0]) if peer else "", now)
+        if len(self._open) > self._max_connections:
             self._refused()
-            transport.abort()
+            ended = self._open.take_longest_idle(now) or handler
+            self._open.remove(ended)
+            self._loop.call_soon(ended.drop)
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
     ) -> None:
         """Let a connection go; its request may still be on its way."""
         super().connection_lost(handler, exc)
-        self._n_connections -= 1
+        assert isinstance(handler, Connection)
+        self._open.remove(handler)
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        if message.upgrade:  # also CONNECT: what comes then is no HTTP
+            message = message._replace(should_close=True)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return self.protocol(self, self._send_timeout_s, loop=self._loop, **self._kwargs)
+        return self.protocol(self, *self._timeouts_s, loop=self._loop, **self._kwargs)

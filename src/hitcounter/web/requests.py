@@ -18,6 +18,7 @@ from hitcounter.errors import BadRequest, ForeignOrigin, UnnamedPage
 from hitcounter.site import UNDECODED, Site, one_origin, page_path, referred_path
 
 MAX_BODY_BYTES = 2048
+MAX_SHOWN = 100  # characters of what came that an error repeats
 
 # A header's name is found several times faster when its case is folded once.
 _SEC_PURPOSE, _PURPOSE, _X_MOZ = istr("Sec-Purpose"), istr("Purpose"), istr("X-Moz")
@@ -73,7 +74,8 @@ async def hit_body(request: web.BaseRequest, timeout_s: float) -> HitBody:
     try:
         return _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest("bad_json", f"the body is not as documented: {error}") from None
+        shown = "".join(c if c.isprintable() else "?" for c in str(error)[:MAX_SHOWN])
+        raise BadRequest("bad_json", f"the body is not as documented: {shown}") from None
 
 
 @lru_cache(maxsize=64)

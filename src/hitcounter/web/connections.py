@@ -1,0 +1,114 @@
+"""Who holds how many connections, and which of them makes room for a newcomer.
+
+An address may hold as many as there are, as a whole office can sit behind one. When all are taken,
+the address that holds most gives up the one that has waited longest without a request.
+"""
+
+from heapq import heapify, heappop, heappush, heapreplace
+from ipaddress import IPv6Address, ip_address
+from itertools import count
+from typing import NamedTuple
+
+from hitcounter.web.protocol import Connection
+
+# So many are looked at before a newcomer is turned away: busy ones are never ended.
+TRIES = 64
+_SPARE_ENTRIES = 64
+
+
+class _Entry(NamedTuple):
+    """When a connection was idle at the earliest; `number` decides between equals."""
+
+    at: float
+    number: int
+    connection: Connection
+
+
+def origin_of(host: str) -> str:
+    """Return what counts as one address: an IPv4 address, or the network of an IPv6 one."""
+    if ":" not in host:
+        return host
+    address = IPv6Address(int(ip_address(host.partition("%")[0])))
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped else address.exploded[:19]  # a /64, which one household has
+
+
+class Connections:
+    """The open connections by address, and the addresses by how many they hold."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._address_of: dict[Connection, str] = {}
+        self._queues: dict[str, list[_Entry]] = {}
+        self._n_open: dict[str, int] = {}
+        self._holding: dict[int, dict[str, None]] = {}  # the addresses that hold so many
+        self._most = 0
+        self._number = count()
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._address_of)
+
+    def add(self, connection: Connection, address: str, now: float) -> None:
+        """Take in a connection that was opened now."""
+        self._address_of[connection] = address
+        self._count(address, 1)
+        queue = self._queues.setdefault(address, [])
+        heappush(queue, _Entry(now, next(self._number), connection))
+        if len(queue) > 2 * self._n_open[address] + _SPARE_ENTRIES:  # most of them are gone
+            queue[:] = [entry for entry in queue if entry.connection in self._address_of]
+            heapify(queue)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection, if it is known."""
+        address = self._address_of.pop(connection, None)
+        if address is not None:
+            self._count(address, -1)
+
+    def take_longest_idle(self, now: float) -> Connection | None:
+        """Remove and return one of the address that holds most; None if too many are busy."""
+        tries = TRIES
+        for n_open in range(self._most, 0, -1):
+            for address in self._holding.get(n_open, ()):
+                queue = self._queues[address]
+                for _ in range(min(tries, len(queue))):
+                    tries -= 1
+                    connection = self._first_if_idle(queue, now)
+                    if connection is not None:
+                        self.remove(connection)
+                        return connection
+                if not tries:
+                    return None
+        return None
+
+    def _first_if_idle(self, queue: list[_Entry], now: float) -> Connection | None:
+        """Return the first of a queue if it is the longest idle; else put it where it belongs."""
+        if not queue:
+            return None
+        first = queue[0]
+        if first.connection not in self._address_of:
+            heappop(queue)
+            return None
+        idle_since = first.connection.idle_since
+        if idle_since is not None and idle_since <= first.at:
+            heappop(queue)
+            return first.connection
+        at = now if idle_since is None else idle_since
+        heapreplace(queue, _Entry(at, next(self._number), first.connection))
+        return None
+
+    def _count(self, address: str, step: int) -> None:
+        n_before = self._n_open.pop(address, 0)
+        n_open = n_before + step
+        if n_before:
+            del self._holding[n_before][address]
+            if not self._holding[n_before]:
+                del self._holding[n_before]
+        if n_open:
+            self._n_open[address] = n_open
+            self._holding.setdefault(n_open, {})[address] = None
+        else:
+            del self._queues[address]
+        self._most = (
+            n_open if n_open > self._most or self._most not in self._holding else self._most
+        )

@@ -1,0 +1,303 @@
+"""One connection: what aiohttp leaves open of HTTP, and how long a client may take.
+
+aiohttp parses; we look at what it found once per packet, and closer only where a packet is not
+one whole request, as those of browsers and proxies are. Nothing that is refused takes with it what
+was asked before on the same connection, and after it nothing is a request.
+"""
+
+import asyncio
+import gc
+import logging
+import re
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import _ErrInfo
+
+from hitcounter.errors import BadRequest
+from hitcounter.web.answers import error_answer
+
+log = logging.getLogger(__name__)
+
+MAX_HEAD_BYTES = 32 << 10
+# An idle connection lives longer than in the pool of a proxy: nginx keeps it for 60 s.
+KEEPALIVE_S = 75.0
+_MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
+_END_OF_HEAD = b"\r\n\r\n"
+_NOT_UNDERSTOOD = "this is not a request we understand"
+_TOO_LONG = f"the head of a request, or what trails it, has at most {MAX_HEAD_BYTES} bytes"
+
+# A request, or an error in place of it, and a body.
+Queued = tuple[Any, StreamReader]
+
+
+class _Deaf:
+    """The parser of a connection on which nothing more is a request."""
+
+    def feed_data(self, _data: bytes) -> tuple[tuple[Queued, ...], bool, bytes]:
+        """Find nothing."""
+        return (), False, b""
+
+    def _ignore(self, _value: object = None) -> None:
+        """Do nothing."""
+
+    message_consumed = pause_reading = set_upgraded = _ignore
+
+
+class Connection(web.RequestHandler):
+    """Ends a connection that stands still, and answers what is not HTTP."""
+
+    __slots__ = (
+        "_giving_up",
+        "_head_timeout_s",
+        "_head_timer",
+        "_held",
+        "_in_body",
+        "_is_at_start",
+        "_last",
+        "_n_unfinished",
+        "_send_timeout_s",
+        "_waits_since",
+    )
+
+    def __init__(
+        self, server: web.Server, head_timeout_s: float, send_timeout_s: float, **options: Any
+    ) -> None:
+        """End the connection when the client takes longer over a head, or over reading."""
+        super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
+        self._head_timeout_s = head_timeout_s
+        self._send_timeout_s = send_timeout_s
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._last: Queued | None = None  # the request that came last
+        self._in_body = False  # it is not here as a whole
+        self._is_at_start = False  # nothing is unfinished, and no clock runs
+        self._n_unfinished = 0  # bytes of a head, or of chunks and trailers
+        self._held = b""  # the begin of an unfinished head is in here
+        self._waits_since = 0.0  # for the client to go on
+
+    @property
+    def idle_since(self) -> float | None:
+        """Return the loop's time since when we wait for the client; None if he waits for us."""
+        is_idle = self._waiter is not None and not self._waiter.done()
+        if not is_idle and not self._in_body and not self._paused:
+            return None
+        return max(self._next_keepalive_close_time - KEEPALIVE_S, self._waits_since)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the client a while for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the clock."""
+        super().connection_lost(exc)
+        self._stop_awaiting_head()
+
+    async def start(self) -> None:
+        """Answer, unless the client left before we began."""
+        if self._manager is not None:
+            await super().start()
+
+    def drop(self) -> None:
+        """End the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Let aiohttp parse, then look closer at all but a packet that is one whole request."""
+        n_before = self._request_count
+        super().data_received(data)
+        n_new = self._request_count - n_before
+        if n_new == 1 and self._is_at_start:
+            message, body = last = self._messages[-1]
+            if type(message) is RawRequestMessage and body.is_eof() and len(data) <= MAX_HEAD_BYTES:
+                end = len(message.method) + 1 + len(message.path)
+                if data[end : end + 8] == b" HTTP/1.":  # so each space before it is a single one
+                    self._last, self._held = last, data
+                    return
+        if n_new:
+            self._look_at_requests(data, n_new)
+        else:
+            self._look_at_part(data)
+
+    def _look_at_requests(self, data: bytes, n_new: int) -> None:
+        """Queue those requests of a packet that are right, and a refusal for the first that is not.
+
+        aiohttp has queued the last `n_new`, or an error alone in place of all requests before it.
+        """
+        raw = self._held + data
+        new: list[Queued] = [self._messages.pop() for _ in range(n_new)][::-1]
+        status = 0
+        if isinstance(new[-1][0], _ErrInfo):
+            status = 400
+            new[-1:] = _parsed_before(self._parser)
+            if new and _is_unfinished(*new[-1]):
+                new.pop()  # it is the body of this one that is wrong
+        at, end = 0, _end_of_head(self._held, 0)
+        for i, queued in enumerate(new):
+            at, end, fault = _judged(queued[0], raw, end)
+            if fault:
+                status, new[i:] = fault, []
+                break
+        self._messages.extend(new)
+        self._stop_awaiting_head()
+        if status:
+            self._refuse(status, is_of_last=not new)
+        elif new:
+            self._go_on(raw, at, new[-1])
+
+    def _go_on(self, raw: bytes, at: int, last: Queued) -> None:
+        """Wait for what comes behind the last request of a packet, which begins `at` there."""
+        self._last = last
+        self._in_body = not last[1].is_eof()
+        self._is_at_start = not self._in_body
+        self._n_unfinished = 0
+        self._waits_since = self._loop.time()
+        end = raw.rfind(_END_OF_HEAD) + 4 if last[1] is EMPTY_PAYLOAD else len(raw)
+        # What aiohttp has not parsed yet, as the queue is full, must be there when it does.
+        self._held = raw[at:end] if self._buffer_paused else raw[at:end][-MAX_HEAD_BYTES:]
+        self._look_at_part(raw[end:])
+
+    def _look_at_part(self, data: bytes) -> None:
+        """Bound a head, or chunks and trailers; one of known length is the handler's."""
+        if self._in_body:
+            assert self._last is not None
+            message, body = self._last
+            if body.is_eof():
+                self._in_body, self._is_at_start = False, True
+                self._held = data[-MAX_HEAD_BYTES:]
+                return
+            if not message.chunked:
+                return
+        elif data:
+            self._is_at_start = False
+            if self._n_unfinished < _MAX_LINE_BYTES:  # what comes behind the first line is not held
+                self._held += data[:_MAX_LINE_BYTES]
+            self._await_head()
+        self._n_unfinished += len(data)
+        if self._n_unfinished > MAX_HEAD_BYTES:
+            self._refuse(431, is_of_last=True)
+
+    def _refuse(self, status: int, *, is_of_last: bool) -> None:
+        """Answer this to what came last, and take nothing more.
+
+        If `is_of_last` request that is still without its whole body, this is its answer.
+        """
+        self._parser = _Deaf()  # type: ignore[assignment]
+        self._held = b""
+        last = self._last
+        if is_of_last and self._in_body and last is not None:
+            if self._messages and self._messages[-1] is last:
+                self._messages.pop()
+            else:
+                self._fail(last[1], status)
+                return
+        self._messages.append((_ErrInfo(status, _refusal(status), ""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, body: StreamReader, status: int) -> None:
+        """Tell the handler, if it still reads, that the body will not come."""
+        body.set_exception(_refusal(status))
+        self.close()
+        request = self._current_request
+        if request is not None:
+            request._message = request._message._replace(should_close=True)
+
+    def _await_head(self) -> None:
+        """Give the client a while to finish a head, from its first byte on."""
+        if self._head_timer is None:
+            self._waits_since = self._loop.time()
+            self._head_timer = self._loop.call_later(self._head_timeout_s, self._end_head)
+
+    def _stop_awaiting_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_head(self) -> None:
+        self._head_timer = None
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
+        else:  # the answer to an earlier request is still to come
+            self._await_head()
+
+    def pause_writing(self) -> None:
+        """Give the client a while to read what we have for him."""
+        super().pause_writing()
+        assert self.transport is not None
+        self._waits_since = self._loop.time()
+        self._giving_up = self._loop.call_later(self._send_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: he reads."""
+        super().resume_writing()
+        self._giving_up.cancel()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 -- it repeats what the client sent
+    ) -> web.StreamResponse:
+        """Answer an error that no handler turned into an answer, and close the connection."""
+        is_gone = self.transport is None or self.transport.is_closing()
+        if is_gone and isinstance(exc, ConnectionError):
+            raise exc  # so that aiohttp forgets the request
+        if isinstance(exc, BadRequest):
+            response = error_answer(status, exc.code, exc.message)
+        elif status < 500:
+            response = error_answer(status, "bad_request", _NOT_UNDERSTOOD)
+        else:
+            log.error("cannot answer %s %.200r", request.method, request.raw_path, exc_info=exc)
+            response = error_answer(status, "internal", "this is our fault; the log says more")
+        response.force_close()
+        return response
+
+
+def _refusal(status: int) -> BadRequest:
+    if status == 431:
+        return BadRequest("head_too_large", _TOO_LONG, status=431)
+    return BadRequest("bad_request", _NOT_UNDERSTOOD)
+
+
+def _end_of_head(raw: bytes, start: int) -> int:
+    """Return where the first head ends, or `start` where none does."""
+    at = raw.find(_END_OF_HEAD, start)
+    return start if at < 0 else at + len(_END_OF_HEAD)
+
+
+def _judged(message: RawRequestMessage, raw: bytes, start: int) -> tuple[int, int, int]:
+    """Return where in what came a head begins and ends, and the status that refuses it, or 0.
+
+    It begins at `start` or somewhere behind, where the body before it ends.
+    """
+    method, target = message.method.encode(), message.path.encode()
+    line = b"%b %b HTTP/1." % (method, target)
+    if not raw.startswith(line, start):
+        like = rb"%b +%b +[A-Z]+/" % (re.escape(method), re.escape(target))
+        found = re.compile(like).search(raw, start)
+        if found is None or not raw.startswith(line, found.start()):
+            return start, start, 400  # another protocol or version, or doubled spaces
+        start = found.start()
+    end = _end_of_head(raw, start)
+    return start, end, 431 if end - start > MAX_HEAD_BYTES else 0
+
+
+def _is_unfinished(message: RawRequestMessage, body: StreamReader) -> bool:
+    """Return whether a request is still without its body, or announces one in an unknown form."""
+    return not body.is_eof() or (hdrs.TRANSFER_ENCODING in message.headers and not message.chunked)
+
+
+def _parsed_before(parser: Any) -> list[Queued]:
+    """Return the requests that the parser read in a packet before it failed.
+
+    It keeps them to itself: only the collector of garbage can reach them.
+    """
+    for held in gc.get_referents(parser):
+        if isinstance(held, list) and held and isinstance(held[0][0], RawRequestMessage):
+            return list(held)
+    return []
