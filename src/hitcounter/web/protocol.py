@@ -6,12 +6,11 @@ was asked before on the same connection, and after it nothing is a request.
 """
 
 import asyncio
-import gc
 import logging
 import re
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
@@ -106,7 +105,16 @@ class Connection(web.RequestHandler):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Let aiohttp parse, then look closer at all but a packet that is one whole request."""
+        """Take a packet, behind each head anew: an error takes with it what is parsed with it."""
+        end = _end_of_head(data, 0)
+        while 0 < end < len(data):
+            self._take(data[:end])
+            data = data[end:]
+            end = _end_of_head(data, 0)
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Let aiohttp parse, then look closer at all but what is one whole request."""
         n_before = self._request_count
         super().data_received(data)
         n_new = self._request_count - n_before
@@ -132,9 +140,7 @@ class Connection(web.RequestHandler):
         status = 0
         if isinstance(new[-1][0], _ErrInfo):
             status = 400
-            new[-1:] = _parsed_before(self._parser)
-            if new and _is_unfinished(*new[-1]):
-                new.pop()  # it is the body of this one that is wrong
+            new.pop()
         at, end = 0, _end_of_head(self._held, 0)
         for i, queued in enumerate(new):
             at, end, fault = _judged(queued[0], raw, end)
@@ -188,7 +194,7 @@ class Connection(web.RequestHandler):
         self._parser = _Deaf()  # type: ignore[assignment]
         self._held = b""
         last = self._last
-        if is_of_last and self._in_body and last is not None:
+        if is_of_last and last is not None and not last[1].is_eof():
             if self._messages and self._messages[-1] is last:
                 self._messages.pop()
             else:
@@ -285,19 +291,3 @@ def _judged(message: RawRequestMessage, raw: bytes, start: int) -> tuple[int, in
         start = found.start()
     end = _end_of_head(raw, start)
     return start, end, 431 if end - start > MAX_HEAD_BYTES else 0
-
-
-def _is_unfinished(message: RawRequestMessage, body: StreamReader) -> bool:
-    """Return whether a request is still without its body, or announces one in an unknown form."""
-    return not body.is_eof() or (hdrs.TRANSFER_ENCODING in message.headers and not message.chunked)
-
-
-def _parsed_before(parser: Any) -> list[Queued]:
-    """Return the requests that the parser read in a packet before it failed.
-
-    It keeps them to itself: only the collector of garbage can reach them.
-    """
-    for held in gc.get_referents(parser):
-        if isinstance(held, list) and held and isinstance(held[0][0], RawRequestMessage):
-            return list(held)
-    return []
