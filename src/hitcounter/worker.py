@@ -24,6 +24,7 @@ from aiohttp import web
 
 from hitcounter import logs
 from hitcounter.adoption import Adoption
+from hitcounter.config import Config
 from hitcounter.errors import SURROUNDINGS, HitcounterError, StartError, StoreError
 from hitcounter.job import (
     END_SOON,
@@ -96,23 +97,12 @@ async def _serve(job: Job, max_connections: int) -> None:
     watch = Watch(store, service, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service)
-    server = Server(
-        app.handle,
-        metrics.connections_refused.inc,
-        max_connections,
-        config.head_timeout_s,
-        config.send_timeout_s,
-    )
+    timeouts_s = config.head_timeout_s, config.send_timeout_s
+    server = Server(app.handle, metrics.connections_refused.inc, max_connections, *timeouts_s)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     socket_ = socket.socket(fileno=job.listener_fd)
-    listener = web.SockSite(runner, socket_, backlog=ACCEPTED_AT_ONCE)
-    try:
-        await listener.start()
-        socket_.listen(BACKLOG)  # asyncio takes one number for both
-    except OSError as error:  # another service bound the port at the same moment
-        where = f"{config.host} port {config.port}"
-        raise StartError(f"cannot listen on {where}: {error.strerror}") from None
+    listener = await _listening(runner, socket_, config)
     _tame_collector()
     report_ready()
 
@@ -129,6 +119,19 @@ async def _serve(job: Job, max_connections: int) -> None:
     await _cancelled(background)
     await writer.close(FLUSH_S)
     await store.close()
+
+
+async def _listening(
+    runner: web.ServerRunner, socket_: socket.socket, config: Config
+) -> web.SockSite:
+    listener = web.SockSite(runner, socket_, backlog=ACCEPTED_AT_ONCE)
+    try:
+        await listener.start()
+        socket_.listen(BACKLOG)  # asyncio takes one number for both
+    except OSError as error:  # another service bound the port at the same moment
+        where = f"{config.host} port {config.port}"
+        raise StartError(f"cannot listen on {where}: {error.strerror}") from None
+    return listener
 
 
 def report_ready() -> None:

@@ -58,6 +58,7 @@ class Connection(web.RequestHandler):
         "_last",
         "_n_unfinished",
         "_send_timeout_s",
+        "_unread",
         "_waits_since",
     )
 
@@ -69,6 +70,7 @@ class Connection(web.RequestHandler):
         self._head_timeout_s = head_timeout_s
         self._send_timeout_s = send_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread = b""  # while the queue is full
         self._last: Queued | None = None  # the request that came last
         self._in_body = False  # it is not here as a whole
         self._is_at_start = False  # nothing is unfinished, and no clock runs
@@ -106,95 +108,93 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take a packet, behind each head anew: an error takes with it what is parsed with it."""
-        end = _end_of_head(data, 0)
-        while 0 < end < len(data):
-            self._take(data[:end])
-            data = data[end:]
-            end = _end_of_head(data, 0)
-        self._take(data)
+        self._unread += data
+        while True:
+            end = _end_of_head(self._unread, 0) or len(self._unread)
+            part, self._unread = self._unread[:end], self._unread[end:]
+            self._take(part)
+            # While the queue is full, aiohttp reads nothing; it asks again when there is room.
+            if not self._unread or len(self._messages) >= self._max_msg_queue_size:
+                return
 
     def _take(self, data: bytes) -> None:
-        """Let aiohttp parse, then look closer at all but what is one whole request."""
+        """Let aiohttp parse; look closer at all but what is one whole request."""
+        if self._in_body and self._is_too_much(data):
+            self._refuse(431, is_of_last=True)
+            return
         n_before = self._request_count
         super().data_received(data)
-        n_new = self._request_count - n_before
-        if n_new == 1 and self._is_at_start:
+        if self._request_count == n_before:
+            self._look_at_part(data)
+            return
+        if self._is_at_start:
             message, body = last = self._messages[-1]
             if type(message) is RawRequestMessage and body.is_eof() and len(data) <= MAX_HEAD_BYTES:
                 end = len(message.method) + 1 + len(message.path)
                 if data[end : end + 8] == b" HTTP/1.":  # so each space before it is a single one
                     self._last, self._held = last, data
                     return
-        if n_new:
-            self._look_at_requests(data, n_new)
-        else:
-            self._look_at_part(data)
+        self._look_at_request(data)
 
-    def _look_at_requests(self, data: bytes, n_new: int) -> None:
-        """Queue those requests of a packet that are right, and a refusal for the first that is not.
-
-        aiohttp has queued the last `n_new`, or an error alone in place of all requests before it.
-        """
+    def _look_at_request(self, data: bytes) -> None:
+        """Leave what aiohttp has queued, a request or an error, if it is right; else refuse it."""
         raw = self._held + data
-        new: list[Queued] = [self._messages.pop() for _ in range(n_new)][::-1]
-        status = 0
-        if isinstance(new[-1][0], _ErrInfo):
-            status = 400
-            new.pop()
-        at, end = 0, _end_of_head(self._held, 0)
-        for i, queued in enumerate(new):
-            at, end, fault = _judged(queued[0], raw, end)
-            if fault:
-                status, new[i:] = fault, []
-                break
-        self._messages.extend(new)
+        message, body = last = self._messages.pop()
+        at, status = 0, 400
+        if type(message) is RawRequestMessage:
+            at, status = _judged(message, raw, _end_of_head(self._held, 0))
+            # Not all of an unfinished head is held.
+            if max(len(raw) - at, self._n_unfinished + len(data)) > MAX_HEAD_BYTES:
+                status = status or 431
         self._stop_awaiting_head()
         if status:
-            self._refuse(status, is_of_last=not new)
-        elif new:
-            self._go_on(raw, at, new[-1])
-
-    def _go_on(self, raw: bytes, at: int, last: Queued) -> None:
-        """Wait for what comes behind the last request of a packet, which begins `at` there."""
+            is_in_body = self._last is not None and not self._last[1].is_eof()
+            self._refuse(status, is_of_last=is_in_body)
+            return
+        self._messages.append(last)
         self._last = last
-        self._in_body = not last[1].is_eof()
+        self._in_body = not body.is_eof()
         self._is_at_start = not self._in_body
         self._n_unfinished = 0
         self._waits_since = self._loop.time()
-        end = raw.rfind(_END_OF_HEAD) + 4 if last[1] is EMPTY_PAYLOAD else len(raw)
-        # What aiohttp has not parsed yet, as the queue is full, must be there when it does.
-        self._held = raw[at:end] if self._buffer_paused else raw[at:end][-MAX_HEAD_BYTES:]
-        self._look_at_part(raw[end:])
+        self._held = raw[at:][-MAX_HEAD_BYTES:]
 
     def _look_at_part(self, data: bytes) -> None:
-        """Bound a head, or chunks and trailers; one of known length is the handler's."""
+        """Bound what is no whole head yet, or a body."""
         if self._in_body:
-            assert self._last is not None
-            message, body = self._last
-            if body.is_eof():
-                self._in_body, self._is_at_start = False, True
-                self._held = data[-MAX_HEAD_BYTES:]
-                return
-            if not message.chunked:
-                return
+            self._look_at_body(data)
         elif data:
             self._is_at_start = False
             if self._n_unfinished < _MAX_LINE_BYTES:  # what comes behind the first line is not held
                 self._held += data[:_MAX_LINE_BYTES]
             self._await_head()
-        self._n_unfinished += len(data)
-        if self._n_unfinished > MAX_HEAD_BYTES:
-            self._refuse(431, is_of_last=True)
+            self._n_unfinished += len(data)
+            if self._n_unfinished > MAX_HEAD_BYTES:
+                self._refuse(431, is_of_last=False)
+
+    def _look_at_body(self, data: bytes) -> None:
+        """See whether the body has ended."""
+        assert self._last is not None
+        if self._last[1].is_eof():
+            self._in_body, self._is_at_start = False, True
+            self._held, self._n_unfinished = data[-MAX_HEAD_BYTES:], 0
+
+    def _is_too_much(self, data: bytes) -> bool:
+        """Bound chunks and trailers; a body of known length is the handler's."""
+        assert self._last is not None
+        if self._last[0].chunked:
+            self._n_unfinished += len(data)
+        return self._n_unfinished > MAX_HEAD_BYTES
 
     def _refuse(self, status: int, *, is_of_last: bool) -> None:
         """Answer this to what came last, and take nothing more.
 
-        If `is_of_last` request that is still without its whole body, this is its answer.
+        If `is_of_last` request, whose body or trailers are wrong, this is its answer.
         """
         self._parser = _Deaf()  # type: ignore[assignment]
         self._held = b""
         last = self._last
-        if is_of_last and last is not None and not last[1].is_eof():
+        if is_of_last and last is not None:
             if self._messages and self._messages[-1] is last:
                 self._messages.pop()
             else:
@@ -276,8 +276,8 @@ def _end_of_head(raw: bytes, start: int) -> int:
     return start if at < 0 else at + len(_END_OF_HEAD)
 
 
-def _judged(message: RawRequestMessage, raw: bytes, start: int) -> tuple[int, int, int]:
-    """Return where in what came a head begins and ends, and the status that refuses it, or 0.
+def _judged(message: RawRequestMessage, raw: bytes, start: int) -> tuple[int, int]:
+    """Return where in what came the head of a request begins, and the status that refuses it, or 0.
 
     It begins at `start` or somewhere behind, where the body before it ends.
     """
@@ -287,7 +287,6 @@ def _judged(message: RawRequestMessage, raw: bytes, start: int) -> tuple[int, in
         like = rb"%b +%b +[A-Z]+/" % (re.escape(method), re.escape(target))
         found = re.compile(like).search(raw, start)
         if found is None or not raw.startswith(line, found.start()):
-            return start, start, 400  # another protocol or version, or doubled spaces
+            return start, 400  # another protocol or version, or doubled spaces
         start = found.start()
-    end = _end_of_head(raw, start)
-    return start, end, 431 if end - start > MAX_HEAD_BYTES else 0
+    return start, 0
