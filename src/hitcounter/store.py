@@ -32,7 +32,7 @@ from hitcounter.errors import (
     StoreUnfitError,
 )
 from hitcounter.guard import StoreFacts, faults
-from hitcounter.keys import SiteKeys
+from hitcounter.keys import MAX_COUNT, SiteKeys
 from hitcounter.stream import Chunk, Pageviews
 
 LANES = 1
@@ -41,6 +41,9 @@ _CONNECTIONS = 8
 _POLL_S = 0.05
 REHEARSE_EVERY_S = 1.0  # at most
 PROBE_S = 60
+REMOVED = b"removed"  # what a counter says that was taken out, until it is deleted
+# Longer than an outage that a worker with a removed site in mind may be in.
+TOMBSTONE_S = 30 * 24 * 3600
 STRETCH_S = 600  # for which an id of a hit stands for that hit, and up to twice as long
 
 Answer = TypeVar("Answer")
@@ -63,6 +66,8 @@ _COMMIT = _Script.read("commit.lua")
 _REPLACE = _Script.read("replace.lua")
 _ADMIT = _Script.read("admit.lua")
 _CLAIM = _Script.read("claim.lua")
+_TAKE = _Script.read("take.lua")
+_SWEEP = _Script.read("sweep.lua")
 _SCRIPTS = (_COMMIT, _REPLACE, _ADMIT, _CLAIM)
 # How servers say that something is never done for us, rather than not now.
 _FORBIDDEN = re.compile(r"^unknown command|ACL failure|can't (run this command|access)")
@@ -162,12 +167,41 @@ class Store:
         members = await self._ask(lambda redis: redis.smembers(keys.SITES))
         return {member.decode() for member in members}
 
-    async def counter_keys(self) -> AsyncIterator[str]:
+    async def take(
+        self, site: str, names: Sequence[str], *, below: int = MAX_COUNT + 1, removed_ms: int = 0
+    ) -> dict[str, int] | None:
+        """Take pages and counters of a site out, the pages only where they are `below` a number.
+
+        With `removed_ms`, leave a tombstone; then None says that the site has other pages, and that
+        nothing was done. Return what was taken. Pages come before other counters in `names`.
+        """
+        lane = keys.lane_of(site, LANES)
+        pages_key, removed_key = keys.pages_key(lane, site), keys.removed_key(lane, site)
+        n_pages = sum(keys.counter_of(name).is_page for name in names)
+        args = [n_pages, below, removed_ms or ""]
+        values = await self._run(_TAKE, [pages_key, *names, removed_key], args)
+        if len(values) < len(names):
+            return None
+        await self._run(_SWEEP, [pages_key, *names], [])
+        if removed_ms:
+            await self._ask(lambda redis: redis.expire(removed_key, TOMBSTONE_S))
+            await self._ask(lambda redis: redis.srem(keys.SITES, site))
+        return {name: int(value) for name, value in zip(names, values, strict=True) if value}
+
+    async def removed_sites(self, sites: Sequence[str]) -> set[str]:
+        """Find the sites that were taken out."""
+        names = [keys.removed_key(keys.lane_of(site, LANES), site) for site in sites]
+        found = await self.read_raw(names)
+        return {site for site, value in zip(sites, found.values(), strict=True) if value}
+
+    async def counter_keys(
+        self, kinds: Iterable[str] = ("site", "page"), site: str = "*"
+    ) -> AsyncIterator[str]:
         """Walk through the keys of all counters; one that appears meanwhile may be missed."""
-        for kind in ("site", "page"):
+        for kind in kinds:
             cursor = 0
             while True:
-                cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:*")
+                cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:{site}:*")
                 for key in found:
                     yield key.decode(errors="surrogateescape")
                 if cursor == 0:
@@ -295,7 +329,7 @@ class Store:
 def number(name: str, raw: bytes | None) -> int | None:
     """Understand what a counter holds; None where nothing was counted yet."""
     try:
-        return None if raw is None else int(raw)
+        return None if raw in (None, REMOVED) else int(raw)
     except ValueError:
         raise CounterError(f"{name} does not hold an integer") from None
 
