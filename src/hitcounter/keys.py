@@ -94,7 +94,7 @@ def page_key(lane: int, site: str, path: str) -> str:
     return f"hc:{{{lane}}}:page:{site}:{path}"
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)  # 1.4 kB each, where paths are long
 def page_keys(lane: int, site: str, path: str, limit: int) -> PageKeys:
     """Name the counters that a pageview of a page touches."""
     return PageKeys(page_key(lane, site, path), pages_key(lane, site), limit)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 FRESH = "fresh"
 STALE = "stale"
-MAX_KNOWN_PAGES = 16_384
+MAX_KNOWN_PAGES = 8_192
 _REFRESH_SITES = 200
 
 

@@ -20,7 +20,7 @@ from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError, ResponseError
 
 from hitcounter import keys
 from hitcounter.errors import (
@@ -28,6 +28,7 @@ from hitcounter.errors import (
     CounterError,
     StoreError,
     StoreForbidsError,
+    StoreFullError,
     StoreRefusesError,
     StoreUnfitError,
 )
@@ -44,6 +45,7 @@ PROBE_S = 60
 REMOVED = b"removed"  # what a counter says that was taken out, until it is deleted
 # Longer than an outage that a worker with a removed site in mind may be in.
 TOMBSTONE_S = 30 * 24 * 3600
+MAX_IDS = 100_000  # that one writer claims in a stretch, of up to 290 bytes each
 STRETCH_S = 600  # for which an id of a hit stands for that hit, and up to twice as long
 
 Answer = TypeVar("Answer")
@@ -349,6 +351,7 @@ class Line:
         self._writer = writer
         self._watermark_key = keys.watermark_key(lane, writer)
         self._expiring_stretch = -1
+        self._n_claimed = 0  # in this stretch
 
     async def commit(self, chunk: Chunk) -> tuple[int, dict[str, int]]:
         """Apply a chunk if its time has come; return the watermark and the values by key.
@@ -381,15 +384,22 @@ class Line:
         """Claim ids of hits for a record of this writer.
 
         Tell per id whether it is ours (True), or was of another record that is counted (False), or
-        that may be counted yet (None).
+        that may be counted yet (None). Beyond `MAX_IDS`, and where the store is full, ids are not
+        kept, and all are ours.
         """
         stretch = int(now_s // STRETCH_S)
         ours = f"{self._writer}:{record}"
         names = [keys.ids_key(self._lane, stretch), keys.ids_key(self._lane, stretch - 1)]
-        holders = [holder.decode() for holder in await self._run(_CLAIM, names, ours, *ids)]
+        if stretch == self._expiring_stretch and self._n_claimed >= MAX_IDS:
+            return [True] * len(ids)
+        try:
+            holders = [holder.decode() for holder in await self._run(_CLAIM, names, ours, *ids)]
+        except StoreFullError:
+            return [True] * len(ids)
         if stretch != self._expiring_stretch:
             await self._ask("EXPIRE", names[0], 3 * STRETCH_S)
-            self._expiring_stretch = stretch
+            self._expiring_stretch, self._n_claimed = stretch, 0
+        self._n_claimed += len(ids)
         counted = {holder: await self._is_counted(holder) for holder in {*holders} - {ours}}
         return [holder == ours or (False if counted[holder] else None) for holder in holders]
 
@@ -422,6 +432,14 @@ class Line:
             return await self._ask("EVALSHA", script.sha, len(names), *names, *args)
         except _UnknownScriptError:
             return await self._ask("EVAL", script.text, len(names), *names, *args)
+        except StoreFullError:
+            await self._drop_ids(int(time.time() // STRETCH_S))
+            raise
+
+    async def _drop_ids(self, stretch: int) -> None:
+        """Make room: counters are worth more than what a retry would need."""
+        for each in range(stretch - 3, stretch + 1):
+            await self._ask("EXPIRE", keys.ids_key(self._lane, each), 0)
 
     async def _ask(self, *command: str | int | bytes) -> Any:
         try:
@@ -444,6 +462,10 @@ class _UnknownScriptError(StoreError):
 def _no_answer(error: Exception) -> StoreError:
     if isinstance(error, TimeoutError):
         return StoreError("the store does not answer in time")
+    if isinstance(error, OutOfMemoryError):
+        return StoreFullError(
+            f"the store is full, raise its store_max_mb or maxmemory: {error}", is_forbidden=False
+        )
     if isinstance(error, ResponseError):
         return StoreRefusesError(f"the store refuses: {error}", is_forbidden=_is_forbidden(error))
     return StoreError(f"the store does not answer: {error or type(error).__name__}")
