@@ -10,7 +10,7 @@ import hitcounter
 LADDER = """
     __main__
     cli
-    supervisor
+    supervisor housekeeping
     worker_start worker_process operations.__main__
     operations.process
     worker operations.app

@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from hitcounter import __version__, config, logs, streams
@@ -38,6 +39,7 @@ COMMAND_TIMEOUT_S = 10.0
 LOADING_TIMEOUT_S = 60.0
 LIVE_TIMEOUT_S = 2.0
 
+Item = TypeVar("Item")
 Command = Callable[[Config, argparse.Namespace], Awaitable[None]]
 
 
@@ -56,7 +58,7 @@ def _run() -> None:
     if args.command is not _serve:
         streams.require_output()
     asyncio.run(args.command(settings, args))
-    if args.command in (_baseline, _show, _export, _import):
+    if args.command in (_baseline, _show, _export, _import, _sites, _prune, _remove):
         streams.flush()  # what cannot be written is the one line that is said
         print(f"store: {_place(settings)}", file=sys.stderr, flush=True)
 
@@ -127,9 +129,26 @@ def _parser() -> argparse.ArgumentParser:
     add("export", _export, "Write all counters to standard output, as NDJSON with a checksum.")
     import_ = add("import", _import, "Raise counters to the numbers of an exported file.")
     import_.add_argument("file", metavar="FILE", help="an exported file; - is standard input")
+    _add_housekeeping(add)
     for writing in (baseline, import_):
         writing.add_argument("--new", action="store_true", help="make the store if there is none")
     return parser
+
+
+def _add_housekeeping(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    add("sites", _sites, "List the sites: name, total, stored pages, last day with a hit.")
+    prune = add("prune", _prune, "Take pages out that nobody reads; the site keeps its numbers.")
+    prune.add_argument("site", metavar="SITE")
+    which = prune.add_mutually_exclusive_group(required=True)
+    which.add_argument("--pages-below", type=_count, metavar="N", help="with fewer pageviews")
+    which.add_argument("--page", type=_path, metavar="PATH")
+    prune.add_argument("--dry-run", action="store_true", help="only say which pages would go")
+    remove = add("remove", _remove, "Take sites out; they count from zero when they are hit again.")
+    remove.add_argument("sites_to_remove", nargs="+", metavar="SITE")
+    for taking in (prune, remove):
+        taking.add_argument(
+            "--export-to", type=Path, metavar="FILE", help="a new file for what goes, to import"
+        )
 
 
 def _count(text: str) -> int:
@@ -142,10 +161,14 @@ def _page(text: str) -> tuple[str, int]:
     path, is_pair, count = text.rpartition("=")
     if not is_pair:
         raise argparse.ArgumentTypeError(f"{text!r} is not like /path=210")
+    return _path(path), _count(count)
+
+
+def _path(text: str) -> str:
     try:
-        return page_path(path), _count(count)
+        return page_path(text)
     except BadRequest as error:
-        raise argparse.ArgumentTypeError(f"{path!r}: {error}") from None
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 async def _serve(settings: Config, args: argparse.Namespace) -> None:
@@ -361,10 +384,60 @@ async def _import(settings: Config, args: argparse.Namespace) -> None:
     print(f"{len(sites)} sites read, {n_changed} numbers raised")
 
 
-def _progress(items: Sequence[str]) -> Iterable[str]:
+async def _sites(settings: Config, _args: argparse.Namespace) -> None:
+    from hitcounter import housekeeping
+
+    async with _opened(settings, create=False) as store:
+        for site in await housekeeping.summaries(store):
+            print(f"{site.site}\t{site.total}\t{site.n_pages}\t{site.last_day or '-'}")
+
+
+async def _prune(settings: Config, args: argparse.Namespace) -> None:
+    from hitcounter import housekeeping, keys, transfer
+    from hitcounter.store import LANES
+
+    site = transfer.known_name(args.site)
+    below = MAX_COUNT + 1 if args.page else args.pages_below
+    async with _opened(settings, create=False) as store:
+        pages = await housekeeping.pages_below(store, site, below)
+        if args.page:
+            key = keys.page_key(keys.lane_of(site, LANES), site, args.page)
+            pages = {name: n for name, n in pages.items() if name == key}
+        if args.dry_run:
+            for name, n in sorted(pages.items(), key=lambda page: -page[1]):
+                print(f"{n}\t{keys.counter_of(name).name}")
+            return
+        if not pages:
+            raise CommandError(f"{site} has no such page")
+        file = _export_file(args, "pruned")
+        bar = partial(_progress, unit=" steps")
+        n_pages = await housekeeping.prune(store, site, pages, below, file, bar)
+    print(f"{n_pages} pages taken out; hitcounter import {file} brings them back")
+
+
+async def _remove(settings: Config, args: argparse.Namespace) -> None:
+    from hitcounter import housekeeping, transfer
+
+    sites = {transfer.known_name(name) for name in args.sites_to_remove}
+    file = _export_file(args, "removed")
+    async with _opened(settings, create=False) as store:
+        n_counters = await housekeeping.remove(store, sites, file, _progress)
+    print(
+        f"{len(sites)} sites with {n_counters} counters taken out;"
+        f" hitcounter import {file} brings them back"
+    )
+
+
+def _export_file(args: argparse.Namespace, what: str) -> Path:
+    """Name the file for what is taken out, here and now unless one is given."""
+    given: Path | None = args.export_to
+    return given or Path(time.strftime(f"hitcounter-{what}-%Y%m%dT%H%M%S.ndjson"))
+
+
+def _progress(items: Sequence[Item], unit: str = " sites") -> Iterable[Item]:
     """Show a bar on a terminal while items are worked through."""
     if not sys.stderr.isatty():
         return items
     from tqdm import tqdm
 
-    return tqdm(items, unit=" sites")
+    return tqdm(items, unit=unit)

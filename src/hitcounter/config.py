@@ -191,6 +191,9 @@ class Config:
         "", _redis_url, "store: redis://, rediss:// or unix://; empty runs our own"
     )
     store_binary: str = _setting("", _text, "server program of our own store; empty looks for one")
+    store_max_mb: int = _setting(
+        0, _whole(0), "largest memory of our own store, in megabytes; 0 is half of the machine's"
+    )
     timezone: ZoneInfo = field(
         # Not before it is needed: a machine may know no time zones.
         default_factory=lambda: _zone("timezone", "Asia/Ho_Chi_Minh"),

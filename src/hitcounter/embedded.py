@@ -44,6 +44,7 @@ class EmbeddedStore:
         self._data_dir = data_dir
         # Absolute: the server changes into the directory before it opens its log there.
         self._files = data_dir.resolve() / "store"
+        self.max_bytes = 0  # none: a command may run on a store that is full
         self._lock_fd = lock_fd
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
@@ -73,7 +74,7 @@ class EmbeddedStore:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 self._program.path,
-                *_options(socket, server_log.path),
+                *_options(socket, server_log.path, self.max_bytes),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -228,7 +229,12 @@ async def _answer(socket: Path) -> bytes:
     return answer
 
 
-def _options(socket: Path, log_path: Path) -> list[str]:
+def half_of_memory() -> int:
+    """Give half of this machine's memory, in bytes: the rest is for copies, workers and others."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _options(socket: Path, log_path: Path, max_bytes: int) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -239,6 +245,7 @@ def _options(socket: Path, log_path: Path) -> list[str]:
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "",
+        "maxmemory": str(max_bytes),
         "maxmemory-policy": "noeviction",
         "lazyfree-lazy-expire": "yes",  # freeing many ids at once would stall all hits
     }

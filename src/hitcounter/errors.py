@@ -6,6 +6,7 @@
     ├── CommandError         a command was asked for something that cannot be done
     ├── StoreError           the store gave no answer: what was asked may or may not be done
     │   └── StoreRefusesError    the store answered that it does not do what it was asked
+    │       └── StoreFullError       it has no memory left for that
     ├── CounterError         a counter holds something that is no integer
     ├── StoreUnfitError      the store answers, but cannot keep our promise
     │   └── StoreForbidsError    the store's user may not do what a hit needs
@@ -57,6 +58,10 @@ class StoreRefusesError(StoreError):
         """Carry whether rights are missing, and not memory or a disk."""
         super().__init__(message)
         self.is_forbidden = is_forbidden
+
+
+class StoreFullError(StoreRefusesError):
+    """The store has no memory left for what it was asked."""
 
 
 class CounterError(HitcounterError):

@@ -6,6 +6,7 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{0}:site:demo:2019-04-19    pageviews of one bucket (also 2019-04, 2019, total)
     hc:{0}:page:demo:/tin-tuc/1    pageviews of a page
     hc:{0}:pages:demo              how many pages of the site are stored
+    hc:{0}:removed:demo            when the site was last taken out, in ms; it expires
     hc:{0}:writer:9f…              the watermark of a writer
     hc:{0}:ids:2592000             who holds which ids of sites' hits, per stretch of ten minutes
     hc:{0}:probe:9f…               what the rehearsal of a hit adds to; it expires
@@ -55,6 +56,11 @@ class PageKeys:
     count_key: str
     limit: int
 
+    @property
+    def stored(self) -> tuple[str, str]:
+        """Give both keys."""
+        return self.key, self.count_key
+
 
 @dataclass(frozen=True, slots=True)
 class Counter:
@@ -88,7 +94,7 @@ def page_key(lane: int, site: str, path: str) -> str:
     return f"hc:{{{lane}}}:page:{site}:{path}"
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)  # 1.4 kB each, where paths are long
 def page_keys(lane: int, site: str, path: str, limit: int) -> PageKeys:
     """Name the counters that a pageview of a page touches."""
     return PageKeys(page_key(lane, site, path), pages_key(lane, site), limit)
@@ -109,6 +115,11 @@ def page_keys_of(lane: int, key: str, limit: int) -> PageKeys:
 def pages_key(lane: int, site: str) -> str:
     """Name the number of stored pages of a site."""
     return f"hc:{{{lane}}}:pages:{site}"
+
+
+def removed_key(lane: int, site: str) -> str:
+    """Name the tombstone of a site that was taken out."""
+    return f"hc:{{{lane}}}:removed:{site}"
 
 
 def watermark_key(lane: int, writer: str) -> str:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from hashlib import blake2b
 from typing import Any
 
-MAX_IDS = 100_000
+MAX_IDS = 50_000
 HALF_LIFE_S = 600.0
 
 Hit = asyncio.Future[Any]
@@ -19,9 +20,9 @@ class RecentIds:
 
     def __init__(self) -> None:
         """Know no id."""
-        # By id: the hit while it waits, then None.
-        self._new: dict[str, Hit | None] = {}
-        self._old: dict[str, Hit | None] = {}
+        # By the digest of an id, which takes a third: the hit while it waits, then None.
+        self._new: dict[bytes, Hit | None] = {}
+        self._old: dict[bytes, Hit | None] = {}
         self._turn_at_s = time.monotonic() + HALF_LIFE_S
 
     def add(self, id_: str, hit: Hit) -> None:
@@ -29,23 +30,29 @@ class RecentIds:
         if len(self._new) >= MAX_IDS or time.monotonic() >= self._turn_at_s:
             self._old, self._new = self._new, {}
             self._turn_at_s = time.monotonic() + HALF_LIFE_S
-        self._new[id_] = hit
-        hit.add_done_callback(lambda hit: self._settle(id_, hit))
+        digest = _digest(id_)
+        self._new[digest] = hit
+        hit.add_done_callback(lambda hit: self._settle(digest, hit))
 
-    def _settle(self, id_: str, hit: Hit) -> None:
+    def _settle(self, digest: bytes, hit: Hit) -> None:
         is_refused = not hit.cancelled() and not isinstance(hit.exception(), SameHit | None)
         for ids in (self._new, self._old):
-            if ids.get(id_) is hit:
+            if ids.get(digest) is hit:
                 if is_refused:
-                    del ids[id_]
+                    del ids[digest]
                 else:
-                    ids[id_] = None
+                    ids[digest] = None
 
     async def is_repeat(self, id_: str) -> bool:
         """Tell whether the hit of an id is counted; wait for one that is on its way."""
-        while id_ in self._new or id_ in self._old:
-            hit = self._new.get(id_) or self._old.get(id_)
+        digest = _digest(id_)
+        while digest in self._new or digest in self._old:
+            hit = self._new.get(digest) or self._old.get(digest)
             if hit is None:
                 return True
             await asyncio.wait([hit])
         return False
+
+
+def _digest(id_: str) -> bytes:
+    return blake2b(id_.encode(), digest_size=16).digest()

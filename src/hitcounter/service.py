@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 FRESH = "fresh"
 STALE = "stale"
-MAX_KNOWN_PAGES = 16_384
+MAX_KNOWN_PAGES = 8_192
 _REFRESH_SITES = 200
 
 
@@ -66,7 +66,17 @@ class Numbers(msgspec.Struct, frozen=True, gc=False):
 class CountedSite:
     """A site with the keys of its current day, and what the store said of it last."""
 
-    __slots__ = ("_day", "_keys", "_lane", "known", "label", "site", "watched_total")
+    __slots__ = (
+        "_day",
+        "_keys",
+        "_lane",
+        "known",
+        "label",
+        "removed_key",
+        "removed_ms",
+        "site",
+        "watched_total",
+    )
 
     def __init__(self, site: Site, label: str) -> None:
         """Prepare the keys of a site; `label` names it in metrics."""
@@ -75,6 +85,8 @@ class CountedSite:
         self.known: Numbers | None = None
         self.watched_total = 0
         self._lane = keys.lane_of(site.name, LANES)
+        self.removed_key = keys.removed_key(self._lane, site.name)
+        self.removed_ms = 0
         self._day: Day | None = None
         self._keys: SiteKeys | None = None
 
@@ -226,10 +238,11 @@ class Service:
         page: PageKeys | None,
         now_s: float,
     ) -> Numbers:
-        wanted = names.shown if page is None else (*names.shown, page.key, page.count_key)
+        wanted = (*names.shown, counted.removed_key)
         before = counted.known
-        values = await self._reader.read(wanted)
+        values = await self._reader.read(wanted if page is None else (*wanted, *page.stored))
         n_lines = len(names.shown)
+        self._note_removal(counted, values.pop(n_lines) or 0)
         page_total = None if page is None else _page_total(page, *values[n_lines:])
         if page is not None and page_total is not None:
             self._remember_page(page, page_total)
@@ -290,17 +303,30 @@ class Service:
         """Know the registered sites, and those only.
 
         A store that forgot some, after a failover or with an old copy, is told of them again, as
-        long as there is room. It decides: a site that it does not take is not counted here either.
+        long as there is room. It decides: a site that it does not take is not counted here either,
+        and one that was taken out comes back with its next hit.
         """
         registered = await self._store.sites()
         for name in registered:
             self._sites.setdefault(name, self._counted(self.config.site(name)))
         missing = sorted(self._sites.keys() - registered)
+        for name in await self._store.removed_sites(missing):
+            del self._sites[name]
+            missing.remove(name)
         if missing:
             log.warning("the store lacks %d sites that are counted here: adding them", len(missing))
         for name in await self._store.refused_sites(missing, self.config.max_sites):
             log.error("the site %s is not counted any more: there are max_sites others", name)
             self._sites.pop(name, None)
+
+    def _note_removal(self, counted: CountedSite, removed_ms: int) -> None:
+        """Forget what a site showed before it was taken out."""
+        if removed_ms != counted.removed_ms:
+            counted.removed_ms = removed_ms
+            counted.watched_total = 0
+            pages = counted.page_keys("").key
+            for key in [key for key in self._page_totals if key.startswith(pages)]:
+                del self._page_totals[key]
 
     def _watch_total(self, site: CountedSite, total: int) -> None:
         if total < site.watched_total:

@@ -20,7 +20,7 @@ from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError, ResponseError
 
 from hitcounter import keys
 from hitcounter.errors import (
@@ -28,11 +28,12 @@ from hitcounter.errors import (
     CounterError,
     StoreError,
     StoreForbidsError,
+    StoreFullError,
     StoreRefusesError,
     StoreUnfitError,
 )
 from hitcounter.guard import StoreFacts, faults
-from hitcounter.keys import SiteKeys
+from hitcounter.keys import MAX_COUNT, SiteKeys
 from hitcounter.stream import Chunk, Pageviews
 
 LANES = 1
@@ -41,6 +42,10 @@ _CONNECTIONS = 8
 _POLL_S = 0.05
 REHEARSE_EVERY_S = 1.0  # at most
 PROBE_S = 60
+REMOVED = b"removed"  # what a counter says that was taken out, until it is deleted
+# Longer than an outage that a worker with a removed site in mind may be in.
+TOMBSTONE_S = 30 * 24 * 3600
+MAX_IDS = 100_000  # that one writer claims in a stretch, of up to 290 bytes each
 STRETCH_S = 600  # for which an id of a hit stands for that hit, and up to twice as long
 
 Answer = TypeVar("Answer")
@@ -63,6 +68,8 @@ _COMMIT = _Script.read("commit.lua")
 _REPLACE = _Script.read("replace.lua")
 _ADMIT = _Script.read("admit.lua")
 _CLAIM = _Script.read("claim.lua")
+_TAKE = _Script.read("take.lua")
+_SWEEP = _Script.read("sweep.lua")
 _SCRIPTS = (_COMMIT, _REPLACE, _ADMIT, _CLAIM)
 # How servers say that something is never done for us, rather than not now.
 _FORBIDDEN = re.compile(r"^unknown command|ACL failure|can't (run this command|access)")
@@ -162,12 +169,41 @@ class Store:
         members = await self._ask(lambda redis: redis.smembers(keys.SITES))
         return {member.decode() for member in members}
 
-    async def counter_keys(self) -> AsyncIterator[str]:
+    async def take(
+        self, site: str, names: Sequence[str], *, below: int = MAX_COUNT + 1, removed_ms: int = 0
+    ) -> dict[str, int] | None:
+        """Take pages and counters of a site out, the pages only where they are `below` a number.
+
+        With `removed_ms`, leave a tombstone; then None says that the site has other pages, and that
+        nothing was done. Return what was taken. Pages come before other counters in `names`.
+        """
+        lane = keys.lane_of(site, LANES)
+        pages_key, removed_key = keys.pages_key(lane, site), keys.removed_key(lane, site)
+        n_pages = sum(keys.counter_of(name).is_page for name in names)
+        args = [n_pages, below, removed_ms or ""]
+        values = await self._run(_TAKE, [pages_key, *names, removed_key], args)
+        if len(values) < len(names):
+            return None
+        await self._run(_SWEEP, [pages_key, *names], [])
+        if removed_ms:
+            await self._ask(lambda redis: redis.expire(removed_key, TOMBSTONE_S))
+            await self._ask(lambda redis: redis.srem(keys.SITES, site))
+        return {name: int(value) for name, value in zip(names, values, strict=True) if value}
+
+    async def removed_sites(self, sites: Sequence[str]) -> set[str]:
+        """Find the sites that were taken out."""
+        names = [keys.removed_key(keys.lane_of(site, LANES), site) for site in sites]
+        found = await self.read_raw(names)
+        return {site for site, value in zip(sites, found.values(), strict=True) if value}
+
+    async def counter_keys(
+        self, kinds: Iterable[str] = ("site", "page"), site: str = "*"
+    ) -> AsyncIterator[str]:
         """Walk through the keys of all counters; one that appears meanwhile may be missed."""
-        for kind in ("site", "page"):
+        for kind in kinds:
             cursor = 0
             while True:
-                cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:*")
+                cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:{site}:*")
                 for key in found:
                     yield key.decode(errors="surrogateescape")
                 if cursor == 0:
@@ -295,7 +331,7 @@ class Store:
 def number(name: str, raw: bytes | None) -> int | None:
     """Understand what a counter holds; None where nothing was counted yet."""
     try:
-        return None if raw is None else int(raw)
+        return None if raw in (None, REMOVED) else int(raw)
     except ValueError:
         raise CounterError(f"{name} does not hold an integer") from None
 
@@ -315,6 +351,7 @@ class Line:
         self._writer = writer
         self._watermark_key = keys.watermark_key(lane, writer)
         self._expiring_stretch = -1
+        self._n_claimed = 0  # in this stretch
 
     async def commit(self, chunk: Chunk) -> tuple[int, dict[str, int]]:
         """Apply a chunk if its time has come; return the watermark and the values by key.
@@ -347,15 +384,22 @@ class Line:
         """Claim ids of hits for a record of this writer.
 
         Tell per id whether it is ours (True), or was of another record that is counted (False), or
-        that may be counted yet (None).
+        that may be counted yet (None). Beyond `MAX_IDS`, and where the store is full, ids are not
+        kept, and all are ours.
         """
         stretch = int(now_s // STRETCH_S)
         ours = f"{self._writer}:{record}"
         names = [keys.ids_key(self._lane, stretch), keys.ids_key(self._lane, stretch - 1)]
-        holders = [holder.decode() for holder in await self._run(_CLAIM, names, ours, *ids)]
+        if stretch == self._expiring_stretch and self._n_claimed >= MAX_IDS:
+            return [True] * len(ids)
+        try:
+            holders = [holder.decode() for holder in await self._run(_CLAIM, names, ours, *ids)]
+        except StoreFullError:
+            return [True] * len(ids)
         if stretch != self._expiring_stretch:
             await self._ask("EXPIRE", names[0], 3 * STRETCH_S)
-            self._expiring_stretch = stretch
+            self._expiring_stretch, self._n_claimed = stretch, 0
+        self._n_claimed += len(ids)
         counted = {holder: await self._is_counted(holder) for holder in {*holders} - {ours}}
         return [holder == ours or (False if counted[holder] else None) for holder in holders]
 
@@ -388,6 +432,14 @@ class Line:
             return await self._ask("EVALSHA", script.sha, len(names), *names, *args)
         except _UnknownScriptError:
             return await self._ask("EVAL", script.text, len(names), *names, *args)
+        except StoreFullError:
+            await self._drop_ids(int(time.time() // STRETCH_S))
+            raise
+
+    async def _drop_ids(self, stretch: int) -> None:
+        """Make room: counters are worth more than what a retry would need."""
+        for each in range(stretch - 3, stretch + 1):
+            await self._ask("EXPIRE", keys.ids_key(self._lane, each), 0)
 
     async def _ask(self, *command: str | int | bytes) -> Any:
         try:
@@ -410,6 +462,10 @@ class _UnknownScriptError(StoreError):
 def _no_answer(error: Exception) -> StoreError:
     if isinstance(error, TimeoutError):
         return StoreError("the store does not answer in time")
+    if isinstance(error, OutOfMemoryError):
+        return StoreFullError(
+            f"the store is full, raise its store_max_mb or maxmemory: {error}", is_forbidden=False
+        )
     if isinstance(error, ResponseError):
         return StoreRefusesError(f"the store refuses: {error}", is_forbidden=_is_forbidden(error))
     return StoreError(f"the store does not answer: {error or type(error).__name__}")

@@ -24,7 +24,7 @@ from typing import Any
 
 from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
-from hitcounter.embedded import EmbeddedStore, lock, note_address, url
+from hitcounter.embedded import EmbeddedStore, half_of_memory, lock, note_address, url
 from hitcounter.errors import ConfigError, StartError, one_line
 from hitcounter.job import OPERATIONS, Job, end_within
 from hitcounter.listener import address, listen, listen_for_operations
@@ -37,7 +37,7 @@ RESTART_AFTER_S = 0.1
 OPERATIONS_RETRY_S = 10.0
 # What holds for all that runs here, and so until the next start.
 LISTENERS = ("host", "port", "operations_host", "operations_port")
-FIXED = (*LISTENERS, "workers", "data_dir", "redis_url", "store_binary")
+FIXED = (*LISTENERS, "workers", "data_dir", "redis_url", "store_binary", "store_max_mb")
 
 Reload = Callable[[], Config]
 
@@ -182,6 +182,7 @@ async def _store(config: Config) -> AsyncIterator[str]:
             os.close(lock_fd)
         return
     store = await EmbeddedStore.locked(config.data_dir, config.store_binary)
+    store.max_bytes = (config.store_max_mb << 20) or half_of_memory()
     try:
         await store.start()
         running = asyncio.create_task(store.run())

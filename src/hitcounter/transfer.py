@@ -21,7 +21,7 @@ from hitcounter.store import BATCH_KEYS, LANES, Store
 FORMAT = "hitcounter-export"
 VERSION = 1
 
-Progress = Callable[[Sequence[str]], Iterable[str]]
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(slots=True)
@@ -34,15 +34,20 @@ class SiteCounts:
 
 def known_site(config: Config, name: str) -> Site:
     """Find a declared site, or any in an open service; raise `CommandError` for another."""
-    try:
-        site_name(name)
-    except BadRequest as error:
-        raise CommandError(f"{name!r}: {error}") from None
+    known_name(name)
     if config.is_open:
         return config.site(name)
     if name not in config.sites:
         raise CommandError(f"the site {name} is not declared in {config.config}")
     return config.sites[name]
+
+
+def known_name(name: str) -> str:
+    """Check the name of a site; raise `CommandError` where none can have it."""
+    try:
+        return site_name(name)
+    except BadRequest as error:
+        raise CommandError(f"{name!r}: {error}") from None
 
 
 async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
@@ -113,25 +118,24 @@ async def export(store: Store, out: BinaryIO, progress: Progress) -> int:
     """
     names_by_site: dict[str, list[str]] = {}
     async for name in store.counter_keys():
-        names_by_site.setdefault(_counter_of(name).site, []).append(name)
+        names_by_site.setdefault(counter_of(name).site, []).append(name)
     writer = _SealedWriter(out)
     writer.write({"format": FORMAT, "version": VERSION})
     for site in progress(sorted(names_by_site)):
         # Buckets come before pages: they are read in one batch, at one moment, and fit together.
-        for batch in _batches(sorted(set(names_by_site[site]), key=_buckets_first)):
+        for batch in batches(sorted(set(names_by_site[site]), key=_buckets_first)):
             for name, value in zip(batch, await store.read(batch), strict=True):
                 counter = keys.counter_of(name)
                 kind = "page" if counter.is_page else "bucket"
                 content = {"site": site, kind: counter.name, "count": value}
                 if value is None:  # it was removed a moment ago
                     continue
-                if not _is_counter(content):
-                    raise CommandError(f"an import would refuse the counter {name!r}: {value}")
-                writer.write(content)
+                writer.write_counter(name, content)
     return writer.seal()
 
 
-def _counter_of(name: str) -> keys.Counter:
+def counter_of(name: str) -> keys.Counter:
+    """Read the key of a counter; raise `CommandError` where it is none of ours."""
     try:
         name.encode()  # bytes that are no UTF-8 are no name of ours
         return keys.counter_of(name)
@@ -141,6 +145,17 @@ def _counter_of(name: str) -> keys.Counter:
 
 def _buckets_first(name: str) -> tuple[bool, str]:
     return keys.counter_of(name).is_page, name
+
+
+def write_counts(out: BinaryIO, sites: Mapping[str, SiteCounts]) -> None:
+    """Write counters that were read before as `export` does; raise `CommandError` as it does."""
+    writer = _SealedWriter(out)
+    writer.write({"format": FORMAT, "version": VERSION})
+    for site, counts in sites.items():
+        for kind, named in (("bucket", counts.buckets), ("page", counts.pages)):
+            for name, n in named.items():
+                writer.write_counter(name, {"site": site, kind: name, "count": n})
+    writer.seal()
 
 
 class _SealedWriter:
@@ -154,6 +169,11 @@ class _SealedWriter:
         self._out.write(line)
         self._sha256.update(line)
         self._n_lines += 1
+
+    def write_counter(self, name: str, content: Mapping[str, Any]) -> None:
+        if not _is_counter(content):
+            raise CommandError(f"an import would refuse the counter {name!r}: {content['count']}")
+        self.write(content)
 
     def seal(self) -> int:
         """Write the checksum over all lines before it; return the number of counters."""
@@ -226,10 +246,10 @@ async def import_counts(
         buckets = {keys.bucket_key(lane, site, k): n for k, n in sites[site].buckets.items()}
         pages = {keys.page_key(lane, site, k): n for k, n in sites[site].pages.items()}
         await _admit(store, config, site)
-        for names in _batches(sorted(buckets)):
+        for names in batches(sorted(buckets)):
             part = {name: buckets[name] for name in names}
             n_changed += await store.replace(pages_key, {}, part, only_raise=True)
-        for names in _batches(sorted(pages)):
+        for names in batches(sorted(pages)):
             part = {name: pages[name] for name in names}
             n_changed += await store.replace(pages_key, part, {}, only_raise=True)
     return n_changed
@@ -240,6 +260,7 @@ async def _admit(store: Store, config: Config, site: str) -> None:
         raise CommandError(f"{site} would be one more than max_sites ({config.max_sites})")
 
 
-def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+def batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Divide keys into as many as one question names."""
     for start in range(0, len(names), BATCH_KEYS):
         yield names[start : start + BATCH_KEYS]

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from sys import getsizeof
 
 import msgspec
 
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 MAX_WAITING_HITS = 20_000
 # What an outage may cost in memory; beyond it further pages count for their sites only.
 MAX_STORED_KEYS = 200_000
+MAX_STORED_BYTES = 24 << 20
+_STORED_KEY_BYTES = 350  # of one key, besides its text: where it is summed up, and in what is held
 PROBE_EVERY_S = 0.5
 RETRY_EVERY_S = 0.1
 # A sync of the disk for every hit would fill it, and take long to replay.
@@ -72,6 +75,7 @@ class Writer:
         self.is_store_durable = False  # whether what the store confirmed is on its disk
         self.stored: Counter[str] = Counter()  # by counter: what the store does not hold yet
         self.recent = RecentIds()
+        self._stored_bytes = 0
         self._lane = lane
         self._journals = journals
         self._journal: Journal | None = None
@@ -101,7 +105,7 @@ class Writer:
             raise Unavailable("overloaded", "too many hits are waiting; this one was not counted")
         if self.flushing.done():
             raise Unavailable("store_unavailable", "this worker ends; nothing was counted")
-        if page is not None and len(self.stored) >= MAX_STORED_KEYS and page.key not in self.stored:
+        if page is not None and self._is_crowded and page.key not in self.stored:
             page = None
             self._metrics.page_refused(label)
         future: asyncio.Future[Values | None] = self._loop.create_future()
@@ -255,6 +259,10 @@ class Writer:
             self._metrics.journal_bytes.set(0)
             await journal.remove()
 
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self.stored) >= MAX_STORED_KEYS or self._stored_bytes >= MAX_STORED_BYTES
+
     def _left(self, error: StoreError) -> None:
         self._ever_failed = True
         if not self.is_away:
@@ -267,6 +275,7 @@ class Writer:
         self.is_away = False
         self.journal_error = None
         self.stored.clear()
+        self._stored_bytes = 0
         self._metrics.store_up.set(1)
         self._metrics.hits_stored.set(0)
         self.has_returned.set()
@@ -288,7 +297,10 @@ class Writer:
     def _store(self, record: Record) -> None:
         """Acknowledge hits that the journal holds."""
         if record.waiters:
-            self.stored.update(record.pageviews.by_key())
+            gains = record.pageviews.by_key()
+            new = gains.keys() - self.stored.keys()
+            self._stored_bytes += sum(_STORED_KEY_BYTES + getsizeof(key) for key in new)
+            self.stored.update(gains)
             self._metrics.hits_stored.inc(len(record.waiters))
             self._answered(Counter(waiter.label for waiter in record.waiters), STORED)
         for waiter in record.waiters:

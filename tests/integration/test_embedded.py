@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import os
 import shutil
 import signal
 import stat
@@ -172,6 +173,8 @@ def test_the_store_writes_every_commit_to_disk_and_is_for_us_alone(
         "port": "0",
     }
     assert {name: config_of(socket, name) for name in expected} == expected
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    assert int(config_of(socket, "maxmemory")) == half  # by default
     paths = (service.data_dir, service.data_dir / "store", socket)
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700] * 3
     ready = asyncio.run(ask(service.operations_port, "GET", "/readyz")).body

@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from hitcounter import keys
-from hitcounter.errors import ConfigError, CounterError, StoreError, StoreUnfitError
+from hitcounter.errors import ConfigError, CounterError, StoreError, StoreFullError, StoreUnfitError
 from hitcounter.guard import MAX_CLOCK_SKEW_S, level, promise
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.period import Day
@@ -591,3 +592,30 @@ async def test_the_clock_of_a_store_on_this_machine_is_ours(store: Store) -> Non
 def test_a_url_that_names_no_store_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^redis_url: "):
         Store(url, TIMEOUT_S)
+
+
+async def test_no_more_ids_are_kept_than_may_be(
+    line: Line, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hitcounter.store.MAX_IDS", 2)
+    for record, ids in enumerate((["a", "b"], ["c"], ["a"]), 1):
+        assert await line.claim(record, ids, 0.0) == [True] * len(ids)
+    assert raw.hlen(keys.ids_key(0, 0)) == 2
+    await line.claim(4, ["c"], STRETCH_S)  # the next stretch has room again
+    assert raw.hlen(keys.ids_key(0, 1)) == 1
+
+
+async def test_a_full_store_drops_its_ids_and_counts(line: Line, raw: Any) -> None:
+    now_s = time.time()
+    for record in range(1, 6):
+        await line.claim(record, [f"{record}:{n:060}" for n in range(3_000)], now_s)
+    ids = keys.ids_key(0, int(now_s // STRETCH_S))
+    raw.config_set("maxmemory", raw.info("memory")["used_memory"] - raw.memory_usage(ids) // 2)
+    assert await line.claim(6, ["new"], now_s) == [True]
+    assert not raw.exists(ids)
+    assert (await line.commit(chunk(0, 1, page("/a"))))[0] == 1
+    raw.config_set("maxmemory", 1)
+    with pytest.raises(StoreFullError, match="raise its store_max_mb or maxmemory"):
+        await line.commit(chunk(1, 2, page("/a")))
+    raw.config_set("maxmemory", 0)
+    assert await line.watermark() == 1

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from hitcounter import keys
+from hitcounter import housekeeping, keys
 from hitcounter.config import Config
 from hitcounter.errors import UnknownSite
 from hitcounter.journal import Journals
-from hitcounter.metrics import COUNTED, Metrics, of_all_workers
+from hitcounter.metrics import COUNTED, STORED, Metrics, of_all_workers
 from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.watch import Watch
@@ -63,6 +63,58 @@ async def test_sites_that_the_store_forgot_are_registered_again_and_read_once(
     raw.config_resetstat()
     await service.meet_new_sites()
     assert "cmdstat_mget" not in raw.info("commandstats")
+
+
+async def test_a_site_that_was_removed_is_forgotten_until_it_is_hit_again(
+    service: Service, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        await service.count(service.site("a"), "/x")
+    await service.refresh()
+    assert await housekeeping.remove(far_store, ["a"], tmp_path / "removed", iter) == 5
+    assert raw.keys("hc:{0}:[sp]*:a*") == []
+    await service.meet_new_sites()  # and nobody adds it again
+    assert registered(raw) == ["b", "c"]
+    assert service.known("a") is None
+    numbers = await service.count(await service.admit("a"), "/x")
+    assert (numbers.values[-1], numbers.page_total) == (1, 1)
+    assert registered(raw) == SITES
+    assert errors() == []
+
+
+async def test_a_removed_site_that_another_worker_counts_again_has_not_lost_its_total(
+    service: Service, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+) -> None:
+    """Also one that a configuration declares: it is never asked for again."""
+    for _ in range(2):
+        await service.count(service.site("a"), "/x")
+    await service.refresh()
+    await housekeeping.remove(far_store, ["a"], tmp_path / "removed", iter)
+    raw.sadd(keys.SITES, "a")
+    await service.refresh()
+    assert (service.known("a"), errors()) == (service.site("a"), [])
+    raw.client_pause(60_000, all=False)  # nothing is written, as if it were away
+    numbers = await service.count(service.site("a"), "/x")
+    raw.client_unpause()
+    assert (numbers.state, numbers.values[-1], numbers.page_total) == (STORED, 1, None)
+
+
+@pytest.mark.parametrize("command", ["prune", "remove"])
+async def test_pages_that_appear_meanwhile_stay_or_go_as_a_whole(
+    command: str, service: Service, far_store: Store, tmp_path: Path
+) -> None:
+    await service.count(service.site("a"), "/x")
+    late, file = service.site("a"), tmp_path / "taken"
+    await service.count(late, "/y")
+    if command == "prune":
+        pages = await housekeeping.pages_below(far_store, "a", 2)
+        await service.count(late, "/y")
+        assert await housekeeping.prune(far_store, "a", pages, 2, file, iter) == 1
+        assert (await service.read(late, "/y")).page_total == 2
+    else:
+        names = [keys.page_key(0, "a", "/x"), keys.bucket_key(0, "a", "total")]
+        assert await far_store.take("a", names, removed_ms=1) is None
+        assert (await service.read(late, "/x")).page_total == 1
 
 
 async def test_one_name_that_a_failover_lost_comes_back_though_another_took_its_place(

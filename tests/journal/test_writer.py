@@ -280,12 +280,14 @@ async def test_outages_that_follow_each_other_are_held_in_one_journal_in_their_o
     assert n_counted(raw, "/a", "/b", "/c", "/d") == [1, 1, 1, 3]
 
 
+@pytest.mark.parametrize("bound", ["MAX_STORED_KEYS", "MAX_STORED_BYTES"])
 async def test_a_long_outage_counts_no_further_pages_but_all_hits(
-    writer: Writer, way: Cutter, raw: Any, monkeypatch: pytest.MonkeyPatch
+    bound: str, writer: Writer, way: Cutter, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await take_away(way, writer)
     assert await outcome(hit(writer, "/a")) == "stored"
-    monkeypatch.setattr("hitcounter.writer.MAX_STORED_KEYS", len(writer.stored))
+    most = {"MAX_STORED_KEYS": len(writer.stored), "MAX_STORED_BYTES": 400 * len(writer.stored)}
+    monkeypatch.setattr(f"hitcounter.writer.{bound}", most[bound])
     assert [await outcome(hit(writer, path)) for path in ("/a", "/b")] == ["stored"] * 2
     await bring_back(way, writer)
     assert (n_counted(raw, "/a", "/b"), int(raw.get(TOTAL))) == ([2, 0], 3)

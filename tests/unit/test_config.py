@@ -137,6 +137,7 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         "max_connections": "500",
         "watch_every_s": "7.5",
         "journal_max_mb": "64",
+        "store_max_mb": "300",
     }
     assert texts.keys() | {"config"} == SETTINGS.keys()
     by_flag = load(texts, {})
@@ -151,6 +152,7 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
     )
     assert by_flag.operations_hosts == ("counter.example.vn", "::1")
     assert (by_flag.watch_every_s, by_flag.journal_max_mb) == (7.5, 64)
+    assert by_flag.store_max_mb == 300
     assert (by_flag.body_timeout_s, by_flag.send_timeout_s) == (2.5, 20.0)
     assert by_flag.timezone == ZoneInfo("Europe/Berlin")
 
@@ -217,6 +219,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "max_connections": ["0", "-1", "1.5", "many", 0, True],
     "watch_every_s": ["0", "", "-1", "1min", "nan", 3601, [60], True],
     "journal_max_mb": ["0", "-1", "", "256MB", "1.5", 10**9 + 1, 1.5, True, [256]],
+    "store_max_mb": ["-1", "", "256MB", "1.5", 10**9 + 1, 1.5, True, [256]],
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hitcounter.web import app
 from hitcounter.web.protocol import KEEPALIVE_S
 from hitcounter.worker import SPARE_FILES
 from tests import conftest
@@ -140,3 +141,10 @@ def test_an_unfinished_head_has_its_time_and_an_idle_connection_a_longer_one(
         assert answer is not None
         assert answer.json["total"] == 4
     assert KEEPALIVE_S > 60  # for which nginx keeps a connection that it may use again
+
+
+def test_long_targets_are_not_remembered() -> None:
+    app._resolve("/short")
+    n_remembered = app._resolved.cache_info().currsize
+    assert app._resolve(f"/v1/sites/demo/counts?path=/{'a' * 7000}")[0] is not None
+    assert app._resolved.cache_info().currsize == n_remembered

@@ -1,7 +1,7 @@
 -- Apply a chunk exactly once: compare the writer's watermark, then swap it together with the counters.
 --
 -- All reads come first, then one MSET: a server that loses the end of its log cannot be left with
--- half a chunk. Every counter is a plain integer string.
+-- half a chunk. Every counter is a plain integer string; one that says "removed" was taken out a moment ago.
 --
 -- KEYS  1         the writer's watermark
 --       2 .. C+1  C counters
@@ -18,8 +18,12 @@ local LIMIT = 9007199254740992 -- 2^53: up to here a Lua number is an exact inte
 local expect, last, increments, sites = unpack(cmsgpack.unpack(ARGV[1]))
 local stored = redis.call('MGET', unpack(KEYS))
 
+local function is_held(i)
+  return stored[i] and stored[i] ~= 'removed'
+end
+
 local function number(i)
-  local value = tonumber(stored[i] or '0')
+  local value = tonumber(is_held(i) and stored[i] or '0')
   if not value or value ~= math.floor(value) then
     error({err = 'ERR ' .. KEYS[i] .. ' does not hold an integer'})
   end
@@ -60,8 +64,8 @@ for _, site in ipairs(sites) do
   local new, free = 0, limit - number(count_key)
   for page, increment in ipairs(pageviews) do
     local i = count_key + page
-    if stored[i] or (applies and new < free) then
-      new = new + (stored[i] and 0 or 1)
+    if is_held(i) or (applies and new < free) then
+      new = new + (is_held(i) and 0 or 1)
       add(i, increment)
     else
       values[i] = -1

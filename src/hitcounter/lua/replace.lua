@@ -10,7 +10,7 @@ local stored = redis.call('MGET', unpack(KEYS))
 local changed, new_pages, writes = 0, 0, {}
 
 for i = 2, #KEYS do
-  local old, new = stored[i], ARGV[i + 1]
+  local old, new = stored[i] ~= 'removed' and stored[i], ARGV[i + 1]
   if not old or (old ~= new and not (only_raise and tonumber(old) >= tonumber(new))) then
     changed = changed + 1
     writes[#writes + 1] = KEYS[i]
@@ -23,7 +23,7 @@ end
 
 if new_pages > 0 then
   writes[#writes + 1] = KEYS[1]
-  writes[#writes + 1] = string.format('%.0f', tonumber(stored[1] or '0') + new_pages)
+  writes[#writes + 1] = string.format('%.0f', (tonumber(stored[1] or '0') or 0) + new_pages)
 end
 if changed > 0 then
   redis.call('MSET', unpack(writes))

@@ -30,6 +30,8 @@ _METRICS = "metrics are for operators, where operations_host and operations_port
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
+MAX_REMEMBERED = 256  # characters of a target
+
 
 def _always(_target: Target) -> bool:
     return True
@@ -77,8 +79,14 @@ _AUTHORITY = re.compile(r"\Ahttps?://[^/?#]*(?:/|(?=\?)|\Z)", re.IGNORECASE)
 _SITE_PATH = re.compile(r"/v1/sites/([^/?]*)/([^/?]*)(?:\?(.*))?", re.DOTALL)
 
 
-@lru_cache(maxsize=2048)
 def _resolve(raw_path: str) -> tuple[Route | None, Target]:
+    # Long ones are not remembered: who sends them must not fill the memory.
+    is_short = len(raw_path) <= MAX_REMEMBERED
+    return _resolved(raw_path) if is_short else _resolved.__wrapped__(raw_path)
+
+
+@lru_cache(maxsize=2048)
+def _resolved(raw_path: str) -> tuple[Route | None, Target]:
     if not raw_path.startswith("/"):  # as a proxy may ask
         raw_path = _AUTHORITY.sub("/", raw_path, count=1)
     match = _SITE_PATH.fullmatch(raw_path)

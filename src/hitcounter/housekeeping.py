@@ -1,0 +1,143 @@
+"""Takes out of the store what nobody needs: pages and sites that somebody invented.
+
+What goes is on disk before it goes, as an export that brings it back. It goes between two commits:
+a hit is either in what went, and then in the file, or it is counted from zero afterwards. While
+that happens no hit waits.
+"""
+
+import io
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hitcounter import disk, keys, transfer
+from hitcounter.errors import CommandError
+from hitcounter.store import BATCH_KEYS, LANES, Store
+from hitcounter.transfer import Progress, SiteCounts, batches, counter_of
+
+# So many counters of a site, its newest among them, go in one step; a script takes hardly more.
+_LAST_STEP_KEYS = 2 * BATCH_KEYS
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the store holds of a site; the last day with a hit is empty where there was none."""
+
+    site: str
+    total: int
+    n_pages: int
+    last_day: str
+
+
+async def summaries(store: Store) -> list[Summary]:
+    """Sum up all sites, by name."""
+    last_days = dict.fromkeys(await store.sites(), "")
+    async for name in store.counter_keys(["site"]):
+        site, bucket = counter_of(name).site, counter_of(name).name
+        is_day = bucket.count("-") == 2
+        last_days[site] = max(last_days.get(site, ""), bucket if is_day else "")
+    found = []
+    for sites in batches(sorted(last_days)):
+        lanes = [keys.lane_of(site, LANES) for site in sites]
+        pairs = list(zip(lanes, sites, strict=True))
+        totals = await store.read([keys.bucket_key(*pair, "total") for pair in pairs])
+        n_pages = await store.read([keys.pages_key(*pair) for pair in pairs])
+        rows = zip(sites, totals, n_pages, strict=True)
+        found += [Summary(site, n or 0, pages or 0, last_days[site]) for site, n, pages in rows]
+    return found
+
+
+async def pages_below(store: Store, site: str, below: int) -> dict[str, int]:
+    """Find the pages of a site with fewer pageviews, by key."""
+    names = {name async for name in store.counter_keys(["page"], site)}
+    found = await _values(store, names)
+    return {name: n for name, n in found.items() if n < below}
+
+
+async def prune(
+    store: Store, site: str, pages: Mapping[str, int], below: int, file: Path, progress: Progress
+) -> int:
+    """Take pages out that still have fewer pageviews than `below`; return how many that were."""
+    _keep(file, pages, is_new=True)
+    taken: dict[str, int] = {}
+    for names in progress(list(batches(sorted(pages)))):
+        taken |= await store.take(site, names, below=below) or {}
+    _keep(file, taken)
+    return len(taken)
+
+
+async def remove(store: Store, sites: Iterable[str], file: Path, progress: Progress) -> int:
+    """Take sites out as a whole; return how many counters they had."""
+    found = await _counters(store, set(sites))
+    unknown = sorted(
+        found.keys() - await store.sites() - {s for s, names in found.items() if names}
+    )
+    if unknown:
+        raise CommandError(f"nothing was changed: the store does not hold {', '.join(unknown)}")
+    values = await _values(store, (name for names in found.values() for name in names))
+    _keep(file, values, is_new=True)
+    taken: dict[str, int] = {}
+    for site in progress(sorted(found)):
+        taken |= await _remove(store, site, found[site])
+    _keep(file, taken)
+    return len(taken)
+
+
+async def _remove(store: Store, site: str, names: list[str]) -> Counter[str]:
+    taken: Counter[str] = Counter()
+    for _ in range(_ATTEMPTS):
+        while len(names) > _LAST_STEP_KEYS:
+            taken.update(await store.take(site, names[:BATCH_KEYS]))
+            names = names[BATCH_KEYS:]
+        last = await store.take(site, names, removed_ms=int(time.time() * 1000))
+        if last is not None:
+            taken.update(last)
+            return taken
+        names = (await _counters(store, {site}))[site]  # somebody has counted other pages
+    raise CommandError(
+        f"{site}: new pages are counted faster than they can be taken out; try again"
+    )
+
+
+async def _counters(store: Store, sites: set[str]) -> dict[str, list[str]]:
+    """Find the counters of sites: pages, then the oldest days, and last what a hit changes."""
+    found: dict[str, set[str]] = {site: set() for site in sites}
+    pattern = next(iter(sites)) if len(sites) == 1 else "*"
+    async for name in store.counter_keys(site=pattern):
+        found.get(counter_of(name).site, set()).add(name)
+    return {site: sorted(names, key=_last_to_go) for site, names in found.items()}
+
+
+def _last_to_go(name: str) -> tuple[bool, int, str]:
+    counter = keys.counter_of(name)
+    return not counter.is_page, -counter.name.count("-"), name
+
+
+async def _values(store: Store, names: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for batch in batches(sorted(names)):
+        values = zip(batch, await store.read(batch), strict=True)
+        found |= {name: n for name, n in values if n is not None}
+    return found
+
+
+def _keep(file: Path, values: Mapping[str, int], *, is_new: bool = False) -> None:
+    """Write counters as an export; raise `CommandError` where a new file is not new."""
+    sites: dict[str, SiteCounts] = {}
+    for name, n in sorted(values.items()):
+        counter = keys.counter_of(name)
+        counts = sites.setdefault(counter.site, SiteCounts())
+        (counts.pages if counter.is_page else counts.buckets)[counter.name] = n
+    out = io.BytesIO()
+    transfer.write_counts(out, sites)
+    try:
+        if is_new:
+            file.open("xb").close()
+        disk.replace(file, out.getvalue())
+    except FileExistsError:
+        raise CommandError(f"nothing was changed: {file} is there already") from None
+    except OSError as error:
+        raise CommandError(f"cannot write {file}: {error.strerror}") from None

@@ -1,0 +1,165 @@
+"""Invented pages and sites are taken out beside a running service, and no hit is lost by it."""
+
+import asyncio
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunningService, StartService, run_command
+from tests.integration.load import (
+    Tally,
+    Target,
+    ask,
+    by_site,
+    counted,
+    fresh,
+    more,
+    settled,
+    visiting,
+    zone_at_noon,
+)
+from tests.integration.load import send as send_hits
+from tests.integration.servers import connected, mortal_store
+from tests.integration.test_commands import sealed_counts
+
+INVENTED = Target("invented.example.vn", "/x")
+KEPT = Target("kept.example.vn", "/tin-tuc")
+
+
+async def listed(service: RunningService) -> dict[str, list[str]]:
+    """List the sites as an operator sees them."""
+    listing = await asyncio.to_thread(service.run, "sites")
+    rows = [line.split("\t") for line in listing.stdout.splitlines()]
+    return {site: rest for site, *rest in rows}
+
+
+async def test_sites_are_removed_while_they_are_counted(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    service = start_service(workers=2, timezone=zone_at_noon(), watch_every_s=0.5)
+    tally, file = Tally(), tmp_path / "removed.ndjson"
+    remove = ["remove", INVENTED.site, "--export-to", str(file)]
+    async with visiting(service.port, tally, [INVENTED, KEPT], n_clients=4):
+        await more(tally, "counted", 300)
+        await asyncio.to_thread(service.run, *remove)
+        await more(tally, "counted", 300)
+    again = service.run(*remove, check=False)
+    assert (again.returncode, again.stderr) == (
+        1,
+        f"hitcounter: nothing was changed: {file} is there already\n",
+    )
+    gone = sealed_counts(file.read_text())
+    found = await counted(service.port, [Target(INVENTED.site), INVENTED, KEPT])
+    total, page = (INVENTED.site, "total"), (INVENTED.site, "/x")
+    assert gone[total] >= 100
+    assert gone[total] + found[Target(INVENTED.site)] == tally.acked[INVENTED]
+    assert gone[page] + found[INVENTED] == tally.acked[INVENTED]
+    assert found[KEPT] == tally.acked[KEPT]
+    today = (await ask(service.port, "GET", f"/v1/sites/{KEPT.site}/counts")).body["date"]
+    assert await listed(service) == {
+        INVENTED.site: [str(found[Target(INVENTED.site)]), "1", today],
+        KEPT.site: [str(tally.acked[KEPT]), "1", today],
+    }
+    service.run("remove", INVENTED.site, "--export-to", str(tmp_path / "rest.ndjson"))
+    service.run("import", str(file))
+    assert (await counted(service.port, [INVENTED]))[INVENTED] == gone[page]
+    assert "fell from" not in service.log
+
+
+async def test_hits_in_a_journal_count_from_zero_after_their_site_was_removed(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    tally = Tally()
+    async with mortal_store(tmp_path / "store") as store:
+        service = start_service(redis_url=store.url, timezone=zone_at_noon(), watch_every_s=0.5)
+        await send_hits(service.port, tally, [INVENTED] * 10, 1)
+        await store.kill()
+        await send_hits(service.port, tally, [INVENTED] * 5, 1)
+        service.stop(signal.SIGKILL)
+        await store.start()
+        settings = {"redis_url": store.url, "data_dir": str(tmp_path / "none")}
+        file = tmp_path / "removed.ndjson"
+        removed = await asyncio.to_thread(
+            run_command, "remove", INVENTED.site, "--export-to", str(file), **settings
+        )
+        assert removed.returncode == 0, removed.stderr
+        successor = start_service(redis_url=store.url, timezone=zone_at_noon())
+        await settled(successor)
+        assert sealed_counts(file.read_text())[INVENTED.site, "total"] == 10
+        assert await fresh(successor.port, [INVENTED]) == {INVENTED: 5}
+
+
+async def test_pages_are_pruned_while_they_are_counted(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    service = start_service(workers=2, timezone=zone_at_noon(), max_pages=41)
+    tally, file = Tally(), tmp_path / "pruned.ndjson"
+    once = [Target(KEPT.site, f"/once/{n}") for n in range(40)]
+    await send_hits(service.port, tally, [KEPT, KEPT, *once], 4)
+    dry = service.run("prune", KEPT.site, "--pages-below", "2", "--dry-run").stdout
+    assert Counter(line.split("/")[1] for line in dry.splitlines()) == {"once": 40}
+    prune = ["prune", KEPT.site, "--export-to", str(file)]
+    async with visiting(service.port, tally, [KEPT, once[0]], n_clients=4):
+        await more(tally, "counted", 100)
+        await asyncio.to_thread(service.run, *prune, "--page", once[0].path or "")
+        await more(tally, "counted", 100)
+    gone = sealed_counts(file.read_text())
+    found = await counted(service.port, [Target(KEPT.site), KEPT, *once])
+    assert gone.keys() == {(KEPT.site, once[0].path)}
+    assert gone[KEPT.site, "/once/0"] + found[once[0]] == tally.acked[once[0]]
+    assert found[Target(KEPT.site)] == by_site(tally.acked)[Target(KEPT.site)]
+    assert found[KEPT] == tally.acked[KEPT]
+    assert service.run(*prune, "--pages-below", "2", check=False).returncode == 1
+    rest = tmp_path / "rest.ndjson"
+    service.run("prune", KEPT.site, "--export-to", str(rest), "--pages-below", "2")
+    assert (await listed(service))[KEPT.site][1] == "2"
+    # There is room again: as many new pages, and no more, have counters of their own.
+    await send_hits(service.port, tally, [Target(KEPT.site, f"/n/{n}") for n in range(39)], 4)
+    full = await ask(service.port, "POST", f"/v1/sites/{KEPT.site}/hits", b'{"path": "/more"}')
+    assert full.body["page"]["total"] is None
+    service.run("import", str(rest))
+    assert (await counted(service.port, once[1:])) == dict.fromkeys(once[1:], 1)
+
+
+async def test_what_was_marked_and_not_yet_deleted_is_nothing(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    """A command may be killed between its two steps."""
+    service = start_service(timezone=zone_at_noon())
+    tally = Tally()
+    await send_hits(service.port, tally, [KEPT] * 3, 1)
+    site = f"hc:{{0}}:site:{KEPT.site}:*"
+    with connected(service.data_dir / "store.sock") as store:
+        for key in (*store.keys(site), f"hc:{{0}}:page:{KEPT.site}:/tin-tuc"):
+            store.set(key, "removed")
+        store.set(f"hc:{{0}}:pages:{KEPT.site}", "removed")
+    assert await counted(service.port, [KEPT]) == {KEPT: 0}
+    assert sealed_counts(service.run("export").stdout) == {}
+    service.run("baseline", KEPT.site, "--page", "/tin-tuc=0")
+    await send_hits(service.port, tally, [KEPT], 1)
+    assert await counted(service.port, [KEPT, Target(KEPT.site)]) == {
+        KEPT: 1,
+        Target(KEPT.site): 1,
+    }
+    assert (await listed(service))[KEPT.site][:2] == ["1", "1"]
+
+
+@pytest.mark.slow
+async def test_thousands_of_invented_pages_and_sites_go_at_once(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    service = start_service(workers=2)
+    tally = Tally()
+    pages = [Target(INVENTED.site, f"/{n}") for n in range(2_500)]
+    sites = [f"site{n}.example" for n in range(900)]
+    await send_hits(service.port, tally, [*pages, *map(Target, sites)], 8)
+    file = tmp_path / "removed.ndjson"
+    service.run("remove", INVENTED.site, *sites, "--export-to", str(file))
+    gone = sealed_counts(file.read_text())
+    assert gone[INVENTED.site, "total"] == len(pages)
+    assert len(gone) == len(pages) + 4 * (1 + len(sites))
+    assert await listed(service) == {}
+    again = service.run("import", str(file)).stdout
+    assert again == f"{1 + len(sites)} sites read, {len(gone)} numbers raised\n"
