@@ -5,8 +5,11 @@ application layer would only cost time (docs/design.md has the figures).
 """
 
 import asyncio
+import math
 import re
+import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -143,6 +146,16 @@ class App:
         raise MethodNotAllowed(route.allowed)
 
 
+def _give_up_unread(transport: asyncio.Transport, timeout_s: float) -> None:
+    """Let the kernel end a connection whose client takes nothing of what it holds for him."""
+    socket_ = transport.get_extra_info("socket")
+    if socket_ is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with suppress(OSError):  # the client is gone already
+            socket_.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(timeout_s * 1000)
+            )
+
+
 class Server(web.Server):
     """aiohttp's low-level server, with a bound on connections and protocols of our own."""
 
@@ -167,6 +180,7 @@ class Server(web.Server):
         """Take a connection; if there are too many, end the longest idle one, or else this."""
         super().connection_made(handler, transport)
         assert isinstance(handler, Connection)
+        _give_up_unread(transport, self._timeouts_s[1])
         peer = transport.get_extra_info("peername")
         now = self._loop.time()
         self._open.add(handler, origin_of(peer[0]) if peer else "", now)
