@@ -1,16 +1,15 @@
 """One connection: what aiohttp leaves open of HTTP, and how long a client may take.
 
-aiohttp parses; we look at what it found once per packet, and closer only where a packet is not
-one whole request, as those of browsers and proxies are. Nothing that is refused takes with it what
-was asked before on the same connection, and after it nothing is a request.
+aiohttp parses; it gets each head and each body apart, and we look at what it found in them. Nothing
+that is refused takes with it what was asked before on the same connection, and after it nothing is
+a request.
 """
 
 import asyncio
 import logging
-import re
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
@@ -32,19 +31,6 @@ _TOO_LONG = f"the head of a request, or what trails it, has at most {MAX_HEAD_BY
 Queued = tuple[Any, StreamReader]
 
 
-class _Deaf:
-    """The parser of a connection on which nothing more is a request."""
-
-    def feed_data(self, _data: bytes) -> tuple[tuple[Queued, ...], bool, bytes]:
-        """Find nothing."""
-        return (), False, b""
-
-    def _ignore(self, _value: object = None) -> None:
-        """Do nothing."""
-
-    message_consumed = pause_reading = set_upgraded = _ignore
-
-
 class Connection(web.RequestHandler):
     """Ends a connection that stands still, and answers what is not HTTP."""
 
@@ -54,10 +40,12 @@ class Connection(web.RequestHandler):
         "_head_timer",
         "_held",
         "_in_body",
-        "_is_at_start",
+        "_is_deaf",
         "_last",
+        "_n_left",
         "_n_unfinished",
         "_send_timeout_s",
+        "_tail",
         "_unread",
         "_waits_since",
     )
@@ -70,12 +58,14 @@ class Connection(web.RequestHandler):
         self._head_timeout_s = head_timeout_s
         self._send_timeout_s = send_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
         self._last: Queued | None = None  # the request that came last
         self._in_body = False  # it is not here as a whole
-        self._is_at_start = False  # nothing is unfinished, and no clock runs
-        self._n_unfinished = 0  # bytes of a head, or of chunks and trailers
-        self._held = b""  # the begin of an unfinished head is in here
+        self._n_left = 0  # bytes of its body still to come, if it said how many
+        self._n_unfinished = 0  # bytes so far of a head, or of chunks and trailers
+        self._held = b""  # the begin of an unfinished head
+        self._tail = b""  # the end of what is unfinished, as the end of a head may come in parts
         self._waits_since = 0.0  # for the client to go on
 
     @property
@@ -107,83 +97,72 @@ class Connection(web.RequestHandler):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take a packet, behind each head anew: an error takes with it what is parsed with it."""
+        """Let aiohttp parse in parts: an error takes with it what is parsed with it."""
         self._unread += data
-        while True:
-            end = _end_of_head(self._unread, 0) or len(self._unread)
+        while not self._is_deaf:
+            end = self._end_of_part()
             part, self._unread = self._unread[:end], self._unread[end:]
-            self._take(part)
+            self._take_of_body(part) if self._in_body else self._take_of_head(part)
             # While the queue is full, aiohttp reads nothing; it asks again when there is room.
             if not self._unread or len(self._messages) >= self._max_msg_queue_size:
                 return
 
-    def _take(self, data: bytes) -> None:
-        """Let aiohttp parse; look closer at all but what is one whole request."""
-        if self._in_body and self._is_too_much(data):
+    def _end_of_part(self) -> int:
+        """Return where a head, or what may be one in chunks, or a body of known length ends."""
+        if self._n_left:
+            return self._n_left
+        at = (self._tail + self._unread).find(_END_OF_HEAD)
+        return len(self._unread) if at < 0 else at + len(_END_OF_HEAD) - len(self._tail)
+
+    def _take_of_head(self, data: bytes) -> None:
+        """Take a head, or some of it; a whole one is a request, or else refused."""
+        if self._is_too_much(data):
+            self._refuse(431, is_of_last=False)
+            return
+        n_before = self._request_count
+        super().data_received(data)
+        if self._request_count > n_before:
+            self._judge(self._held + data)
+        elif data:
+            if len(self._held) < _MAX_LINE_BYTES:
+                self._held += data[:_MAX_LINE_BYTES]
+            self._await_head()
+
+    def _judge(self, head: bytes) -> None:
+        """Leave what aiohttp has queued if it is a request with a right first line."""
+        self._stop_awaiting_head()
+        self._held, self._tail, self._n_unfinished = b"", b"", 0
+        message, body = last = self._messages[-1]
+        # An error; another protocol or version; or a first line with more than one space in a row.
+        if type(message) is not RawRequestMessage or not _has_line_of(message, head):
+            self._messages.pop()
+            self._refuse(400, is_of_last=False)
+            return
+        self._last = last
+        if not body.is_eof():
+            self._in_body = True
+            self._n_left = 0 if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH])
+            self._waits_since = self._loop.time()
+
+    def _take_of_body(self, data: bytes) -> None:
+        """Take some of a body, whose errors and whose size the last request has to answer for."""
+        assert self._last is not None
+        if self._n_left:
+            self._n_left -= len(data)
+        elif self._is_too_much(data):
             self._refuse(431, is_of_last=True)
             return
         n_before = self._request_count
         super().data_received(data)
-        if self._request_count == n_before:
-            self._look_at_part(data)
-            return
-        if self._is_at_start:
-            message, body = last = self._messages[-1]
-            if type(message) is RawRequestMessage and body.is_eof() and len(data) <= MAX_HEAD_BYTES:
-                end = len(message.method) + 1 + len(message.path)
-                if data[end : end + 8] == b" HTTP/1.":  # so each space before it is a single one
-                    self._last, self._held = last, data
-                    return
-        self._look_at_request(data)
-
-    def _look_at_request(self, data: bytes) -> None:
-        """Leave what aiohttp has queued, a request or an error, if it is right; else refuse it."""
-        raw = self._held + data
-        message, body = last = self._messages.pop()
-        at, status = 0, 400
-        if type(message) is RawRequestMessage:
-            at, status = _judged(message, raw, _end_of_head(self._held, 0))
-            # Not all of an unfinished head is held.
-            if max(len(raw) - at, self._n_unfinished + len(data)) > MAX_HEAD_BYTES:
-                status = status or 431
-        self._stop_awaiting_head()
-        if status:
-            is_in_body = self._last is not None and not self._last[1].is_eof()
-            self._refuse(status, is_of_last=is_in_body)
-            return
-        self._messages.append(last)
-        self._last = last
-        self._in_body = not body.is_eof()
-        self._is_at_start = not self._in_body
-        self._n_unfinished = 0
-        self._waits_since = self._loop.time()
-        self._held = raw[at:][-MAX_HEAD_BYTES:]
-
-    def _look_at_part(self, data: bytes) -> None:
-        """Bound what is no whole head yet, or a body."""
-        if self._in_body:
-            self._look_at_body(data)
-        elif data:
-            self._is_at_start = False
-            if self._n_unfinished < _MAX_LINE_BYTES:  # what comes behind the first line is not held
-                self._held += data[:_MAX_LINE_BYTES]
-            self._await_head()
-            self._n_unfinished += len(data)
-            if self._n_unfinished > MAX_HEAD_BYTES:
-                self._refuse(431, is_of_last=False)
-
-    def _look_at_body(self, data: bytes) -> None:
-        """See whether the body has ended."""
-        assert self._last is not None
-        if self._last[1].is_eof():
-            self._in_body, self._is_at_start = False, True
-            self._held, self._n_unfinished = data[-MAX_HEAD_BYTES:], 0
+        if self._request_count > n_before:
+            self._messages.pop()
+            self._refuse(400, is_of_last=True)
+        elif self._last[1].is_eof():
+            self._in_body, self._tail, self._n_unfinished = False, b"", 0
 
     def _is_too_much(self, data: bytes) -> bool:
-        """Bound chunks and trailers; a body of known length is the handler's."""
-        assert self._last is not None
-        if self._last[0].chunked:
-            self._n_unfinished += len(data)
+        self._n_unfinished += len(data)
+        self._tail = (self._tail + data)[1 - len(_END_OF_HEAD) :]
         return self._n_unfinished > MAX_HEAD_BYTES
 
     def _refuse(self, status: int, *, is_of_last: bool) -> None:
@@ -191,14 +170,12 @@ class Connection(web.RequestHandler):
 
         If `is_of_last` request, whose body or trailers are wrong, this is its answer.
         """
-        self._parser = _Deaf()  # type: ignore[assignment]
-        self._held = b""
-        last = self._last
-        if is_of_last and last is not None:
-            if self._messages and self._messages[-1] is last:
+        self._is_deaf, self._unread = True, b""
+        if is_of_last and self._last is not None:
+            if self._messages and self._messages[-1] is self._last:
                 self._messages.pop()
             else:
-                self._fail(last[1], status)
+                self._fail(self._last[1], status)
                 return
         self._messages.append((_ErrInfo(status, _refusal(status), ""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
@@ -270,23 +247,8 @@ def _refusal(status: int) -> BadRequest:
     return BadRequest("bad_request", _NOT_UNDERSTOOD)
 
 
-def _end_of_head(raw: bytes, start: int) -> int:
-    """Return where the first head ends, or `start` where none does."""
-    at = raw.find(_END_OF_HEAD, start)
-    return start if at < 0 else at + len(_END_OF_HEAD)
-
-
-def _judged(message: RawRequestMessage, raw: bytes, start: int) -> tuple[int, int]:
-    """Return where in what came the head of a request begins, and the status that refuses it, or 0.
-
-    It begins at `start` or somewhere behind, where the body before it ends.
-    """
-    method, target = message.method.encode(), message.path.encode()
-    line = b"%b %b HTTP/1." % (method, target)
-    if not raw.startswith(line, start):
-        like = rb"%b +%b +[A-Z]+/" % (re.escape(method), re.escape(target))
-        found = re.compile(like).search(raw, start)
-        if found is None or not raw.startswith(line, found.start()):
-            return start, 400  # another protocol or version, or doubled spaces
-        start = found.start()
-    return start, 0
+def _has_line_of(message: RawRequestMessage, head: bytes) -> bool:
+    """Return whether a head begins as the parser has understood it."""
+    end = len(message.method) + 1 + len(message.path)
+    # Each space before it is a single one, or it would stand elsewhere.
+    return head[end : end + 8] == b" HTTP/1." or head.lstrip(b"\r\n")[end : end + 8] == b" HTTP/1."
