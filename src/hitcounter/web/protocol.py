@@ -24,6 +24,8 @@ MAX_HEAD_BYTES = 32 << 10
 KEEPALIVE_S = 75.0
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
 _END_OF_HEAD = b"\r\n\r\n"
+_N_TAIL = len(_END_OF_HEAD) - 1
+_LENGTH = b"\nContent-Length: %d\r\n"
 _NOT_UNDERSTOOD = "this is not a request we understand"
 _TOO_LONG = f"the head of a request, or what trails it, has at most {MAX_HEAD_BYTES} bytes"
 
@@ -40,6 +42,7 @@ class Connection(web.RequestHandler):
         "_head_timer",
         "_held",
         "_in_body",
+        "_is_at_start",
         "_is_deaf",
         "_last",
         "_n_left",
@@ -58,6 +61,7 @@ class Connection(web.RequestHandler):
         self._head_timeout_s = head_timeout_s
         self._send_timeout_s = send_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_at_start = False  # nothing is unfinished, and no clock runs
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
         self._last: Queued | None = None  # the request that came last
@@ -98,6 +102,9 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse in parts: an error takes with it what is parsed with it."""
+        if self._is_at_start and _is_whole(data):  # as most requests come
+            self._take_of_head(data)
+            return
         self._unread += data
         while not self._is_deaf:
             end = self._end_of_part()
@@ -124,23 +131,25 @@ class Connection(web.RequestHandler):
         if self._request_count > n_before:
             self._judge(self._held + data)
         elif data:
+            self._is_at_start = False
+            self._tail = (self._tail + data)[-_N_TAIL:]
             if len(self._held) < _MAX_LINE_BYTES:
                 self._held += data[:_MAX_LINE_BYTES]
             self._await_head()
 
     def _judge(self, head: bytes) -> None:
         """Leave what aiohttp has queued if it is a request with a right first line."""
-        self._stop_awaiting_head()
-        self._held, self._tail, self._n_unfinished = b"", b"", 0
         message, body = last = self._messages[-1]
         # An error; another protocol or version; or a first line with more than one space in a row.
         if type(message) is not RawRequestMessage or not _has_line_of(message, head):
             self._messages.pop()
             self._refuse(400, is_of_last=False)
             return
-        self._last = last
+        self._last, self._n_unfinished = last, 0
+        if not self._is_at_start:
+            self._begin_anew()
         if not body.is_eof():
-            self._in_body = True
+            self._is_at_start, self._in_body = False, True
             self._n_left = 0 if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH])
             self._waits_since = self._loop.time()
 
@@ -158,11 +167,17 @@ class Connection(web.RequestHandler):
             self._messages.pop()
             self._refuse(400, is_of_last=True)
         elif self._last[1].is_eof():
-            self._in_body, self._tail, self._n_unfinished = False, b"", 0
+            self._begin_anew()
+        elif not self._n_left:
+            self._tail = (self._tail + data)[-_N_TAIL:]
+
+    def _begin_anew(self) -> None:
+        self._stop_awaiting_head()
+        self._is_at_start, self._in_body = True, False
+        self._held, self._tail, self._n_unfinished = b"", b"", 0
 
     def _is_too_much(self, data: bytes) -> bool:
         self._n_unfinished += len(data)
-        self._tail = (self._tail + data)[1 - len(_END_OF_HEAD) :]
         return self._n_unfinished > MAX_HEAD_BYTES
 
     def _refuse(self, status: int, *, is_of_last: bool) -> None:
@@ -170,7 +185,7 @@ class Connection(web.RequestHandler):
 
         If `is_of_last` request, whose body or trailers are wrong, this is its answer.
         """
-        self._is_deaf, self._unread = True, b""
+        self._is_deaf, self._is_at_start, self._unread = True, False, b""
         if is_of_last and self._last is not None:
             if self._messages and self._messages[-1] is self._last:
                 self._messages.pop()
@@ -245,6 +260,15 @@ def _refusal(status: int) -> BadRequest:
     if status == 431:
         return BadRequest("head_too_large", _TOO_LONG, status=431)
     return BadRequest("bad_request", _NOT_UNDERSTOOD)
+
+
+def _is_whole(data: bytes) -> bool:
+    """Return whether a packet is one request: whatever is wrong in it is wrong with this one."""
+    end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+    n_behind = len(data) - end
+    if n_behind < 0 or len(data) > MAX_HEAD_BYTES:
+        return False
+    return not n_behind or _LENGTH % n_behind in data
 
 
 def _has_line_of(message: RawRequestMessage, head: bytes) -> bool:
