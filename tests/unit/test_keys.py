@@ -118,6 +118,7 @@ def test_a_page_is_counted_with_the_number_of_pages_of_its_site(
     page = keys.page_keys(lane, site, path, limit)
     assert page.key == keys.page_key(lane, site, path)
     assert (page.count_key, page.limit) == (keys.pages_key(lane, site), limit)
+    assert page.stored == (page.key, page.count_key)
     assert keys.page_keys(lane, site, path, limit) is page
 
 
@@ -145,6 +146,12 @@ def test_the_key_of_a_page_names_all_that_its_pageview_touches(
 def test_only_the_key_of_a_day_names_a_day(key: str) -> None:
     with pytest.raises(ValueError, match=r"isoformat|is not the key"):
         keys.site_keys_of(0, key)
+
+
+def test_a_tombstone_is_no_counter() -> None:
+    assert keys.removed_key(0, "demo") == "hc:{0}:removed:demo"
+    with pytest.raises(ValueError, match="not the key of a counter"):
+        keys.counter_of(keys.removed_key(0, "demo"))
 
 
 def test_what_a_rehearsal_writes_is_no_counter_and_lies_beside_what_a_hit_writes() -> None:
