@@ -28,7 +28,7 @@ LADDER = """
     session journal recent
     store metrics embedded job listener logs streams
     programs store_log
-    disk
+    disk memory
     stream guard config
     keys site store_url
     block period errors web operations __init__

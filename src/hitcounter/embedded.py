@@ -229,11 +229,6 @@ async def _answer(socket: Path) -> bytes:
     return answer
 
 
-def half_of_memory() -> int:
-    """Give half of this machine's memory, in bytes: the rest is for copies, workers and others."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
 def _options(socket: Path, log_path: Path, max_bytes: int) -> list[str]:
     options = {
         "port": "0",

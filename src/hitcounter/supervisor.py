@@ -22,9 +22,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, null
 from pathlib import Path
 from typing import Any
 
+from hitcounter import memory
 from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
-from hitcounter.embedded import EmbeddedStore, half_of_memory, lock, note_address, url
+from hitcounter.embedded import EmbeddedStore, lock, note_address, url
 from hitcounter.errors import ConfigError, StartError, one_line
 from hitcounter.job import OPERATIONS, Job, end_within
 from hitcounter.listener import address, listen, listen_for_operations
@@ -182,7 +183,7 @@ async def _store(config: Config) -> AsyncIterator[str]:
             os.close(lock_fd)
         return
     store = await EmbeddedStore.locked(config.data_dir, config.store_binary)
-    store.max_bytes = (config.store_max_mb << 20) or half_of_memory()
+    store.max_bytes = (config.store_max_mb << 20) or memory.half_bytes()
     try:
         await store.start()
         running = asyncio.create_task(store.run())
