@@ -8,12 +8,15 @@ that happens no hit waits.
 import io
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from hitcounter import disk, keys, transfer
 from hitcounter.errors import CommandError
+from hitcounter.period import day_of
 from hitcounter.store import BATCH_KEYS, LANES, Store
 from hitcounter.transfer import Progress, SiteCounts, batches, counter_of
 
@@ -62,10 +65,10 @@ async def prune(
 ) -> int:
     """Take pages out that still have fewer pageviews than `below`; return how many that were."""
     _keep(file, pages, is_new=True)
-    taken: dict[str, int] = {}
-    for names in progress(list(batches(sorted(pages)))):
-        taken |= await store.take(site, names, below=below) or {}
-    _keep(file, taken)
+    taken: Counter[str] = Counter()
+    with _kept(file, pages, taken):
+        for names in progress(list(batches(sorted(pages)))):
+            taken.update(await store.take(site, names, below=below))
     return len(taken)
 
 
@@ -79,27 +82,46 @@ async def remove(store: Store, sites: Iterable[str], file: Path, progress: Progr
         raise CommandError(f"nothing was changed: the store does not hold {', '.join(unknown)}")
     values = await _values(store, (name for names in found.values() for name in names))
     _keep(file, values, is_new=True)
-    taken: dict[str, int] = {}
-    for site in progress(sorted(found)):
-        taken |= await _remove(store, site, found[site])
-    _keep(file, taken)
+    taken: Counter[str] = Counter()
+    with _kept(file, values, taken):
+        for site in progress(sorted(found)):
+            await _remove(store, site, found[site], taken)
     return len(taken)
 
 
-async def _remove(store: Store, site: str, names: list[str]) -> Counter[str]:
-    taken: Counter[str] = Counter()
+@contextmanager
+def _kept(file: Path, seen: Mapping[str, int], taken: Mapping[str, int]) -> Iterator[None]:
+    """Keep what was taken, and where that was cut off, all else as it was seen."""
+    try:
+        yield
+    except BaseException:
+        _keep(file, {**seen, **taken})
+        raise
+    _keep(file, taken)
+
+
+async def _remove(store: Store, site: str, names: list[str], taken: Counter[str]) -> None:
     for _ in range(_ATTEMPTS):
+        names = sorted({*names, *_of_now(site)}, key=_last_to_go)
         while len(names) > _LAST_STEP_KEYS:
             taken.update(await store.take(site, names[:BATCH_KEYS]))
             names = names[BATCH_KEYS:]
         last = await store.take(site, names, removed_ms=int(time.time() * 1000))
         if last is not None:
             taken.update(last)
-            return taken
+            return
         names = (await _counters(store, {site}))[site]  # somebody has counted other pages
     raise CommandError(
         f"{site}: new pages are counted faster than they can be taken out; try again"
     )
+
+
+def _of_now(site: str) -> set[str]:
+    """Name what a hit of now may begin, in any zone: its day may be younger than our list."""
+    lane, now_s = keys.lane_of(site, LANES), time.time()
+    days = [day_of(now_s + n * 24 * 3600, ZoneInfo("UTC")) for n in (-1, 0, 1)]
+    buckets = {bucket for day in days for bucket in (day.day, day.month, day.year, "total")}
+    return {keys.bucket_key(lane, site, bucket) for bucket in buckets}
 
 
 async def _counters(store: Store, sites: set[str]) -> dict[str, list[str]]:

@@ -45,7 +45,7 @@ class Numbers(msgspec.Struct, frozen=True, gc=False):
 
     A page has no total if its site stores as many as it may, or if the store is away and nobody
     asked for the page lately. `at` is when the store was asked, in epoch seconds; `age_s` tells how
-    long ago that was, where the numbers are stale.
+    long ago that was, where the numbers are stale. `removed_ms` is the tombstone beside them, or 0.
     """
 
     site: Site
@@ -56,6 +56,7 @@ class Numbers(msgspec.Struct, frozen=True, gc=False):
     page_total: int | None
     at: float
     age_s: int | None = None
+    removed_ms: int = 0
 
     def on(self, names: SiteKeys) -> dict[str, int]:
         """Give the numbers by key as they are on the same day or a later one without more hits."""
@@ -86,7 +87,7 @@ class CountedSite:
         self.watched_total = 0
         self._lane = keys.lane_of(site.name, LANES)
         self.removed_key = keys.removed_key(self._lane, site.name)
-        self.removed_ms = 0
+        self.removed_ms = 0  # the tombstone when we watched last
         self._day: Day | None = None
         self._keys: SiteKeys | None = None
 
@@ -242,12 +243,14 @@ class Service:
         before = counted.known
         values = await self._reader.read(wanted if page is None else (*wanted, *page.stored))
         n_lines = len(names.shown)
-        self._note_removal(counted, values.pop(n_lines) or 0)
+        removed_ms = values.pop(n_lines) or 0
         page_total = None if page is None else _page_total(page, *values[n_lines:])
         if page is not None and page_total is not None:
             self._remember_page(page, page_total)
         shown = [value or 0 for value in values[:n_lines]]
-        numbers = Numbers(counted.site, names, shown, FRESH, path, page_total, now_s)
+        numbers = Numbers(
+            counted.site, names, shown, FRESH, path, page_total, now_s, removed_ms=removed_ms
+        )
         if counted.known is before:  # else a hit has learned more meanwhile
             counted.known = numbers
         return numbers
@@ -297,7 +300,7 @@ class Service:
                 elif isinstance(numbers, BaseException):
                     raise numbers
                 else:
-                    self._watch_total(site, numbers.values[-1])
+                    self._watch_total(site, numbers.values[-1], numbers.removed_ms)
 
     async def _agree_on_sites(self) -> None:
         """Know the registered sites, and those only.
@@ -313,23 +316,22 @@ class Service:
         for name in await self._store.removed_sites(missing):
             del self._sites[name]
             missing.remove(name)
+            self._page_totals.clear()
         if missing:
             log.warning("the store lacks %d sites that are counted here: adding them", len(missing))
         for name in await self._store.refused_sites(missing, self.config.max_sites):
             log.error("the site %s is not counted any more: there are max_sites others", name)
             self._sites.pop(name, None)
 
-    def _note_removal(self, counted: CountedSite, removed_ms: int) -> None:
-        """Forget what a site showed before it was taken out."""
-        if removed_ms != counted.removed_ms:
-            counted.removed_ms = removed_ms
-            counted.watched_total = 0
-            pages = counted.page_keys("").key
-            for key in [key for key in self._page_totals if key.startswith(pages)]:
-                del self._page_totals[key]
+    def _watch_total(self, site: CountedSite, total: int, removed_ms: int) -> None:
+        """Report a total that fell, unless a removal that is new to us explains it.
 
-    def _watch_total(self, site: CountedSite, total: int) -> None:
-        if total < site.watched_total:
+        A tombstone that is gone explains nothing: the store may have been emptied.
+        """
+        if removed_ms not in (0, site.removed_ms):
+            site.removed_ms = removed_ms
+            self._page_totals.clear()  # some are the site's; they come back with the next hits
+        elif total < site.watched_total:
             log.error(
                 "the total of %s fell from %d to %d: was it set lower, or an old copy restored?",
                 site.site.name,

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 
 from hitcounter import housekeeping, keys
 from hitcounter.config import Config
-from hitcounter.errors import UnknownSite
+from hitcounter.errors import CommandError, UnknownSite
 from hitcounter.journal import Journals
 from hitcounter.metrics import COUNTED, STORED, Metrics, of_all_workers
 from hitcounter.service import Service
 from hitcounter.store import Store
+from hitcounter.transfer import read_export
 from hitcounter.watch import Watch
 from hitcounter.writer import Writer
 from tests.integration.load import comes_true
@@ -145,6 +147,69 @@ async def test_no_more_sites_come_back_than_may_be_and_those_that_do_not_are_not
     raw.config_resetstat()
     await service.meet_new_sites()
     assert "cmdstat_mget" not in raw.info("commandstats")
+
+
+async def test_only_a_removal_that_is_new_explains_a_fall(
+    service: Service, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+) -> None:
+    site = service.site("a")
+    for _ in range(3):
+        await service.count(site, None)
+    await service.refresh()
+    await housekeeping.remove(far_store, ["a"], tmp_path / "removed", iter)
+    await service.read(site, None)  # a visitor sees it first
+    await service.refresh()
+    assert (service.known("a"), errors()) == (None, [])
+    site = await service.admit("a")
+    for _ in range(3):
+        await service.count(site, None)
+    await service.refresh()
+    raw.flushall()  # which takes the tombstone too
+    await service.refresh()
+    (line,) = errors()
+    assert line.startswith("the total of a fell from 3 to 0")
+
+
+async def test_a_day_that_begins_while_its_site_is_removed_goes_with_it(
+    service: Service, far_store: Store, raw: Any, tmp_path: Path
+) -> None:
+    await service.count(service.site("a"), None)
+    day = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+
+    def midnight(sites: Sequence[str]) -> Sequence[str]:
+        raw.mset({f"hc:{{0}}:site:a:{day}": 1, "hc:{0}:site:a:total": 2})
+        return sites
+
+    await housekeeping.remove(far_store, ["a"], tmp_path / "removed", midnight)
+    assert raw.keys("hc:{0}:site:a:*") == []
+    taken = read_export((tmp_path / "removed").read_text())["a"].buckets
+    assert (taken[day], taken["total"]) == (1, 2)
+
+
+@pytest.mark.parametrize("command", ["prune", "remove"])
+async def test_a_file_holds_what_went_also_where_the_command_is_cut_off(
+    command: str, service: Service, far_store: Store, raw: Any, tmp_path: Path
+) -> None:
+    site, file = service.site("a"), tmp_path / "taken"
+    for each in (site, service.site("b")):
+        await service.count(each, "/x")
+
+    def cut_off(parts: Sequence[Any]) -> Iterator[Any]:
+        raw.incr("hc:{0}:page:a:/x")  # after the command has looked, and before it takes
+        yield parts[0]
+        raise CommandError("cut off")
+
+    pages = await housekeeping.pages_below(far_store, "a", 9)
+    if command == "prune":
+        taking = housekeeping.prune(far_store, "a", pages, 9, file, cut_off)
+    else:
+        taking = housekeeping.remove(far_store, ["a", "b"], file, cut_off)
+    with pytest.raises(CommandError, match="cut off"):
+        await taking
+    kept = read_export(file.read_text())
+    assert kept["a"].pages == {"/x": 2}
+    assert command == "prune" or kept["b"].pages == {"/x": 1}
+    assert raw.mget("hc:{0}:page:a:/x", "hc:{0}:page:b:/x") == [None, b"1"]
 
 
 async def test_a_clock_that_jumps_is_reported_once_each_time(
