@@ -117,6 +117,7 @@ class Metrics:
         )
         self._declare_histograms()
         self._declare_gauges()
+        self._declare_gauges_of_the_store()
 
     def _declare_histograms(self) -> None:
         self.commit_s = _histogram(
@@ -135,21 +136,6 @@ class Metrics:
             "hitcounter_hits_in_flight", "Hits in the chunk that is on its way to the store"
         )
         self.pending = _gauge("hitcounter_hits_pending", "Hits that wait for the chunk before them")
-        self.store_up = _gauge(
-            "hitcounter_store_up",
-            "Whether the store answers (1) or not (0), as the worst-off worker sees it",
-            mode="livemin",
-        )
-        self.store_promise = _gauge(
-            "hitcounter_store_promise",
-            "Which promise the store keeps: 2 is level A, 1 is level B, 0 none, -1 unknown",
-            mode="livemin",
-        )
-        self.clock_skew_s = _gauge(
-            "hitcounter_store_clock_skew_seconds",
-            "How far the clock of the store is from ours, in either direction",
-            mode="livemax",
-        )
         self.journal_bytes = _gauge("hitcounter_journal_bytes", "Size of the journals on disk")
         self.journals_unread = _gauge(
             "hitcounter_journals_unread",
@@ -166,6 +152,28 @@ class Metrics:
             "hitcounter_build_info", "The version that runs", ["version", "python"], mode="max"
         )
         build.labels(__version__, platform.python_version()).set(1)
+
+    def _declare_gauges_of_the_store(self) -> None:
+        self.store_up = _gauge(
+            "hitcounter_store_up",
+            "Whether the store answers (1) or not (0), as the worst-off worker sees it",
+            mode="livemin",
+        )
+        self.store_full = _gauge(
+            "hitcounter_store_full",
+            "Whether the store has no room for hits (1), as the worst-off worker sees it",
+            mode="livemax",
+        )
+        self.store_promise = _gauge(
+            "hitcounter_store_promise",
+            "Which promise the store keeps: 2 is level A, 1 is level B, 0 none, -1 unknown",
+            mode="livemin",
+        )
+        self.clock_skew_s = _gauge(
+            "hitcounter_store_clock_skew_seconds",
+            "How far the clock of the store is from ours, in either direction",
+            mode="livemax",
+        )
         # A worker that has only begun knows nothing bad of the store.
         self.store_up.set(1)
         self.store_promise.set(max(PROMISES.values()))

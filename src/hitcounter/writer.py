@@ -22,7 +22,13 @@ from sys import getsizeof
 
 import msgspec
 
-from hitcounter.errors import JournalBrokenError, JournalError, StoreError, Unavailable
+from hitcounter.errors import (
+    JournalBrokenError,
+    JournalError,
+    StoreError,
+    StoreFullError,
+    Unavailable,
+)
 from hitcounter.journal import Journal, Journals
 from hitcounter.keys import PageKeys, SiteKeys
 from hitcounter.metrics import COUNTED, STORED, Metrics
@@ -265,6 +271,7 @@ class Writer:
 
     def _left(self, error: StoreError) -> None:
         self._ever_failed = True
+        self._metrics.store_full.set(isinstance(error, StoreFullError))
         if not self.is_away:
             self.is_away = True
             self._metrics.store_up.set(0)
@@ -277,6 +284,7 @@ class Writer:
         self.stored.clear()
         self._stored_bytes = 0
         self._metrics.store_up.set(1)
+        self._metrics.store_full.set(0)
         self._metrics.hits_stored.set(0)
         self.has_returned.set()
 

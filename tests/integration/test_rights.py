@@ -273,8 +273,10 @@ async def test_a_store_that_is_full_fails_check_and_serves_to_the_journal(
             in (await ask(service.operations_port, "GET", "/readyz")).body["warnings"][0]
         )
         assert (await counted(service)).body["state"] == "stored"
+        assert await metric(service, "hitcounter_store_full") == 1
         store.ask("CONFIG", "SET", "maxmemory", 0)
         await settled(service)
+        assert await metric(service, "hitcounter_store_full") == 0
         assert await asyncio.to_thread(service.stop) == 0
 
 
