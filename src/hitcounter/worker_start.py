@@ -4,15 +4,13 @@ What serving needs is loaded from here, so that a library that this Python lacks
 that the supervisor reads, like all else that keeps a worker from serving.
 """
 
-from hitcounter.job import refuse
+from hitcounter.job import loading
 
 
 def main() -> None:
     """Serve as the job on standard input says."""
-    try:
+    with loading():
         from hitcounter import worker
-    except ImportError as error:
-        refuse(error)
     worker.main()
 
 

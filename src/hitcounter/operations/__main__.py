@@ -1,14 +1,12 @@
 """Where the process of operations begins, as a worker does in `worker_start`."""
 
-from hitcounter.job import refuse
+from hitcounter.job import loading
 
 
 def main() -> None:
     """Serve as the job on standard input says."""
-    try:
+    with loading():
         from hitcounter.operations import process
-    except ImportError as error:
-        refuse(error)
     process.main()
 
 
