@@ -71,6 +71,15 @@ async def readiness(service: RunningService) -> tuple[int, str]:
     return answer.status, answer.body["status"] if answer.status == 200 else answer.code
 
 
+async def becomes(service: RunningService, *expected: object) -> None:
+    """Wait for an answer of `readiness`, which holds for a second."""
+
+    async def is_so() -> bool:
+        return await readiness(service) == expected
+
+    await eventually(is_so, f"readiness is {expected}")
+
+
 @pytest.mark.slow
 async def test_the_store_is_up_before_the_first_hit(start_service: StartService) -> None:
     service = start_service(workers=2)
@@ -95,7 +104,7 @@ async def test_hits_are_stored_while_the_store_is_stopped(
 async def expect_away(service: RunningService) -> None:
     """Expect of a service without store that it lives, and says where it puts the hits."""
     assert (await ask(service.port, "GET", "/healthz")).status == 200
-    assert await readiness(service) == (200, "journaling")
+    await becomes(service, 200, "journaling")
     await store_is_up(service, 0)
     assert "the store is away, hits go to the journal" in service.log
 
@@ -104,7 +113,7 @@ async def expect_back(service: RunningService, tally: Tally) -> None:
     """Expect of a service whose store is back that no request failed, and that it counts on."""
     assert (tally.refused, tally.unanswered) == ({}, {})
     await settled(service)
-    assert await readiness(service) == (200, "ready")
+    await becomes(service, 200, "ready")
     await expect_exact(service.port, tally)
     before = tally.states["counted"]
     await send(service, tally, SITES)
@@ -187,7 +196,7 @@ async def test_a_service_starts_without_its_store_and_counts_when_it_comes(
     async with mortal_store(tmp_path / "store"):
         await eventually(lambda: accepts_hits(service), "hits are accepted")
         await store_is_up(service, 1)
-        assert await readiness(service) == (200, "ready")
+        await becomes(service, 200, "ready")
         numbers = (await ask(service.port, "GET", COUNTS)).body
         assert (numbers["total"], numbers["state"]) == (1, "fresh")
         assert await asyncio.to_thread(service.stop) == 0
