@@ -102,6 +102,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse in parts: an error takes with it what is parsed with it."""
+        if self._is_deaf:  # the answers before may be slow to leave, and what comes is endless
+            return
         if self._is_at_start and _is_whole(data):  # as most requests come
             self._take_of_head(data)
             return
