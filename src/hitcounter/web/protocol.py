@@ -200,7 +200,10 @@ class Connection(web.RequestHandler):
 
     def _fail(self, body: StreamReader, status: int) -> None:
         """Tell the handler, if it still reads, that the body will not come."""
-        body.set_exception(_refusal(status))
+        refusal = _refusal(status)
+        body.set_exception(refusal)
+        # Whoever was woken by what came before it waits again without a look at it.
+        self._loop.call_soon(body.set_exception, refusal)
         self.close()
         request = self._current_request
         if request is not None:
