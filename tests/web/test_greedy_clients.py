@@ -87,6 +87,31 @@ def test_what_comes_behind_no_request_is_not_kept_while_an_answer_waits(
     assert ask(service.port, "GET", "/v1/sites/demo/counts").json["total"] == 2
 
 
+def test_long_heads_wait_in_the_kernel_for_the_answers_before_them(
+    start_service: StartService,
+) -> None:
+    service = start_service(store_timeout_s=30)
+    (worker,) = service.worker_pids()
+    hit = request("POST", "/v1/sites/demo/hits")
+    # One character that is wide makes all of a header wide.
+    long = request("GET", "/healthz", None, {f"X-{n}": f"\U0001f600{'a' * 7000}" for n in range(4)})
+    assert exchange(service.port, hit) is not None
+    before = memory_kb(worker)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Connection(service.port)) for _ in range(20)]
+        senders = ThreadPoolExecutor(len(clients))
+        with frozen_store(service):
+            sent = [senders.submit(client.send, hit + long * 40) for client in clients]
+            wait(sent, timeout=2)
+            for _ in range(50):  # in each of these turns the worker reads of all
+                assert ask(service.port, "GET", "/healthz").status == 200
+            assert memory_kb(worker) < before + (32 << 10)
+        for client in clients:
+            answers = [client.receive() for _ in range(41)]
+            assert [answer and answer.status for answer in answers] == [200] * 41
+        senders.shutdown()
+
+
 @pytest.fixture(params=["uvloop", "asyncio"])
 def few_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

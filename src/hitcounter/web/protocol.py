@@ -23,6 +23,7 @@ MAX_HEAD_BYTES = 32 << 10
 # An idle connection lives longer than in the pool of a proxy: nginx keeps it for 60 s.
 KEEPALIVE_S = 75.0
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
+_LONG_HEAD_BYTES = 2 << 10  # which takes several times as much when it is parsed
 _END_OF_HEAD = b"\r\n\r\n"
 _N_TAIL = len(_END_OF_HEAD) - 1
 _LENGTH = b"\nContent-Length: %d\r\n"
@@ -128,6 +129,8 @@ class Connection(web.RequestHandler):
         if self._is_too_much(data):
             self._refuse(431, is_of_last=False)
             return
+        if self._n_unfinished > _LONG_HEAD_BYTES:
+            self._max_msg_queue_size = 1  # whoever sends such may wait for each answer
         n_before = self._request_count
         super().data_received(data)
         if self._request_count > n_before:
