@@ -30,9 +30,13 @@ def replace(path: Path, content: bytes) -> None:
     written = path.with_name(f"{path.name}.new")
     fd = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, content)
-        sync(fd)
-    finally:
-        os.close(fd)
+        # Where room is short, the system takes a part, and a file object does not leave it at that.
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            sync(fd)
+    except OSError:
+        written.unlink(missing_ok=True)
+        raise
     written.replace(path)
     sync_directory(path.parent)

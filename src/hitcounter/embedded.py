@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 300.0  # a large store takes its time to load
 STOP_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 5.0  # of a server that runs: even while it loads, it says so
 _POLL_S = 0.005
 _RESTART_AFTER_S = 0.2
 _RETRY_AFTER_S = 2.0
@@ -158,7 +159,12 @@ def has_store(data_dir: Path) -> bool:
 @asynccontextmanager
 async def borrowed(data_dir: Path, configured: str) -> AsyncIterator[str]:
     """Give the address of a directory's store: the running one, or one that runs for as long."""
-    if await _answer(socket_path(data_dir)):
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            is_running = await _answer(socket_path(data_dir)) != b""
+    except TimeoutError:
+        raise StartError(f"the store in {data_dir} runs, and does not answer") from None
+    if is_running:
         yield url(data_dir)
         return
     store = await EmbeddedStore.locked(data_dir, configured)

@@ -200,10 +200,12 @@ class Store:
         self, kinds: Iterable[str] = ("site", "page"), site: str = "*"
     ) -> AsyncIterator[str]:
         """Walk through the keys of all counters; one that appears meanwhile may be missed."""
+        # A page of another site may be called `/}:page:demo:/x`: only a whole prefix tells.
+        lane = "*" if site == "*" else keys.lane_of(site, LANES)
         for kind in kinds:
             cursor = 0
             while True:
-                cursor, found = await self._scan(cursor, f"hc:{{*}}:{kind}:{site}:*")
+                cursor, found = await self._scan(cursor, f"hc:{{{lane}}}:{kind}:{site}:*")
                 for key in found:
                     yield key.decode(errors="surrogateescape")
                 if cursor == 0:

@@ -38,6 +38,7 @@ from tests.integration.servers import (
     named_program,
     store_server,
 )
+from tests.web.stores import frozen_store
 
 DEMO = Target("demo")
 HITS = [Target(f"site{n % 7}.example.vn", f"/{n % 20}") for n in range(6_000)]
@@ -152,6 +153,16 @@ def is_free(data_dir: Path) -> bool:
 
 
 @pytest.mark.slow
+def test_a_command_waits_for_no_store_that_hangs(service: RunningService) -> None:
+    with frozen_store(service):
+        for command in ("check", "sites"):
+            result = service.run(command, check=False)
+            assert result.returncode == 1
+            assert result.stderr == (
+                f"hitcounter: the store in {service.data_dir} runs, and does not answer\n"
+            )
+
+
 def test_a_second_service_on_the_same_directory_is_refused(service: RunningService) -> None:
     result = run_command("serve", port="0", data_dir=str(service.data_dir))
     owner = f"data_dir: {service.data_dir} is in use by process {service.process.pid}"

@@ -146,6 +146,39 @@ async def test_what_was_marked_and_not_yet_deleted_is_nothing(
     assert (await listed(service))[KEPT.site][:2] == ["1", "1"]
 
 
+async def test_a_store_that_is_full_gets_room(start_service: StartService, tmp_path: Path) -> None:
+    service = start_service(timezone=zone_at_noon())
+    tally, file = Tally(), tmp_path / "pruned.ndjson"
+    await send_hits(service.port, tally, [KEPT, KEPT, Target(KEPT.site, "/once"), INVENTED], 1)
+    with connected(service.data_dir / "store.sock") as store:
+        store.config_set("maxmemory", 1)
+        await send_hits(service.port, tally, [KEPT], 1)
+        service.run("prune", KEPT.site, "--pages-below", "2", "--export-to", str(file))
+        service.run("remove", INVENTED.site, "--export-to", str(tmp_path / "removed.ndjson"))
+        assert (await listed(service)).keys() == {KEPT.site}
+        store.config_set("maxmemory", 0)
+    assert await counted(service.port, [KEPT, Target(KEPT.site)]) == {
+        KEPT: 3,
+        Target(KEPT.site): 4,
+    }
+
+
+async def test_pages_of_others_stay_whatever_they_are_called(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    """Anyone can invent a page that is called like the keys of another site."""
+    service = start_service(timezone=zone_at_noon())
+    tally, file = Tally(), tmp_path / "pruned.ndjson"
+    odd = [Target(INVENTED.site, f"/}}:page:{KEPT.site}:/{n}") for n in range(3)]
+    await send_hits(service.port, tally, [KEPT, KEPT, Target(KEPT.site, "/once"), *odd], 1)
+    service.run("prune", KEPT.site, "--pages-below", "2", "--export-to", str(file))
+    assert sealed_counts(file.read_text()) == {(KEPT.site, "/once"): 1}
+    rows = await listed(service)
+    assert [rows[site][:2] for site in (KEPT.site, INVENTED.site)] == [["3", "1"], ["3", "3"]]
+    service.run("remove", INVENTED.site, "--export-to", str(tmp_path / "removed.ndjson"))
+    assert (await listed(service)).keys() == {KEPT.site}
+
+
 @pytest.mark.slow
 async def test_thousands_of_invented_pages_and_sites_go_at_once(
     start_service: StartService, tmp_path: Path

@@ -128,6 +128,9 @@ def chunks() -> Iterator[Exchange]:
         yield from refused(f"chunk size {size!r}", begin + bad)
         yield from refused(f"chunk size {size!r} in a later packet", begin, bad)
         yield from refused(f"chunk size {size!r} after a chunk", begin + b"1\r\n{\r\n", bad)
+        yield from refused(
+            f"chunk size {size!r} after a cut chunk", begin + b"1\r\n{", b"\r\n" + bad
+        )
     for bad in (b"2\r\n{}X\r\n0\r\n\r\n", b"2\r\n{}\n0\r\n\r\n", b"2\r\n{}0\r\n\r\n"):
         yield from refused(f"chunk end {bad!r}", begin + bad)
         yield from refused(f"chunk end {bad!r} in a later packet", begin, bad)

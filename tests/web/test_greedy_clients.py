@@ -14,7 +14,8 @@ from hitcounter.web.protocol import KEEPALIVE_S
 from hitcounter.worker import SPARE_FILES
 from tests import conftest
 from tests.conftest import RunningService, StartService
-from tests.web.wire import OWN, Connection, ask, request
+from tests.web.stores import frozen_store
+from tests.web.wire import OWN, Connection, ask, exchange, request
 
 MAX_SENT_BYTES = 16 << 20  # more than the buffers of two sockets
 METRICS = "/metrics"  # which operations answer
@@ -60,6 +61,55 @@ def test_clients_that_never_read_are_held_back_then_dropped_and_nobody_else_is(
             assert ask(service.port, "GET", "/v1/sites/demo/counts").status == 200
             wait(sent, timeout=0.5)
     assert max(future.result() for future in sent) < MAX_SENT_BYTES
+
+
+def memory_kb(pid: int) -> int:
+    """Read how much memory a process holds."""
+    (held,) = re.findall(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return int(held)
+
+
+def test_what_comes_behind_no_request_is_not_kept_while_an_answer_waits(
+    start_service: StartService,
+) -> None:
+    service = start_service(store_timeout_s=30)
+    (worker,) = service.worker_pids()
+    hit = request("POST", "/v1/sites/demo/hits")
+    assert exchange(service.port, hit) is not None
+    before = memory_kb(worker)
+    with Connection(service.port) as client:
+        with frozen_store(service):
+            client.send(hit + b"no request\r\n\r\n")
+            for _ in range(64):
+                client.send(bytes(1 << 20))
+            assert memory_kb(worker) < before + (16 << 10)
+        assert [client.receive() is not None for _ in range(3)] == [True, True, False]
+    assert ask(service.port, "GET", "/v1/sites/demo/counts").json["total"] == 2
+
+
+def test_long_heads_wait_in_the_kernel_for_the_answers_before_them(
+    start_service: StartService,
+) -> None:
+    service = start_service(store_timeout_s=30)
+    (worker,) = service.worker_pids()
+    hit = request("POST", "/v1/sites/demo/hits")
+    # One character that is wide makes all of a header wide.
+    long = request("GET", "/healthz", None, {f"X-{n}": f"\U0001f600{'a' * 7000}" for n in range(4)})
+    assert exchange(service.port, hit) is not None
+    before = memory_kb(worker)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Connection(service.port)) for _ in range(20)]
+        senders = ThreadPoolExecutor(len(clients))
+        with frozen_store(service):
+            sent = [senders.submit(client.send, hit + long * 40) for client in clients]
+            wait(sent, timeout=2)
+            for _ in range(50):  # in each of these turns the worker reads of all
+                assert ask(service.port, "GET", "/healthz").status == 200
+            assert memory_kb(worker) < before + (32 << 10)
+        for client in clients:
+            answers = [client.receive() for _ in range(41)]
+            assert [answer and answer.status for answer in answers] == [200] * 41
+        senders.shutdown()
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])

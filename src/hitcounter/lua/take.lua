@@ -1,7 +1,9 @@
+#!lua flags=allow-oom
 -- Take pages and counters of one site out, at one moment between two commits.
 --
 -- A script may write with one command only (see commit.lua), so what goes is set to "removed" here,
--- which stands for nothing everywhere, and is deleted by sweep.lua.
+-- which stands for nothing everywhere, and is deleted by sweep.lua. That makes room, so it is allowed
+-- where the store is full.
 --
 -- KEYS  1 the number of the site's stored pages, then P pages, then counters, then its tombstone
 -- ARGV  1 P; 2 take only pages with fewer pageviews than this; 3 the value of the tombstone, or

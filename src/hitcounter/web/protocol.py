@@ -23,6 +23,7 @@ MAX_HEAD_BYTES = 32 << 10
 # An idle connection lives longer than in the pool of a proxy: nginx keeps it for 60 s.
 KEEPALIVE_S = 75.0
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
+_LONG_HEAD_BYTES = 2 << 10  # which takes several times as much when it is parsed
 _END_OF_HEAD = b"\r\n\r\n"
 _N_TAIL = len(_END_OF_HEAD) - 1
 _LENGTH = b"\nContent-Length: %d\r\n"
@@ -102,6 +103,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse in parts: an error takes with it what is parsed with it."""
+        if self._is_deaf:  # the answers before may be slow to leave, and what comes is endless
+            return
         if self._is_at_start and _is_whole(data):  # as most requests come
             self._take_of_head(data)
             return
@@ -126,6 +129,8 @@ class Connection(web.RequestHandler):
         if self._is_too_much(data):
             self._refuse(431, is_of_last=False)
             return
+        if self._n_unfinished > _LONG_HEAD_BYTES:
+            self._max_msg_queue_size = 1  # whoever sends such may wait for each answer
         n_before = self._request_count
         super().data_received(data)
         if self._request_count > n_before:
@@ -198,7 +203,10 @@ class Connection(web.RequestHandler):
 
     def _fail(self, body: StreamReader, status: int) -> None:
         """Tell the handler, if it still reads, that the body will not come."""
-        body.set_exception(_refusal(status))
+        refusal = _refusal(status)
+        body.set_exception(refusal)
+        # Whoever was woken by what came before it waits again without a look at it.
+        self._loop.call_soon(body.set_exception, refusal)
         self.close()
         request = self._current_request
         if request is not None:
