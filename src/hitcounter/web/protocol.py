@@ -106,7 +106,7 @@ class Connection(web.RequestHandler):
         if self._is_deaf:  # the answers before may be slow to leave, and what comes is endless
             return
         if self._is_at_start and _is_whole(data):  # as most requests come
-            self._take_of_head(data)
+            self._parse_head(data)
             return
         self._unread += data
         while not self._is_deaf:
@@ -131,6 +131,9 @@ class Connection(web.RequestHandler):
             return
         if self._n_unfinished > _LONG_HEAD_BYTES:
             self._max_msg_queue_size = 1  # whoever sends such may wait for each answer
+        self._parse_head(data)
+
+    def _parse_head(self, data: bytes) -> None:
         n_before = self._request_count
         super().data_received(data)
         if self._request_count > n_before:
@@ -274,7 +277,7 @@ def _is_whole(data: bytes) -> bool:
     """Return whether a packet is one request: whatever is wrong in it is wrong with this one."""
     end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
     n_behind = len(data) - end
-    if n_behind < 0 or len(data) > MAX_HEAD_BYTES:
+    if n_behind < 0 or len(data) > _LONG_HEAD_BYTES:
         return False
     return not n_behind or _LENGTH % n_behind in data
 
