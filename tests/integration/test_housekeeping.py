@@ -157,6 +157,7 @@ async def test_a_store_that_is_full_gets_room(start_service: StartService, tmp_p
         service.run("remove", INVENTED.site, "--export-to", str(tmp_path / "removed.ndjson"))
         assert (await listed(service)).keys() == {KEPT.site}
         store.config_set("maxmemory", 0)
+    await settled(service)
     assert await counted(service.port, [KEPT, Target(KEPT.site)]) == {
         KEPT: 3,
         Target(KEPT.site): 4,
