@@ -11,6 +11,7 @@ from hitcounter.errors import StartError
 LISTEN_TIMEOUT_S = 5.0
 OPERATIONS_BACKLOG = 128
 _POLL_S = 0.005
+_ANY = {"0.0.0.0", "::"}  # noqa: S104 -- to compare with
 
 
 async def listen_for_operations(config: Config) -> socket.socket | None:
@@ -20,6 +21,11 @@ async def listen_for_operations(config: Config) -> socket.socket | None:
     """
     if config.operations_port is None:
         return None
+    # The first of both does not listen yet, so the system would let the second have its port.
+    if config.port == config.operations_port != 0 and (
+        config.host == config.operations_host or {config.host, config.operations_host} & _ANY
+    ):
+        raise StartError(f"port and operations_port are both {config.port}: give another, or off")
     try:
         return await listen(config.operations_host, config.operations_port, OPERATIONS_BACKLOG)
     except StartError as error:

@@ -173,6 +173,18 @@ def test_a_port_of_operations_that_is_in_use_is_one_line(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 -- that is the case
+def test_one_port_for_both_listeners_is_one_line(tmp_path: Path, host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    given = {"data_dir": str(tmp_path / "data"), "host": host, "port": port}
+    result = run_command("serve", **given, operations_port=port)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"hitcounter: port and operations_port are both {port}: give another, or off\n"
+    )
+
+
 def test_the_port_of_visitors_has_no_metrics_and_says_where_they_are(
     start_service: StartService,
 ) -> None:

@@ -63,6 +63,10 @@ def test_clients_that_never_read_are_held_back_then_dropped_and_nobody_else_is(
     assert max(future.result() for future in sent) < MAX_SENT_BYTES
 
 
+# One character that is wide makes all of a header wide.
+WIDE = {f"X-{n}": f"\U0001f600{'a' * 7000}" for n in range(4)}
+
+
 def memory_kb(pid: int) -> int:
     """Read how much memory a process holds."""
     (held,) = re.findall(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
@@ -93,8 +97,7 @@ def test_long_heads_wait_in_the_kernel_for_the_answers_before_them(
     service = start_service(store_timeout_s=30)
     (worker,) = service.worker_pids()
     hit = request("POST", "/v1/sites/demo/hits")
-    # One character that is wide makes all of a header wide.
-    long = request("GET", "/healthz", None, {f"X-{n}": f"\U0001f600{'a' * 7000}" for n in range(4)})
+    long = request("GET", "/healthz", None, WIDE)
     assert exchange(service.port, hit) is not None
     before = memory_kb(worker)
     with ExitStack() as stack:
@@ -110,6 +113,28 @@ def test_long_heads_wait_in_the_kernel_for_the_answers_before_them(
             answers = [client.receive() for _ in range(41)]
             assert [answer and answer.status for answer in answers] == [200] * 41
         senders.shutdown()
+
+
+@pytest.mark.parametrize("cut", [3, 1], ids=["heads", "bodies"])
+def test_many_that_begin_something_long_and_never_end_it_make_room_for_the_others(
+    start_service: StartService, cut: int
+) -> None:
+    service = start_service()
+    (worker,) = service.worker_pids()
+    long = request("POST", "/v1/sites/demo/hits", b"{}" if cut == 1 else None, WIDE)
+    assert exchange(service.port, long) is not None
+    before = memory_kb(worker)
+    with ExitStack() as stack:
+        for _ in range(800):
+            stack.enter_context(Connection(service.port)).send(long[:-cut])
+        for _ in range(20):
+            assert ask(service.port, "POST", "/v1/sites/demo/hits").status == 200
+        assert memory_kb(worker) < before + (64 << 10)
+    assert ask(service.port, "GET", "/v1/sites/demo/counts").json["total"] == 21
+    answer = exchange(service.port, long)
+    assert answer is not None
+    assert answer.json["total"] == 22
+    assert "ERROR" not in service.log
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])

@@ -23,7 +23,7 @@ from hitcounter.service import Service
 from hitcounter.web import hits, operations
 from hitcounter.web.answers import preflight_answer, refusal_answer
 from hitcounter.web.connections import Connections, origin_of
-from hitcounter.web.protocol import Connection
+from hitcounter.web.protocol import Connection, Waiting
 from hitcounter.web.requests import Target
 
 LINGERING_S = 1.0
@@ -174,6 +174,7 @@ class Server(web.Server):
         self._max_connections = max_connections
         self._timeouts_s = head_timeout_s, send_timeout_s
         self._open = Connections()
+        self._waiting = Waiting()
         super().__init__(handle, access_log=None, lingering_time=LINGERING_S, auto_decompress=False)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -212,4 +213,6 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return self.protocol(self, *self._timeouts_s, loop=self._loop, **self._kwargs)
+        return self.protocol(
+            self, self._waiting, *self._timeouts_s, loop=self._loop, **self._kwargs
+        )

@@ -7,6 +7,7 @@ a request.
 
 import asyncio
 import logging
+from collections import deque
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -30,8 +31,19 @@ _LENGTH = b"\nContent-Length: %d\r\n"
 _NOT_UNDERSTOOD = "this is not a request we understand"
 _TOO_LONG = f"the head of a request, or what trails it, has at most {MAX_HEAD_BYTES} bytes"
 
+# Bytes that wait in all connections, for their end or their answer; parsed they take up to five
+# times as much. Beyond them, connections that hold more than a few end.
+MAX_WAITING_BYTES = 8 << 20
+_FEW_BYTES = 4 << 10
+
 # A request, or an error in place of it, and a body.
 Queued = tuple[Any, StreamReader]
+
+
+class Waiting:
+    """How many bytes of requests wait in all connections of a server."""
+
+    n_bytes = 0
 
 
 class Connection(web.RequestHandler):
@@ -46,16 +58,24 @@ class Connection(web.RequestHandler):
         "_is_at_start",
         "_is_deaf",
         "_last",
+        "_n_counted",
         "_n_left",
         "_n_unfinished",
         "_send_timeout_s",
+        "_sizes",
         "_tail",
         "_unread",
+        "_waiting",
         "_waits_since",
     )
 
     def __init__(
-        self, server: web.Server, head_timeout_s: float, send_timeout_s: float, **options: Any
+        self,
+        server: web.Server,
+        waiting: Waiting,
+        head_timeout_s: float,
+        send_timeout_s: float,
+        **options: Any,
     ) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
@@ -72,6 +92,9 @@ class Connection(web.RequestHandler):
         self._held = b""  # the begin of an unfinished head
         self._tail = b""  # the end of what is unfinished, as the end of a head may come in parts
         self._waits_since = 0.0  # for the client to go on
+        self._sizes = deque[int]()  # of the requests that have no answer yet
+        self._waiting = waiting
+        self._n_counted = 0  # bytes of ours in there
 
     @property
     def idle_since(self) -> float | None:
@@ -90,6 +113,8 @@ class Connection(web.RequestHandler):
         """Stop the clock."""
         super().connection_lost(exc)
         self._stop_awaiting_head()
+        self._last = None  # whose body knows us: nobody shall have to look for the circle
+        self._count_waiting()
 
     async def start(self) -> None:
         """Answer, unless the client left before we began."""
@@ -105,10 +130,18 @@ class Connection(web.RequestHandler):
         """Let aiohttp parse in parts: an error takes with it what is parsed with it."""
         if self._is_deaf:  # the answers before may be slow to leave, and what comes is endless
             return
-        if self._is_at_start and _is_whole(data):  # as most requests come
+        if self._is_at_start and not self._messages and _is_whole(data):  # as most requests come
             self._parse_head(data)
             return
+        if self._waiting.n_bytes > MAX_WAITING_BYTES and self._n_counted + len(data) > _FEW_BYTES:
+            self._is_deaf = True
+            self.drop()
+            return
         self._unread += data
+        self._take_unread()
+        self._count_waiting()
+
+    def _take_unread(self) -> None:
         while not self._is_deaf:
             end = self._end_of_part()
             part, self._unread = self._unread[:end], self._unread[end:]
@@ -116,6 +149,21 @@ class Connection(web.RequestHandler):
             # While the queue is full, aiohttp reads nothing; it asks again when there is room.
             if not self._unread or len(self._messages) >= self._max_msg_queue_size:
                 return
+
+    async def finish_response(self, *args: Any) -> tuple[web.StreamResponse, bool]:
+        """Answer a request, which then waits no more."""
+        try:
+            return await super().finish_response(*args)
+        finally:
+            if self._sizes and self._sizes.popleft():
+                self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        """Add up what waits here and elsewhere."""
+        is_open = self.transport is not None
+        n_bytes = is_open and sum(self._sizes) + self._n_unfinished + len(self._unread)
+        self._waiting.n_bytes += n_bytes - self._n_counted
+        self._n_counted = n_bytes
 
     def _end_of_part(self) -> int:
         """Return where a head, or what may be one in chunks, or a body of known length ends."""
@@ -153,6 +201,7 @@ class Connection(web.RequestHandler):
             self._messages.pop()
             self._refuse(400, is_of_last=False)
             return
+        self._sizes.append(self._n_unfinished)  # 0 of what is small and came alone
         self._last, self._n_unfinished = last, 0
         if not self._is_at_start:
             self._begin_anew()
@@ -166,6 +215,8 @@ class Connection(web.RequestHandler):
         assert self._last is not None
         if self._n_left:
             self._n_left -= len(data)
+            if self._sizes:
+                self._sizes[-1] += len(data)
         elif self._is_too_much(data):
             self._refuse(431, is_of_last=True)
             return
