@@ -207,6 +207,8 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
+        assert isinstance(protocol, Connection)
+        protocol.take_up()
         if message.upgrade:  # also CONNECT: what comes then is no HTTP
             message = message._replace(should_close=True)
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop)

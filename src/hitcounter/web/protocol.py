@@ -59,6 +59,7 @@ class Connection(web.RequestHandler):
         "_is_deaf",
         "_last",
         "_n_counted",
+        "_n_current",
         "_n_left",
         "_n_unfinished",
         "_send_timeout_s",
@@ -92,7 +93,8 @@ class Connection(web.RequestHandler):
         self._held = b""  # the begin of an unfinished head
         self._tail = b""  # the end of what is unfinished, as the end of a head may come in parts
         self._waits_since = 0.0  # for the client to go on
-        self._sizes = deque[int]()  # of the requests that have no answer yet
+        self._sizes = deque[int]()  # of the requests in the queue
+        self._n_current = 0  # bytes of the request that was taken up last
         self._waiting = waiting
         self._n_counted = 0  # bytes of ours in there
 
@@ -130,9 +132,12 @@ class Connection(web.RequestHandler):
         """Let aiohttp parse in parts: an error takes with it what is parsed with it."""
         if self._is_deaf:  # the answers before may be slow to leave, and what comes is endless
             return
-        if self._is_at_start and not self._messages and _is_whole(data):  # as most requests come
-            self._parse_head(data)
-            return
+        if self._is_at_start and not self._unread:
+            if not data:  # aiohttp asks for the rest whenever a body was read
+                return
+            if not self._messages and _is_whole(data):  # as most requests come
+                self._parse_head(data)
+                return
         if self._waiting.n_bytes > MAX_WAITING_BYTES and self._n_counted + len(data) > _FEW_BYTES:
             self._is_deaf = True
             self.drop()
@@ -150,18 +155,17 @@ class Connection(web.RequestHandler):
             if not self._unread or len(self._messages) >= self._max_msg_queue_size:
                 return
 
-    async def finish_response(self, *args: Any) -> tuple[web.StreamResponse, bool]:
-        """Answer a request, which then waits no more."""
-        try:
-            return await super().finish_response(*args)
-        finally:
-            if self._sizes and self._sizes.popleft():
-                self._count_waiting()
+    def take_up(self) -> None:
+        """Begin with the next request, whose head stays in memory until the one after it."""
+        n_before, self._n_current = self._n_current, self._sizes.popleft() if self._sizes else 0
+        if n_before or self._n_current:
+            self._count_waiting()
 
     def _count_waiting(self) -> None:
         """Add up what waits here and elsewhere."""
         is_open = self.transport is not None
-        n_bytes = is_open and sum(self._sizes) + self._n_unfinished + len(self._unread)
+        n_waiting = sum(self._sizes) + self._n_unfinished + len(self._unread)
+        n_bytes = is_open and self._n_current + n_waiting
         self._waiting.n_bytes += n_bytes - self._n_counted
         self._n_counted = n_bytes
 
