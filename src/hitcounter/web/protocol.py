@@ -86,8 +86,8 @@ class Connection(web.RequestHandler):
         self._is_at_start = False  # nothing is unfinished, and no clock runs
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
-        self._last: Queued | None = None  # the request that came last
-        self._in_body = False  # it is not here as a whole
+        self._last: Queued | None = None  # the request that is not here as a whole
+        self._in_body = False  # there is one
         self._n_left = 0  # bytes of its body still to come, if it said how many
         self._n_unfinished = 0  # bytes so far of a head, or of chunks and trailers
         self._held = b""  # the begin of an unfinished head
@@ -206,11 +206,11 @@ class Connection(web.RequestHandler):
             self._refuse(400, is_of_last=False)
             return
         self._sizes.append(self._n_unfinished)  # 0 of what is small and came alone
-        self._last, self._n_unfinished = last, 0
+        self._n_unfinished = 0
         if not self._is_at_start:
             self._begin_anew()
         if not body.is_eof():
-            self._is_at_start, self._in_body = False, True
+            self._last, self._is_at_start, self._in_body = last, False, True
             self._n_left = 0 if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH])
             self._waits_since = self._loop.time()
 
@@ -236,7 +236,7 @@ class Connection(web.RequestHandler):
 
     def _begin_anew(self) -> None:
         self._stop_awaiting_head()
-        self._is_at_start, self._in_body = True, False
+        self._last, self._is_at_start, self._in_body = None, True, False
         self._held, self._tail, self._n_unfinished = b"", b"", 0
 
     def _is_too_much(self, data: bytes) -> bool:
