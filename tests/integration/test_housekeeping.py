@@ -68,6 +68,7 @@ async def test_sites_are_removed_while_they_are_counted(
     assert "fell from" not in service.log
 
 
+@pytest.mark.slow
 async def test_hits_in_a_journal_count_from_zero_after_their_site_was_removed(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ async def test_what_was_marked_and_not_yet_deleted_is_nothing(
     assert (await listed(service))[KEPT.site][:2] == ["1", "1"]
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_full_gets_room(start_service: StartService, tmp_path: Path) -> None:
     service = start_service(timezone=zone_at_noon())
     tally, file = Tally(), tmp_path / "pruned.ndjson"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RunningService, StartService
 from tests.integration.load import (
     Tally,
@@ -59,6 +61,7 @@ def nginx(ports: list[int], directory: Path) -> Iterator[int]:
         process.wait()
 
 
+@pytest.mark.slow
 async def test_restarted_one_after_the_other_they_refuse_and_lose_nothing(
     start_service: StartService, tmp_path: Path
 ) -> None:

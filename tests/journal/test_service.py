@@ -84,6 +84,7 @@ async def test_a_site_that_was_removed_is_forgotten_until_it_is_hit_again(
     assert errors() == []
 
 
+@pytest.mark.slow
 async def test_a_removed_site_that_another_worker_counts_again_has_not_lost_its_total(
     service: Service, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
 ) -> None:
