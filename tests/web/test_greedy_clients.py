@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hitcounter.web import app
-from hitcounter.web.protocol import KEEPALIVE_S
+from hitcounter.web.protocol import KEEPALIVE_S, MAX_WAITING_BYTES
 from hitcounter.worker import SPARE_FILES
 from tests import conftest
 from tests.conftest import RunningService, StartService
@@ -223,3 +223,19 @@ def test_long_targets_are_not_remembered() -> None:
     n_remembered = app._resolved.cache_info().currsize
     assert app._resolve(f"/v1/sites/demo/counts?path=/{'a' * 7000}")[0] is not None
     assert app._resolved.cache_info().currsize == n_remembered
+
+
+def test_idle_clients_that_sent_long_heads_share_a_bound(start_service: StartService) -> None:
+    """Their heads stay in memory until the next request, or the end of the connection."""
+    service = start_service()
+    headers = {f"X-{n}": "a" * 7_000 for n in range(4)}
+    long = request("GET", "/healthz", headers=headers)
+    n_clients = 2 * MAX_WAITING_BYTES // len(long)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Connection(service.port)) for _ in range(n_clients)]
+        n_answered = 0
+        for client in clients:
+            client.send(long)
+            n_answered += client.receive() is not None
+        assert n_clients // 3 < n_answered < 2 * n_clients // 3
+        assert ask(service.port, "GET", "/healthz").status == 200
