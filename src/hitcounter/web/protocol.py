@@ -28,6 +28,7 @@ _LONG_HEAD_BYTES = 2 << 10  # which takes several times as much when it is parse
 _END_OF_HEAD = b"\r\n\r\n"
 _N_TAIL = len(_END_OF_HEAD) - 1
 _LENGTH = b"\nContent-Length: %d\r\n"
+_PART_BYTES = 256  # as which even a blank line counts, as it costs no less to take
 _NOT_UNDERSTOOD = "this is not a request we understand"
 _TOO_LONG = f"the head of a request, or what trails it, has at most {MAX_HEAD_BYTES} bytes"
 
@@ -147,13 +148,16 @@ class Connection(web.RequestHandler):
         self._count_waiting()
 
     def _take_unread(self) -> None:
+        at = 0
         while not self._is_deaf:
-            end = self._end_of_part()
-            part, self._unread = self._unread[:end], self._unread[end:]
+            end = self._end_of_part(at)
+            part = self._unread[at:end]
             self._take_of_body(part) if self._in_body else self._take_of_head(part)
+            at = end
             # While the queue is full, aiohttp reads nothing; it asks again when there is room.
-            if not self._unread or len(self._messages) >= self._max_msg_queue_size:
-                return
+            if at >= len(self._unread) or len(self._messages) >= self._max_msg_queue_size:
+                break
+        self._unread = self._unread[at:]
 
     def take_up(self) -> None:
         """Begin with the next request, whose head stays in memory until the one after it."""
@@ -169,12 +173,17 @@ class Connection(web.RequestHandler):
         self._waiting.n_bytes += n_bytes - self._n_counted
         self._n_counted = n_bytes
 
-    def _end_of_part(self) -> int:
-        """Return where a head, or what may be one in chunks, or a body of known length ends."""
+    def _end_of_part(self, at: int) -> int:
+        """Return where what begins there ends: a head, what may be one in chunks, or a body."""
+        unread = self._unread
         if self._n_left:
-            return self._n_left
-        at = (self._tail + self._unread).find(_END_OF_HEAD)
-        return len(self._unread) if at < 0 else at + len(_END_OF_HEAD) - len(self._tail)
+            return at + self._n_left
+        seam = self._tail + unread[at : at + _N_TAIL]
+        end = seam.find(_END_OF_HEAD)
+        if end >= 0:
+            return at + end + len(_END_OF_HEAD) - len(self._tail)
+        end = unread.find(_END_OF_HEAD, at)
+        return len(unread) if end < 0 else end + len(_END_OF_HEAD)
 
     def _take_of_head(self, data: bytes) -> None:
         """Take a head, or some of it; a whole one is a request, or else refused."""
@@ -192,7 +201,7 @@ class Connection(web.RequestHandler):
             self._judge(self._held + data)
         elif data:
             self._is_at_start = False
-            self._tail = (self._tail + data)[-_N_TAIL:]
+            self._tail = _tail_of(self._tail + data)
             if len(self._held) < _MAX_LINE_BYTES:
                 self._held += data[:_MAX_LINE_BYTES]
             self._await_head()
@@ -232,7 +241,7 @@ class Connection(web.RequestHandler):
         elif self._last[1].is_eof():
             self._begin_anew()
         elif not self._n_left:
-            self._tail = (self._tail + data)[-_N_TAIL:]
+            self._tail = _tail_of(self._tail + data)
 
     def _begin_anew(self) -> None:
         self._stop_awaiting_head()
@@ -240,7 +249,8 @@ class Connection(web.RequestHandler):
         self._held, self._tail, self._n_unfinished = b"", b"", 0
 
     def _is_too_much(self, data: bytes) -> bool:
-        self._n_unfinished += len(data)
+        is_whole = data.endswith(_END_OF_HEAD)  # or blank lines, in a head or in chunks
+        self._n_unfinished += max(len(data), _PART_BYTES) if is_whole else len(data)
         return self._n_unfinished > MAX_HEAD_BYTES
 
     def _refuse(self, status: int, *, is_of_last: bool) -> None:
@@ -326,6 +336,11 @@ def _refusal(status: int) -> BadRequest:
     if status == 431:
         return BadRequest("head_too_large", _TOO_LONG, status=431)
     return BadRequest("bad_request", _NOT_UNDERSTOOD)
+
+
+def _tail_of(data: bytes) -> bytes:
+    """Return what may be the begin of the end of a head."""
+    return b"" if data.endswith(_END_OF_HEAD) else data[-_N_TAIL:]
 
 
 def _is_whole(data: bytes) -> bool:
