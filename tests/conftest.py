@@ -44,6 +44,12 @@ class RunningService:
     settings: dict[str, str]
     log_path: Path
     operations_url: str = ""  # empty where they are off
+    site: str = "demo"
+
+    @property
+    def site_url(self) -> str:
+        """Give the address below which the site of the test is counted."""
+        return f"{self.url}/v1/sites/{self.site}"
 
     @property
     def operations_port(self) -> int:

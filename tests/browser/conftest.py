@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from itertools import count
 
 import pytest
 import pytest_asyncio
@@ -11,8 +13,9 @@ from tests.browser import chromium
 from tests.browser.counted import Traffic
 from tests.browser.pages import Pages, serving
 from tests.browser.relay import Relay, relaying
-from tests.conftest import RunningService
+from tests.conftest import RunningService, start
 
+_NUMBERS = count(1)
 expect.set_options(timeout=30_000)  # a script that gets no answer tries again for some seconds
 
 
@@ -45,6 +48,22 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     await context.close()
 
 
+@pytest.fixture(scope="session")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Run one open service for all tests that neither stop nor configure it."""
+    running = start(tmp_path_factory.mktemp("service"), {})
+    yield running
+    running.stop()
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+
+
+@pytest.fixture
+def service(shared_service: RunningService) -> RunningService:
+    """Give each test a site of its own on the shared service."""
+    return replace(shared_service, site=f"demo-{next(_NUMBERS)}")
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def traffic(page: Page) -> Traffic:
     """Watch what the visitor's pages ask the counter."""
@@ -54,7 +73,7 @@ async def traffic(page: Page) -> Traffic:
 @pytest_asyncio.fixture(loop_scope="session")
 async def relay(service: RunningService) -> AsyncIterator[Relay]:
     """Run a relay before the service, which can lose answers."""
-    async with relaying(service.port) as running:
+    async with relaying(service.port, service.site) as running:
         yield running
 
 

@@ -71,7 +71,7 @@ def medians(views: Iterable[tuple[float, float]]) -> list[float]:
 
 async def measure(service: RunningService, pages: Pages, path: str) -> None:
     """Open both pages in turn, and tell what the tag costs."""
-    with_tag = pages.put("/with", document(tag(service.url) + ARTICLE))
+    with_tag = pages.put("/with", document(tag(service) + ARTICLE))
     without = pages.put("/without", document(ARTICLE))
     async with async_playwright() as playwright:
         browser = await chromium.launch(playwright, path)

@@ -1,6 +1,7 @@
 """What the store holds, read past the service and the script: the only witness of what counts."""
 
 import asyncio
+import re
 from typing import NamedTuple
 
 from playwright.async_api import BrowserContext, Request
@@ -12,6 +13,8 @@ from tests.conftest import RunningService
 from tests.integration.load import comes_true
 from tests.integration.servers import connected
 
+_SITE = re.compile(r"/v1/sites/[^/]*/")
+
 
 class Counted(NamedTuple):
     """The pageviews of a site, and of its pages."""
@@ -20,8 +23,9 @@ class Counted(NamedTuple):
     pages: dict[str, int]
 
 
-def counted(service: RunningService, site: str = "demo") -> Counted:
-    """Read the counters of a site from the store itself."""
+def counted(service: RunningService, site: str = "") -> Counted:
+    """Read the counters of the test's site, or another, from the store itself."""
+    site = site or service.site
     lane = lane_of(site, LANES)
     start = page_key(lane, site, "")
     with connected(socket_path(service.data_dir)) as redis:
@@ -49,7 +53,7 @@ class Traffic:
         if "/v1/" not in request.url:
             return
         self._pending.add(request)
-        self.asked.append(f"{request.method} {request.url.partition('/v1/sites/')[2]}")
+        self.asked.append(f"{request.method} {_SITE.split(request.url, maxsplit=1)[1]}")
 
     def _end(self, request: Request) -> None:
         self._pending.discard(request)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 
 POLL_S = 0.01  # how soon the site notices that it has to end
 
@@ -15,6 +16,7 @@ class Pages:
     """The pages of a running web site, by path."""
 
     url: str
+    site: str = "demo"  # where it is taken for the counter
     bodies: dict[str, tuple[str, str]] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     post_answer: str = ""
@@ -73,9 +75,23 @@ def serving() -> Iterator[Pages]:
             thread.join()
 
 
-def tag(service_url: str, attributes: str = 'data-site="demo"') -> str:
-    """Write the tag that a site's editor pastes."""
-    return f'<script async src="{service_url}/widget.js" {attributes}></script>'
+class Counter(Protocol):
+    """Whatever a page takes for the counter, and the site that it counts there."""
+
+    @property
+    def url(self) -> str:
+        """Give its address."""
+
+    @property
+    def site(self) -> str:
+        """Give the name of the site."""
+
+
+def tag(counter: Counter, attributes: str = "") -> str:
+    """Write the tag that a site's editor pastes, for the site of the counter or another."""
+    if "data-site=" not in attributes:
+        attributes = f'data-site="{counter.site}" {attributes}'.rstrip()
+    return f'<script async src="{counter.url}/widget.js" {attributes}></script>'
 
 
 def document(body: str, head: str = "", attributes: str = 'lang="vi"') -> str:

@@ -31,6 +31,7 @@ class Relay:
     """A running relay: what has passed, and what shall go wrong next."""
 
     service_port: int
+    site: str = "demo"
     port: int = 0
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -101,9 +102,9 @@ async def _read_message(reader: StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def relaying(service_port: int) -> AsyncIterator[Relay]:
+async def relaying(service_port: int, site: str) -> AsyncIterator[Relay]:
     """Run a relay before a service on a loopback port that the system picks."""
-    relay = Relay(service_port)
+    relay = Relay(service_port, site)
     server = await asyncio.start_server(relay.handle, "127.0.0.1", 0)
     relay.port = server.sockets[0].getsockname()[1]
     async with server:

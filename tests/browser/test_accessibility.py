@@ -41,11 +41,6 @@ async def findings(page: Page, axe: str) -> Any:
     return await page.evaluate(REPORT)
 
 
-def demo(url: str, attributes: str = "") -> str:
-    """Write the tag of the demo site."""
-    return tag(url, f'data-site="demo" {attributes}')
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("theme", THEMES)
 async def test_axe_finds_nothing(
@@ -53,7 +48,7 @@ async def test_axe_finds_nothing(
 ) -> None:
     await page.emulate_media(color_scheme=scheme)
     head = DARK_PAGE if scheme == "dark" else ""
-    body = demo(service.url, f'data-theme="{theme}"')
+    body = tag(service, f'data-theme="{theme}"')
     await page.goto(pages.put(ARTICLE, document(body, head=head)))
     await expect(page.get_by_role("region")).to_be_visible()
     found = await findings(page, axe)
@@ -66,8 +61,8 @@ async def test_axe_finds_nothing(
 async def test_axe_finds_nothing_on_a_page_with_many_blocks(
     service: RunningService, page: Page, pages: Pages, axe: str
 ) -> None:
-    blocks = [demo(service.url, f'data-theme="{theme}"') for theme in THEMES]
-    english = demo(service.url, 'data-lang="en"')
+    blocks = [tag(service, f'data-theme="{theme}"') for theme in THEMES]
+    english = tag(service, 'data-lang="en"')
     await page.goto(pages.put(ARTICLE, document("".join([*blocks, english]))))
     regions = page.get_by_role("region")
     await expect(regions).to_have_count(5)
@@ -82,7 +77,7 @@ async def test_a_block_of_four_points_and_one_of_forty_are_read_alike(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     small, large = "font-size: 4px", "font-size: 40px"
-    body = f'<div style="{small}">{demo(service.url)}</div><div style="{large}">{demo(service.url)}'
+    body = f'<div style="{small}">{tag(service)}</div><div style="{large}">{tag(service)}'
     await page.goto(pages.put(ARTICLE, document(body)))
     blocks = page.get_by_role("region")
     await expect(blocks).to_have_count(2)
@@ -94,7 +89,7 @@ async def test_a_block_of_four_points_and_one_of_forty_are_read_alike(
 async def test_icons_are_hidden_and_have_no_text(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(demo(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     icons = page.locator("hit-counter svg")
     await expect(icons).to_have_count(5)
     for icon in await icons.all():
@@ -106,7 +101,7 @@ async def test_icons_are_hidden_and_have_no_text(
 @pytest.mark.slow
 async def test_the_keyboard_passes_by(service: RunningService, page: Page, pages: Pages) -> None:
     links = '<a href="#a" id="a">Trước</a>{}<a href="#b" id="b">Sau</a>'
-    await page.goto(pages.put(ARTICLE, document(links.format(demo(service.url)))))
+    await page.goto(pages.put(ARTICLE, document(links.format(tag(service)))))
     await expect(page.get_by_role("region")).to_be_visible()
     for name in ("a", "b"):
         await page.keyboard.press("Tab")
@@ -117,7 +112,7 @@ async def test_the_keyboard_passes_by(service: RunningService, page: Page, pages
 async def test_new_numbers_are_not_announced(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    body = demo(service.url) + "<b data-hitcounter=total></b>"
+    body = tag(service) + "<b data-hitcounter=total></b>"
     await page.goto(pages.put(ARTICLE, document(body)))
     await expect(page.locator("b")).to_have_text("1")
     await page.evaluate("history.pushState(null, '', '/tin-tuc/2')")
@@ -134,7 +129,7 @@ async def test_nothing_is_animated(
     service: RunningService, page: Page, pages: Pages, motion: Any
 ) -> None:
     await page.emulate_media(reduced_motion=motion)
-    await page.goto(pages.put(ARTICLE, document(demo(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await expect(page.get_by_role("region")).to_be_visible()
     moving = """() => [...document.querySelector("hit-counter").shadowRoot.querySelectorAll("*")]
       .map((e) => [getComputedStyle(e).transitionDuration, getComputedStyle(e).animationName])
@@ -146,7 +141,7 @@ async def test_nothing_is_animated(
 @pytest.mark.slow
 async def test_forced_colours_are_kept(service: RunningService, page: Page, pages: Pages) -> None:
     await page.emulate_media(forced_colors="active")
-    await page.goto(pages.put(ARTICLE, document(demo(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     block = page.get_by_role("region")
     await expect(block).to_be_visible()
     colours = "block => ['color', 'backgroundColor'].map(name => getComputedStyle(block)[name])"

@@ -1,6 +1,7 @@
 """How many hits a visitor's browser sends; the counters in the store are the witness."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,11 @@ async def shows(page: Page, number: int) -> None:
 async def test_every_view_of_a_page_counts_one_hit(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    url = pages.put(ARTICLE, document(tag(service.url)))
+    url = pages.put(ARTICLE, document(tag(service)))
     for views in (1, 2, 3):
         await page.goto(url)
         await shows(page, views)
-    assert traffic.asked == ["POST demo/hits?"] * 3
+    assert traffic.asked == ["POST hits?"] * 3
     assert counted(service) == (3, {ARTICLE: 3})
 
 
@@ -60,7 +61,7 @@ async def test_a_visitor_who_leaves_at_once_is_counted(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     pages.put("/gioi-thieu", document(""))
-    leaving = tag(service.url).replace("async ", "async onload=\"location = '/gioi-thieu'\" ")
+    leaving = tag(service).replace("async ", "async onload=\"location = '/gioi-thieu'\" ")
     await page.goto(pages.put(ARTICLE, document(leaving)))
     await page.wait_for_url("**/gioi-thieu")
     await comes_true(lambda: counted(service).total, "the hit is counted")
@@ -71,9 +72,9 @@ async def test_a_visitor_who_leaves_at_once_is_counted(
 async def test_tags_elements_and_placeholders_of_a_page_count_one_hit_together(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    element = '<hit-counter site="demo" theme="dark"></hit-counter>'
-    body = f"{tag(service.url)}{VIEWS}{element}{tag(service.url)}{VIEWS}{element}"
-    await page.goto(pages.put(ARTICLE, document(body, head=tag(service.url))))
+    element = f'<hit-counter site="{service.site}" theme="dark"></hit-counter>'
+    body = f"{tag(service)}{VIEWS}{element}{tag(service)}{VIEWS}{element}"
+    await page.goto(pages.put(ARTICLE, document(body, head=tag(service))))
     regions = page.get_by_role("region")
     await expect(regions).to_have_count(4)
     for n in range(4):
@@ -81,7 +82,7 @@ async def test_tags_elements_and_placeholders_of_a_page_count_one_hit_together(
         await expect(line).to_have_text("Tổng truy cập: 1")
     await expect(page.locator("[data-hitcounter]")).to_have_text(["1", "1"])
     await traffic.settled()
-    assert traffic.asked == ["POST demo/hits?"]
+    assert traffic.asked == ["POST hits?"]
     assert counted(service) == (1, {ARTICLE: 1})
 
 
@@ -92,7 +93,7 @@ async def test_the_script_under_both_of_its_addresses_counts_one_hit(
     front_page = await (await page.request.get(service.url)).text()
     pinned = re.search(r"/widget-[0-9a-f]+\.js", front_page)
     assert pinned is not None
-    plain = tag(service.url)
+    plain = tag(service)
     body = plain + plain.replace(WIDGET, pinned[0]) + plain.replace(WIDGET, f"{WIDGET}?v=2")
     await page.goto(pages.put(ARTICLE, document(body)))
     await expect(page.get_by_role("region")).to_have_count(3)
@@ -105,34 +106,34 @@ async def test_the_script_under_both_of_its_addresses_counts_one_hit(
 async def test_a_script_that_is_added_later_joins_the_view_that_was_counted(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await shows(page, 1)
     await page.evaluate(
-        """src => {
+        """([src, site]) => {
           const script = document.createElement("script");
-          script.dataset.site = "demo";
+          script.dataset.site = site;
           script.src = src;
           document.querySelector("main").append(script);
         }""",
-        f"{service.url}{WIDGET}",
+        [f"{service.url}{WIDGET}", service.site],
     )
     second = page.get_by_role("region").nth(1)
     await expect(second.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1")
-    assert traffic.asked == ["POST demo/hits?"]
+    assert traffic.asked == ["POST hits?"]
     assert counted(service).total == 1
 
 
 async def test_showing_only_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    service.run("baseline", "demo", "--total", "1619938", "--page", f"{ARTICLE}=210")
-    attributes = 'data-site="demo" data-count="false"'
-    await page.goto(pages.put(ARTICLE, document(tag(service.url, attributes) + VIEWS)))
+    service.run("baseline", service.site, "--total", "1619938", "--page", f"{ARTICLE}=210")
+    attributes = 'data-count="false"'
+    await page.goto(pages.put(ARTICLE, document(tag(service, attributes) + VIEWS)))
     await expect(total(page)).to_have_text("Tổng truy cập: 1.619.938")
     await expect(page.locator("[data-hitcounter]")).to_have_text("210")
     await expect(page.locator("hit-counter")).to_have_attribute("data-state", "fresh")
     await traffic.settled()
-    assert traffic.asked == [f"GET demo/counts?&path={ARTICLE.replace('/', '%2F')}"]
+    assert traffic.asked == [f"GET counts?&path={ARTICLE.replace('/', '%2F')}"]
     assert counted(service) == (1619938, {ARTICLE: 210})
 
 
@@ -141,7 +142,7 @@ async def test_showing_only_counts_nothing(
 async def test_a_block_that_only_shows_never_falls_behind_one_that_counts(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, order: int
 ) -> None:
-    tags = [tag(service.url, 'data-site="demo" data-count="false"'), tag(service.url)]
+    tags = [tag(service, 'data-count="false"'), tag(service)]
     await page.goto(pages.put(ARTICLE, document("".join(tags[::order]))))
     for n in range(2):
         line = page.get_by_role("region").nth(n).get_by_role("listitem").last
@@ -155,7 +156,7 @@ async def test_a_block_that_only_shows_never_falls_behind_one_that_counts(
 async def test_two_languages_of_a_site_count_one_hit_and_show_the_same_numbers(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    body = tag(service.url) + tag(service.url, 'data-site="demo" data-lang="en"')
+    body = tag(service) + tag(service, 'data-lang="en"')
     await page.goto(pages.put(ARTICLE, document(body)))
     await shows(page, 1)
     english = page.get_by_role("region", name="Visits").get_by_role("listitem").last
@@ -168,23 +169,24 @@ async def test_two_languages_of_a_site_count_one_hit_and_show_the_same_numbers(
 async def test_two_sites_on_a_page_count_one_hit_each(
     service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
 ) -> None:
-    places = '<b data-hitcounter="total" data-site="demo"></b> <i data-hitcounter="total"></i>'
-    other = tag(relay.url, 'data-site="other" data-page="/khac"')
-    await page.goto(pages.put(ARTICLE, document(tag(relay.url) + other + places)))
+    named = f'<b data-hitcounter="total" data-site="{relay.site}"></b>'
+    places = f'{named} <i data-hitcounter="total"></i>'
+    other = tag(replace(relay, site=f"{relay.site}-other"), 'data-page="/khac"')
+    await page.goto(pages.put(ARTICLE, document(tag(relay) + other + places)))
     await expect(page.get_by_role("region")).to_have_count(2)
     await expect(page.locator("b, i")).to_have_text(["1", "1"])
     await traffic.settled()
     # Ids are claimed per lane, not per site: one for both would count one of them only.
     assert len({body["id"] for body in relay.bodies}) == 2
     assert counted(service) == (1, {ARTICLE: 1})
-    assert counted(service, "other") == (1, {"/khac": 1})
+    assert counted(service, f"{service.site}-other") == (1, {"/khac": 1})
 
 
 @pytest.mark.slow
 async def test_a_tag_can_name_the_page(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    body = tag(service.url, 'data-site="demo" data-page="/trang chủ & hơn"')
+    body = tag(service, 'data-page="/trang chủ & hơn"')
     await page.goto(pages.put(ARTICLE, document(body)))
     await shows(page, 1)
     assert counted(service) == (1, {"/trang chủ & hơn": 1})
@@ -209,7 +211,7 @@ async def test_the_canonical_link_of_the_same_site_names_the_page(
     link = f'<link rel="canonical" href="{href}">'
     # The script runs before the parser gets to the link.
     slow = '<script>document.write("<!-- " + "x".repeat(1e6) + " -->")</script>'
-    head = tag(service.url) + slow + link
+    head = tag(service) + slow + link
     await page.goto(pages.put(ARTICLE, document(VIEWS, head=head)))
     await expect(page.locator("[data-hitcounter]")).to_have_text("1")
     assert counted(service) == (1, {counted_page: 1})
@@ -220,7 +222,7 @@ async def test_a_script_that_runs_before_the_head_is_read_waits_for_the_canonica
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     # As when it comes from the cache: without async it certainly runs before what follows.
-    head = tag(service.url).replace("async ", "") + '<link rel="canonical" href="/bai-viet">'
+    head = tag(service).replace("async ", "") + '<link rel="canonical" href="/bai-viet">'
     await page.goto(pages.put(ARTICLE, document(VIEWS, head=head)))
     await expect(page.locator("[data-hitcounter]")).to_have_text("1")
     assert counted(service) == (1, {"/bai-viet": 1})
@@ -231,7 +233,7 @@ async def test_a_script_that_runs_before_the_head_is_read_waits_for_the_canonica
 async def test_a_navigation_within_the_page_counts_the_new_path_once(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, navigation: str
 ) -> None:
-    body = tag(service.url) + tag(service.url) + VIEWS
+    body = tag(service) + tag(service) + VIEWS
     link = f'<link rel="canonical" href="{ARTICLE}">'
     await page.goto(pages.put(ARTICLE, document(body, head=link)))
     await shows(page, 1)
@@ -247,7 +249,7 @@ async def test_a_navigation_within_the_page_counts_the_new_path_once(
 async def test_going_back_and_forth_within_the_page_counts_each_time(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await shows(page, 1)
     await page.evaluate(NAVIGATIONS["pushState"])
     await shows(page, 2)
@@ -262,7 +264,7 @@ async def test_going_back_and_forth_within_the_page_counts_each_time(
 async def test_paths_that_follow_each_other_at_once_count_one_hit_each(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(tag(service.url) + VIEWS)))
+    await page.goto(pages.put(ARTICLE, document(tag(service) + VIEWS)))
     await shows(page, 1)
     await page.evaluate("for (const path of ['/a', '/b', '/c']) history.pushState(0, '', path)")
     await traffic.settled()
@@ -275,7 +277,7 @@ async def test_paths_that_follow_each_other_at_once_count_one_hit_each(
 async def test_a_change_of_the_address_that_is_no_other_page_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, change: str
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await shows(page, 1)
     await page.evaluate(SAME_PAGE[change])
     # As a Back button does where the change made an entry; elsewhere it would leave the page.
@@ -290,7 +292,7 @@ async def test_a_change_of_the_address_that_is_no_other_page_counts_nothing(
 async def test_a_page_that_changes_its_address_still_gets_what_it_asked_for(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await shows(page, 1)
     states = await page.evaluate(
         """() => {
@@ -308,19 +310,20 @@ async def test_a_page_that_changes_its_address_still_gets_what_it_asked_for(
 async def test_an_element_that_a_framework_takes_away_and_brings_back_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    element = '<hit-counter site="demo"></hit-counter>'
+    element = f'<hit-counter site="{service.site}"></hit-counter>'
     script = f'<script async src="{service.url}{WIDGET}"></script>'
     await page.goto(pages.put(ARTICLE, document(element, head=script)))
     await shows(page, 1)
     await page.evaluate(
-        """() => {
+        """site => {
           const block = document.querySelector("hit-counter");
           block.remove();
           document.body.append(block, document.createElement("p"));
           const other = document.createElement("hit-counter");
-          other.setAttribute("site", "demo");
+          other.setAttribute("site", site);
           document.body.append(other);
-        }"""
+        }""",
+        service.site,
     )
     await expect(page.get_by_role("region")).to_have_count(2)
     await traffic.settled()
@@ -335,7 +338,7 @@ async def test_an_element_that_a_framework_takes_away_and_brings_back_counts_not
 async def test_a_page_that_the_back_button_brings_back_counts_once_each_time(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    url = pages.put(ARTICLE, document(tag(service.url) + tag(service.url) + VIEWS))
+    url = pages.put(ARTICLE, document(tag(service) + tag(service) + VIEWS))
     await page.goto(url)
     await shows(page, 1)
     await page.evaluate("window.marker = 'the same document'")
@@ -365,7 +368,7 @@ PRERENDERING = """<script type="speculationrules">
 PRERENDERED = """<script>
 const note = (text) => fetch("/note/" + encodeURIComponent(text));
 addEventListener("load", async () => {
-  await fetch("%s/v1/sites/demo/counts");  // after what the script may have sent
+  await fetch("%s/v1/sites/%s/counts");  // after what the script may have sent
   note("prerendering " + document.prerendering);
 });
 document.addEventListener("prerenderingchange", () => {
@@ -390,11 +393,11 @@ async def test_a_page_that_is_rendered_in_advance_counts_when_it_is_shown(
     is_visited: bool,
 ) -> None:
     start = pages.put("/", document(PRERENDERING))
-    pages.put(ARTICLE, document(tag(relay.url) + PRERENDERED % relay.url))
+    pages.put(ARTICLE, document(tag(relay) + PRERENDERED % (relay.url, relay.site)))
     pages.put("/gioi-thieu", document("<script>fetch('/note/elsewhere')</script>"))
     with visiting(chromium_path, tmp_path / "profile", start):
         await comes_true(lambda: "/note/prerendering%20true" in pages.asked, "it is rendered")
-        assert relay.asked == ["GET /v1/sites/demo/counts"]
+        assert relay.asked == [f"GET /v1/sites/{relay.site}/counts"]
         assert counted(service) == (0, {})
         pages.put("/next", ARTICLE if is_visited else "/gioi-thieu", "text/plain")
         shown = "T%E1%BB%95ng%20truy%20c%E1%BA%ADp%3A%201" if is_visited else "elsewhere"
@@ -406,11 +409,11 @@ async def test_a_page_that_is_rendered_in_advance_counts_when_it_is_shown(
 async def test_what_is_fetched_in_advance_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    url = pages.put(ARTICLE, document(tag(service.url)))
+    url = pages.put(ARTICLE, document(tag(service)))
     head = (
         f'<link rel="prefetch" href="{ARTICLE}">'
         f'<link rel="preload" as="script" href="{service.url}{WIDGET}">'
-        f'<link rel="prefetch" href="{service.url}/v1/sites/demo/pixel.gif">'
+        f'<link rel="prefetch" href="{service.site_url}/pixel.gif">'
     )
     await page.goto(pages.put("/", document("", head=head)))
     await comes_true(lambda: ARTICLE in pages.asked, "the page is fetched in advance")
@@ -436,7 +439,7 @@ async def test_a_lost_answer_is_asked_for_again_and_the_hit_counts_once(
     faults: list[Fault],
 ) -> None:
     relay.faults = faults.copy()
-    await page.goto(pages.put(ARTICLE, document(tag(relay.url) + VIEWS)))
+    await page.goto(pages.put(ARTICLE, document(tag(relay) + VIEWS)))
     await shows(page, 1)
     await expect(page.locator("[data-hitcounter]")).to_have_text("1")
     assert relay.faults == []
@@ -450,7 +453,7 @@ async def test_a_new_view_has_a_new_id_though_an_answer_was_lost(
     service: RunningService, page: Page, pages: Pages, relay: Relay
 ) -> None:
     relay.faults = ["lose"]
-    await page.goto(pages.put(ARTICLE, document(tag(relay.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(relay))))
     await comes_true(lambda: relay.bodies and not relay.faults, "the answer is lost")
     await page.evaluate(NAVIGATIONS["pushState"])
     await shows(page, 2)
@@ -466,7 +469,7 @@ async def test_a_new_view_has_a_new_id_though_an_answer_was_lost(
 async def test_an_application_may_throw_the_block_away_and_counts_on(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(f"<div>{tag(service.url)}</div>{VIEWS}")))
+    await page.goto(pages.put(ARTICLE, document(f"<div>{tag(service)}</div>{VIEWS}")))
     await shows(page, 1)
     await page.locator("div").evaluate("root => { root.innerHTML = '' }")
     await page.evaluate(NAVIGATIONS["pushState"])
@@ -479,9 +482,9 @@ async def test_an_application_may_throw_the_block_away_and_counts_on(
 async def test_an_answer_that_comes_too_late_is_not_shown_for_another_page(
     service: RunningService, page: Page, pages: Pages, relay: Relay, traffic: Traffic
 ) -> None:
-    service.run("baseline", "demo", "--total", "210", "--page", f"{ARTICLE}=210")
+    service.run("baseline", service.site, "--total", "210", "--page", f"{ARTICLE}=210")
     relay.faults = ["hold"]
-    await page.goto(pages.put(ARTICLE, document(tag(relay.url) + VIEWS)))
+    await page.goto(pages.put(ARTICLE, document(tag(relay) + VIEWS)))
     await comes_true(lambda: counted(service).total == 211, "the first view is counted")
     await page.evaluate(NAVIGATIONS["pushState"])
     await shows(page, 212)
@@ -499,7 +502,7 @@ async def test_answers_that_stay_away_are_asked_for_three_times_and_the_hit_coun
 ) -> None:
     relay.faults = ["gateway"] * 3
     async with page.expect_console_message(lambda message: message.type == "warning"):
-        await page.goto(pages.put(ARTICLE, document(tag(relay.url))))
+        await page.goto(pages.put(ARTICLE, document(tag(relay))))
     await traffic.settled()
     assert len(relay.bodies) == 3
     assert counted(service) == (1, {ARTICLE: 1})

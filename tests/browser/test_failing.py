@@ -56,12 +56,12 @@ async def test_a_page_is_left_alone_when_nobody_answers(
 ) -> None:
     await page.goto(pages.put("/without", document(SURROUNDINGS + OWN_MARKUP)))
     before = await page.evaluate(BOXES)
-    body = tag(relay.url) + tag(relay.url, 'data-site="demo" data-theme="plain"')
+    body = tag(relay) + tag(relay, 'data-theme="plain"')
     page_of = SURROUNDINGS.replace("<!--here-->", body) + OWN_MARKUP
     relay.faults = ["lose"] * 6
     await page.goto(pages.put(ARTICLE, document(page_of)))
     await comes_true(lambda: console.lines, "the script gives up")
-    assert console.lines == [f"hitcounter: {relay.url}/v1/sites/demo/hits? 0"]
+    assert console.lines == [f"hitcounter: {relay.url}/v1/sites/{relay.site}/hits? 0"]
     await expect(page.locator("hit-counter[hidden]")).to_have_count(2)
     assert await page.evaluate(BOXES) == before
     assert set(await page.locator("b").all_inner_texts()) == {"?"}
@@ -76,7 +76,7 @@ async def test_a_place_that_the_page_keeps_for_the_block_is_given_back(
     await page.goto(pages.put("/without", document(SURROUNDINGS, head=style)))
     before = await page.evaluate(BOXES)
     relay.faults = ["lose"] * 3
-    body = SURROUNDINGS.replace("<!--here-->", tag(relay.url))
+    body = SURROUNDINGS.replace("<!--here-->", tag(relay))
     await page.goto(pages.put(ARTICLE, document(body, head=style)))
     await page.wait_for_selector("hit-counter", state="attached")
     assert await page.evaluate(BOXES) != before
@@ -96,7 +96,7 @@ async def test_an_answer_without_numbers_draws_nothing_and_says_so_once(
     script = resources.files("hitcounter.web").joinpath("static", "widget.js").read_text("utf-8")
     pages.put("/widget.js", script, "text/javascript")
     pages.post_answer = answer
-    await page.goto(pages.put(ARTICLE, document(tag(pages.url) + tag(pages.url) + OWN_MARKUP)))
+    await page.goto(pages.put(ARTICLE, document(tag(pages) + tag(pages) + OWN_MARKUP)))
     await comes_true(lambda: console.lines, "the script gives up")
     await expect(page.locator("hit-counter[hidden]")).to_have_count(2)
     assert console.lines == [f"hitcounter: {pages.url}/v1/sites/demo/hits? 200"]
@@ -107,10 +107,10 @@ async def test_an_answer_without_numbers_draws_nothing_and_says_so_once(
 @pytest.mark.parametrize(
     ("attributes", "status"),
     [
-        ('data-site="demo" data-lang="xx"', 400),
+        ('data-lang="xx"', 400),
         ('data-site="Không hợp lệ"', 400),
         ('data-site="other"', 404),
-        ('data-site="demo" data-page="tin-tuc"', 400),
+        ('data-page="tin-tuc"', 400),
     ],
 )
 async def test_a_refused_hit_is_sent_once_draws_nothing_and_names_the_status(
@@ -126,7 +126,7 @@ async def test_a_refused_hit_is_sent_once_draws_nothing_and_names_the_status(
     config = tmp_path / "hitcounter.toml"
     config.write_text("[sites.demo]\n")
     service = start_service(config=config)
-    await page.goto(pages.put(ARTICLE, document(tag(service.url, attributes) + OWN_MARKUP)))
+    await page.goto(pages.put(ARTICLE, document(tag(service, attributes) + OWN_MARKUP)))
     await comes_true(lambda: console.lines, "the script gives up")
     assert [line.rpartition(" ")[2] for line in console.lines] == [str(status)]
     await expect(page.get_by_role("region")).to_have_count(0)
@@ -139,7 +139,7 @@ async def test_a_refused_hit_is_sent_once_draws_nothing_and_names_the_status(
 async def test_the_numbers_of_the_last_view_stay_and_are_marked_when_the_next_gets_none(
     service: RunningService, page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:
-    await page.goto(pages.put(ARTICLE, document(tag(relay.url) + OWN_MARKUP)))
+    await page.goto(pages.put(ARTICLE, document(tag(relay) + OWN_MARKUP)))
     await expect(page.locator("b")).to_have_text(["1", "1"])
     await expect(page.locator("hit-counter")).to_have_attribute("data-state", "counted")
     relay.faults = ["lose"] * 3
@@ -161,7 +161,7 @@ async def test_a_block_that_got_nothing_appears_when_a_later_view_is_answered(
     service: RunningService, page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:
     relay.faults = ["gateway"] * 3
-    await page.goto(pages.put(ARTICLE, document(tag(relay.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(relay))))
     await comes_true(lambda: console.lines, "the script gives up")
     await expect(page.get_by_role("region")).to_have_count(0)
     await page.evaluate("history.pushState(null, '', '/tin-tuc/2')")
@@ -185,7 +185,7 @@ async def test_while_the_store_is_away_a_hit_is_shown_as_stored_and_a_read_as_st
     console: Console,
 ) -> None:
     service = start_service(redis_url=store.url)
-    url = pages.put(ARTICLE, document(tag(service.url) + OWN_MARKUP))
+    url = pages.put(ARTICLE, document(tag(service) + OWN_MARKUP))
     await page.goto(url)
     await expect(page.locator("b")).to_have_text(["1", "1"])
     await store.kill()
@@ -194,7 +194,7 @@ async def test_while_the_store_is_away_a_hit_is_shown_as_stored_and_a_read_as_st
     await expect(block).to_have_attribute("data-state", "stored")
     await expect(page.get_by_role("listitem").last).to_have_text("Tổng truy cập: 2")
     await expect(page.locator("b")).to_have_text(["2", "2"])
-    reader = document(tag(service.url, 'data-site="demo" data-count="false"'))
+    reader = document(tag(service, 'data-count="false"'))
     await page.goto(pages.put("/gioi-thieu", reader))
     await expect(block).to_have_attribute("data-state", "stale")
     await expect(page.get_by_role("listitem").last).to_have_text("Tổng truy cập: 2")

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 from hitcounter.block import THEMES
 from tests.browser import chromium
 from tests.browser.pages import Pages
-from tests.conftest import RunningService
+from tests.conftest import RunningService, StartService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,6 +26,12 @@ async def scriptless(browser: Browser) -> AsyncIterator[Page]:
     )
     yield await context.new_page()
     await context.close()
+
+
+@pytest.fixture
+def service(start_service: StartService) -> RunningService:
+    """Start a service: looking at its front page counts, and what is read here counts from 0."""
+    return start_service()
 
 
 async def counts(page: Page, service: RunningService, site: str = "demo") -> Any:

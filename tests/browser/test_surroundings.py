@@ -71,11 +71,6 @@ POSITION = "document.querySelector('#after').getBoundingClientRect().top"
 FRAMES = "new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => r(0))))"
 
 
-def demo(url: str, attributes: str = "") -> str:
-    """Write the tag of the demo site."""
-    return tag(url, f'data-site="demo" {attributes}')
-
-
 async def lines(page: Page) -> Any:
     """Measure the lines of the block."""
     await expect(page.get_by_role("region").first).to_be_visible()
@@ -107,7 +102,7 @@ async def test_a_strict_content_security_policy_that_names_the_counter_is_enough
         f"default-src 'self'; script-src {service.url}; connect-src {service.url}{extra}"
     )
     await page.add_init_script(VIOLATIONS)
-    await page.goto(pages.put(ARTICLE, document(demo(service.url, f'data-theme="{theme}"'))))
+    await page.goto(pages.put(ARTICLE, document(tag(service, f'data-theme="{theme}"'))))
     line = page.get_by_role("listitem").first
     await expect(line).to_have_text("Trong ngày: 1")
     await expect(line).to_have_css("text-align-last", "auto" if theme == "plain" else "justify")
@@ -122,7 +117,7 @@ async def test_the_styles_of_a_page_do_not_reach_the_block(
     service: RunningService, page: Page, pages: Pages, style: str, theme: str
 ) -> None:
     head = f"<style>{HOSTILE[style]}</style>"
-    await page.goto(pages.put(ARTICLE, document(demo(service.url, f"data-theme={theme}"), head)))
+    await page.goto(pages.put(ARTICLE, document(tag(service, f"data-theme={theme}"), head)))
     assert_legible(await lines(page), 1280)
     block = page.get_by_role("region")
     paper = "rgb(18, 18, 18)" if theme == "dark" else "rgb(255, 255, 255)"
@@ -136,9 +131,9 @@ async def test_the_styles_of_a_page_do_not_reach_the_block(
 async def test_the_largest_numbers_fit_a_small_screen(
     service: RunningService, page: Page, pages: Pages, width: int, lang: str
 ) -> None:
-    service.run("baseline", "demo", *(f"--{key}={number}" for key, number in LARGEST.items()))
+    service.run("baseline", service.site, *(f"--{key}={number}" for key, number in LARGEST.items()))
     await page.set_viewport_size({"width": width, "height": 640})
-    body = demo(service.url, f'data-count="false" data-lang="{lang}"')
+    body = tag(service, f'data-count="false" data-lang="{lang}"')
     await page.goto(pages.put(ARTICLE, document(body)))
     assert_legible(await lines(page), width)
     assert await page.evaluate("document.documentElement.scrollWidth") == width
@@ -148,7 +143,7 @@ async def test_the_largest_numbers_fit_a_small_screen(
 async def test_a_page_that_reads_from_right_to_left_keeps_labels_before_their_colon(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    body = demo(service.url) + demo(service.url, 'data-theme="plain"')
+    body = tag(service) + tag(service, 'data-theme="plain"')
     await page.goto(pages.put(ARTICLE, document(body, attributes='lang="ar" dir="rtl"')))
     measured = await lines(page)
     assert_legible(measured, 1280)
@@ -176,7 +171,7 @@ async def test_a_theme_is_kept_and_auto_is_what_the_visitor_prefers(
     service: RunningService, page: Page, pages: Pages, theme: str, scheme: Any, paper: str
 ) -> None:
     await page.emulate_media(color_scheme=scheme)
-    await page.goto(pages.put(ARTICLE, document(demo(service.url, f'data-theme="{theme}"'))))
+    await page.goto(pages.put(ARTICLE, document(tag(service, f'data-theme="{theme}"'))))
     await expect(page.get_by_role("region")).to_have_css("background-color", paper)
 
 
@@ -185,7 +180,7 @@ async def test_plain_has_no_styles_of_ours_and_takes_those_of_the_page(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     style = "<style>.sidebar li { color: rgb(1, 2, 3) } .sidebar h2 { font-size: 13px }</style>"
-    body = f'<div class="sidebar">{demo(service.url, "data-theme=plain")}</div>'
+    body = f'<div class="sidebar">{tag(service, "data-theme=plain")}</div>'
     await page.goto(pages.put(ARTICLE, document(body, head=style)))
     await expect(page.get_by_role("listitem").first).to_have_css("color", "rgb(1, 2, 3)")
     await expect(page.get_by_role("heading", level=2)).to_have_css("font-size", "13px")
@@ -202,7 +197,7 @@ async def test_nothing_moves_when_the_numbers_come_or_change(
 ) -> None:
     relay.faults = ["hold"]
     attributes = f'data-theme="{theme}" data-lines="{chosen}"'
-    body = f'{demo(relay.url, attributes)}<div id="after">{SOME_LINES}</div>'
+    body = f'{tag(relay, attributes)}<div id="after">{SOME_LINES}</div>'
     # Without one, a line grows with the font that has its letters: plain has no styles of ours.
     head = "<style>body { line-height: 1.5 }</style>" if theme == "plain" else ""
     await page.goto(pages.put(ARTICLE, document(body, head=head)))
@@ -227,9 +222,9 @@ async def test_nothing_moves_when_the_numbers_come_or_change(
 async def test_nothing_moves_in_a_narrow_sidebar(
     service: RunningService, page: Page, pages: Pages, relay: Relay, width: int
 ) -> None:
-    service.run("baseline", "demo", *(f"--{key}={number}" for key, number in USUAL.items()))
+    service.run("baseline", service.site, *(f"--{key}={number}" for key, number in USUAL.items()))
     relay.faults = ["hold"]
-    sidebar = f'<div style="width: {width}px">{demo(relay.url)}</div><div id="after">Sau</div>'
+    sidebar = f'<div style="width: {width}px">{tag(relay)}</div><div id="after">Sau</div>'
     await page.goto(pages.put(ARTICLE, document(sidebar)))
     await page.wait_for_selector("hit-counter", state="attached")
     reserved = await page.evaluate(POSITION)
@@ -247,7 +242,7 @@ async def test_a_page_can_reserve_the_place_before_the_script_is_there(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     style = "<style>hit-counter { display: block; width: 15em; min-height: 13.25em }</style>"
-    element = '<hit-counter site="demo"></hit-counter><div id="after">Sau</div>'
+    element = f'<hit-counter site="{service.site}"></hit-counter><div id="after">Sau</div>'
     await page.goto(pages.put(ARTICLE, document(element, head=style)))
     before = await page.evaluate(POSITION)
     await page.add_script_tag(url=f"{service.url}/widget.js")
@@ -268,7 +263,7 @@ async def test_an_old_browser_counts_once_and_shows_the_plain_block(
         delete ShadowRoot.prototype.adoptedStyleSheets;
         delete window.CSSStyleSheet; delete AbortSignal.timeout; delete window.navigation;"""
     )
-    await page.goto(pages.put(ARTICLE, document(demo(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await expect(page.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1")
     await page.evaluate("history.pushState(null, '', '/tin-tuc/2')")
     await expect(page.get_by_role("listitem").last).to_have_text("Tổng truy cập: 2")
@@ -281,8 +276,8 @@ async def test_a_visitor_without_scripts_is_counted_by_the_pixel(
 ) -> None:
     context = await browser.new_context(user_agent=chromium.USER_AGENT, java_script_enabled=False)
     page = await context.new_page()
-    pixel = f'<img src="{service.url}/v1/sites/demo/pixel.gif?path={ARTICLE}" alt="">'
-    body = f"{demo(service.url)}<noscript>{pixel}</noscript>"
+    pixel = f'<img src="{service.site_url}/pixel.gif?path={ARTICLE}" alt="">'
+    body = f"{tag(service)}<noscript>{pixel}</noscript>"
     await page.goto(pages.put(ARTICLE, document(body)))
     await context.close()
     assert counted(service) == (1, {ARTICLE: 1})
@@ -292,8 +287,8 @@ async def test_a_visitor_without_scripts_is_counted_by_the_pixel(
 async def test_a_visitor_with_scripts_is_not_counted_by_the_pixel_as_well(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    pixel = f'<noscript><img src="{service.url}/v1/sites/demo/pixel.gif" alt=""></noscript>'
-    await page.goto(pages.put(ARTICLE, document(demo(service.url) + pixel)))
+    pixel = f'<noscript><img src="{service.site_url}/pixel.gif" alt=""></noscript>'
+    await page.goto(pages.put(ARTICLE, document(tag(service) + pixel)))
     await expect(page.get_by_role("region")).to_be_visible()
     await traffic.settled()
     assert counted(service) == (1, {ARTICLE: 1})
@@ -305,14 +300,14 @@ async def test_a_view_costs_one_request_for_the_script_and_one_for_count_and_num
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
-    url = pages.put(ARTICLE, document(demo(service.url)))
+    url = pages.put(ARTICLE, document(tag(service)))
     await page.goto(url)
     await expect(page.get_by_role("region")).to_be_visible()
     await traffic.settled()
     assert asked == [
         f"GET {url}",
         f"GET {service.url}/widget.js",
-        f"POST {service.url}/v1/sites/demo/hits?",
+        f"POST {service.site_url}/hits?",
     ]
 
 

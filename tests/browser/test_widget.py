@@ -19,7 +19,7 @@ ARTICLE = "/tin-tuc/1"
 # A page saved on 19 April 2019 showed these numbers.
 SAVED = ["1.129", "5.318", "179.277", "970.735", "1.619.938"]
 BASELINE = (
-    *("baseline", "demo", "--today", "1129", "--yesterday", "5318", "--month", "179277"),
+    *("--today", "1129", "--yesterday", "5318", "--month", "179277"),
     *("--year", "970735", "--total", "1619938", "--page", f"{ARTICLE}=210"),
 )
 # Parts of a text, and boxes without a role.
@@ -35,12 +35,12 @@ KEYS = (*LINE_KEYS, "page", "tomorrow")
 OWN_MARKUP = "".join(f"<p>{key}: <b data-hitcounter={key}>?</b></p>" for key in KEYS)
 OWN_TEXTS = ["1.130", "5.318", "179.278", "970.736", "1.619.939", "211", "?"]
 DEFINED = "customElements.whenDefined('hit-counter').then(() => 0)"
-ELEMENT = '<hit-counter site="demo" {}></hit-counter>'
+ELEMENT = '<hit-counter site="{}" {}></hit-counter>'
 
 
 async def counts(page: Page, service: RunningService, path: str = ARTICLE) -> dict[str, Any]:
     """Read the numbers."""
-    answer = await page.request.get(f"{service.url}/v1/sites/demo/counts", params={"path": path})
+    answer = await page.request.get(f"{service.site_url}/counts", params={"path": path})
     assert answer.ok
     numbers: dict[str, Any] = await answer.json()
     return numbers
@@ -71,13 +71,13 @@ async def read_aloud(page: Page) -> list[tuple[str, str]]:
 async def test_one_more_hit_shows_the_numbers_of_the_saved_page_plus_one(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    service.run(*BASELINE)
+    service.run("baseline", service.site, *BASELINE)
     before = await counts(page, service)
     assert texts(before) == SAVED
     assert before["page"] == {"path": ARTICLE, "total": 210}
 
     views = "<p>Số lượt xem: <span data-hitcounter=page></span></p>"
-    await page.goto(pages.put(ARTICLE, document(tag(service.url) + views)))
+    await page.goto(pages.put(ARTICLE, document(tag(service) + views)))
     block = page.get_by_role("region")
     await expect(block).to_be_visible()
     assert await block.aria_snapshot() == "\n".join(
@@ -95,7 +95,7 @@ async def test_one_more_hit_shows_the_numbers_of_the_saved_page_plus_one(
     ]
     await expect(page.get_by_text("Số lượt xem: 211", exact=True)).to_be_visible()
 
-    assert traffic.asked == ["POST demo/hits?"]
+    assert traffic.asked == ["POST hits?"]
     after = await counts(page, service)
     assert [after[key] for key in LINE_KEYS] == [1130, 5318, 179278, 970736, 1619939]
     assert after["page"] == {"path": ARTICLE, "total": 211}
@@ -106,8 +106,8 @@ async def test_one_more_hit_shows_the_numbers_of_the_saved_page_plus_one(
 async def test_the_accessibility_tree_reads_title_labels_and_numbers_in_order(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    service.run(*BASELINE)
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
+    service.run("baseline", service.site, *BASELINE)
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await expect(page.get_by_role("region")).to_be_visible()
     spoken = [pair for pair in await read_aloud(page) if pair[0] not in UNSPOKEN]
     title = "Số lượt truy cập"
@@ -128,8 +128,8 @@ async def test_the_accessibility_tree_reads_title_labels_and_numbers_in_order(
 async def test_english_is_asked_for_by_the_tag(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    service.run(*BASELINE)
-    body = tag(service.url, 'data-site="demo" data-lang="en"') + OWN_MARKUP
+    service.run("baseline", service.site, *BASELINE)
+    body = tag(service, 'data-lang="en"') + OWN_MARKUP
     await page.goto(pages.put("/en/news", document(body)))
     block = page.get_by_role("region", name="Visits")
     await expect(block.get_by_role("listitem").last).to_have_text("Total: 1,619,939")
@@ -151,10 +151,8 @@ async def test_english_is_asked_for_by_the_tag(
 async def test_the_tag_chooses_lines_and_their_order(
     service: RunningService, page: Page, pages: Pages, lines: str, shown: list[int]
 ) -> None:
-    service.run(*BASELINE)
-    await page.goto(
-        pages.put(ARTICLE, document(tag(service.url, f'data-site=demo data-lines="{lines}"')))
-    )
+    service.run("baseline", service.site, *BASELINE)
+    await page.goto(pages.put(ARTICLE, document(tag(service, f'data-lines="{lines}"'))))
     await expect(page.get_by_role("listitem")).to_have_text([ONE_MORE[n] for n in shown])
 
 
@@ -163,7 +161,7 @@ async def test_the_tag_chooses_lines_and_their_order(
 async def test_the_block_is_drawn_where_the_tag_says(
     service: RunningService, page: Page, pages: Pages, place: str
 ) -> None:
-    script = tag(service.url, 'data-site="demo" data-target="aside > .so-lieu"')
+    script = tag(service, 'data-target="aside > .so-lieu"')
     aside = '<aside><p>Thống kê</p><div class="so-lieu"></div></aside>'
     body = {"head": aside, "before": script + "<p>x</p>" * 1000 + aside, "after": aside + script}
     head = script if place == "head" else ""
@@ -179,7 +177,7 @@ async def test_the_block_is_drawn_where_the_tag_says(
 async def test_a_hit_is_counted_though_its_target_is_not_there(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, target: str
 ) -> None:
-    script = tag(service.url, f'data-site="demo" data-target="{target}"')
+    script = tag(service, f'data-target="{target}"')
     await page.goto(pages.put(ARTICLE, document(script + OWN_MARKUP)))
     await expect(page.locator("[data-hitcounter=total]")).to_have_text("1")
     await expect(page.locator("hit-counter")).to_have_count(0)
@@ -190,7 +188,7 @@ async def test_a_hit_is_counted_though_its_target_is_not_there(
 async def test_the_block_is_drawn_when_its_target_comes_and_again_when_it_comes_back(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    script = tag(service.url, 'data-site="demo" data-target=".so-lieu"')
+    script = tag(service, 'data-target=".so-lieu"')
     await page.goto(pages.put(ARTICLE, document(OWN_MARKUP, head=script)))
     await expect(page.locator("[data-hitcounter=total]")).to_have_text("1")
     for _ in range(2):
@@ -205,8 +203,8 @@ async def test_the_block_is_drawn_when_its_target_comes_and_again_when_it_comes_
 async def test_blocks_are_numbered_as_they_stand_in_the_page(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    block = '<hit-counter site="demo"></hit-counter>'
-    await page.goto(pages.put(ARTICLE, document(tag(service.url) + block + block)))
+    block = f'<hit-counter site="{service.site}"></hit-counter>'
+    await page.goto(pages.put(ARTICLE, document(tag(service) + block + block)))
     regions = page.get_by_role("region")
     await expect(regions.last).to_contain_text("Tổng truy cập: 1")
     title = "Số lượt truy cập"
@@ -222,7 +220,7 @@ async def test_a_place_with_another_name_keeps_its_text(
     page.on("pageerror", lambda error: faults.append(str(error)))
     names = ("visits", "site", "widget", "constructor", "__proto__", "")
     places = "".join(f'<b data-hitcounter="{name}">…</b>' for name in names)
-    await page.goto(pages.put(ARTICLE, document(places + tag(service.url))))
+    await page.goto(pages.put(ARTICLE, document(places + tag(service))))
     await expect(page.get_by_role("region")).to_be_visible()
     await expect(page.locator("b")).to_have_text(["…"] * len(names))
     assert faults == []
@@ -232,8 +230,8 @@ async def test_a_place_with_another_name_keeps_its_text(
 async def test_own_markup_is_filled_and_a_tag_in_the_head_draws_no_block(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
-    service.run(*BASELINE)
-    await page.goto(pages.put(ARTICLE, document(OWN_MARKUP, head=tag(service.url))))
+    service.run("baseline", service.site, *BASELINE)
+    await page.goto(pages.put(ARTICLE, document(OWN_MARKUP, head=tag(service))))
     await expect(page.locator("b")).to_have_text(OWN_TEXTS)
     await expect(page.locator("hit-counter")).to_have_count(0)
 
@@ -242,27 +240,29 @@ async def test_own_markup_is_filled_and_a_tag_in_the_head_draws_no_block(
 async def test_own_markup_that_comes_later_is_filled_too(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    service.run(*BASELINE)
-    await page.goto(pages.put(ARTICLE, document("", head=tag(service.url))))
+    service.run("baseline", service.site, *BASELINE)
+    await page.goto(pages.put(ARTICLE, document("", head=tag(service))))
     await page.evaluate(DEFINED)
     await traffic.settled()
     await page.evaluate("html => { document.querySelector('main').innerHTML = html; }", OWN_MARKUP)
     await expect(page.locator("b")).to_have_text(OWN_TEXTS)
-    assert traffic.asked == ["POST demo/hits?"]
+    assert traffic.asked == ["POST hits?"]
 
 
 @pytest.mark.slow
 async def test_the_element_takes_the_attributes_of_the_tag_without_their_prefix(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    service.run(*BASELINE)
+    service.run("baseline", service.site, *BASELINE)
     attributes = 'lang="en" lines="total,page" theme="dark" page="/khac" count="false"'
     script = f'<script async src="{service.url}/widget.js"></script>'
-    await page.goto(pages.put(ARTICLE, document(ELEMENT.format(attributes), head=script)))
+    await page.goto(
+        pages.put(ARTICLE, document(ELEMENT.format(service.site, attributes), head=script))
+    )
     block = page.get_by_role("region", name="Visits")
     await expect(block.get_by_role("listitem")).to_have_text(["Total: 1,619,938"])
     await expect(block).to_have_css("background-color", "rgb(18, 18, 18)")
-    assert traffic.asked == ["GET demo/counts?lang=en&path=%2Fkhac"]
+    assert traffic.asked == ["GET counts?lang=en&path=%2Fkhac"]
     assert counted(service).total == 1619938
 
 
@@ -270,11 +270,11 @@ async def test_the_element_takes_the_attributes_of_the_tag_without_their_prefix(
 async def test_an_element_takes_what_it_does_not_say_from_the_tag(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
-    script = tag(service.url, 'data-site="demo" data-lang="en" data-lines="total"')
+    script = tag(service, 'data-lang="en" data-lines="total"')
     await page.goto(pages.put(ARTICLE, document("<hit-counter></hit-counter>", head=script)))
     await expect(page.get_by_role("region", name="Visits", exact=True)).to_have_count(1)
     await expect(page.get_by_role("listitem")).to_have_text(["Total: 1"])
-    assert traffic.asked == ["POST demo/hits?lang=en"]
+    assert traffic.asked == ["POST hits?lang=en"]
 
 
 @pytest.mark.slow
@@ -298,7 +298,7 @@ async def test_a_visitor_keeps_nothing_and_the_page_gets_no_globals(
     names = "[window, document].map(object => Object.getOwnPropertyNames(object).sort())"
     await page.goto(pages.put("/plain", document("")))
     before = await page.evaluate(names)
-    await page.goto(pages.put(ARTICLE, document(tag(service.url))))
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
     await expect(page.get_by_role("region")).to_be_visible()
     assert await page.evaluate(names) == before
     assert await page.context.storage_state(indexed_db=True) == {"cookies": [], "origins": []}
@@ -327,8 +327,8 @@ async def test_a_line_of_the_block_and_its_placeholder_read_the_same(
     total, year, month, today = sorted((drawn.randrange(10**12) for _ in range(4)), reverse=True)
     lines = {"today": today, "yesterday": 5318, "month": month, "year": year, "total": total}
     options = [part for key, n in lines.items() for part in (f"--{key}", str(n))]
-    service.run("baseline", "demo", *options)
-    body = tag(service.url, f'data-site="demo" data-lang="{lang}" data-count="false"')
+    service.run("baseline", service.site, *options)
+    body = tag(service, f'data-lang="{lang}" data-count="false"')
     await page.goto(pages.put(ARTICLE, document(body + OWN_MARKUP)))
     items = page.get_by_role("listitem")
     await expect(items).to_have_count(5)
@@ -345,8 +345,6 @@ async def test_no_text_of_an_answer_becomes_markup(page: Page, pages: Pages) -> 
     line = f'{{"key": "today", "label": "{evil}", "value": 1, "text": "{evil}"}}'
     widget = f'{{"lang": "\\"{evil}", "title": "{evil}", "lines": [{line}]}}'
     pages.post_answer = f'{{"site": "{evil}", "state": "{evil}", "widget": {widget}}}'
-    await page.goto(
-        pages.put(ARTICLE, document(tag(pages.url, 'data-site="demo" data-theme="plain"')))
-    )
+    await page.goto(pages.put(ARTICLE, document(tag(pages, 'data-theme="plain"'))))
     await expect(page.get_by_role("heading", name=evil)).to_have_count(1)
     await expect(page.locator("img")).to_have_count(0)
