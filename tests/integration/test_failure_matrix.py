@@ -623,7 +623,7 @@ async def test_hits_are_refused_while_the_disk_of_the_journal_is_full(
             await more(tally, "stored", SOME)
             fill(small_disk / "full")
             await refused(tally, SOME)
-            await eventually(lambda: is_ready(service, 503), "it is not ready")
+            await eventually(lambda: none_takes_hits(service, tally), "it is not ready")
             (small_disk / "full").unlink()
             await more(tally, "stored", SOME)
             await eventually(lambda: is_ready(service, 200), "it is ready again")
@@ -660,6 +660,12 @@ async def is_ready(service: RunningService, expected: int) -> bool:
     """Tell whether all workers are ready, or none is."""
     answers = [await ask(service.port, "GET", "/readyz") for _ in range(10)]
     return {answer.status for answer in answers} == {expected}
+
+
+async def none_takes_hits(service: RunningService, tally: Tally) -> bool:
+    """Tell whether no worker is ready, each asked by hits too: so it finds its disk full."""
+    await send(service.port, tally, SITES, len(SITES))
+    return await is_ready(service, 503)
 
 
 def fill(path: Path) -> None:

@@ -46,8 +46,11 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
 def has_open(process: "subprocess.Popen[str]", path: Path) -> bool:
     """Return whether a process has opened a file."""
     assert process.poll() is None
-    files = Path(f"/proc/{process.pid}/fd").iterdir()
-    return str(path) in [str(file.readlink()) for file in files if file.is_symlink()]
+    for file in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if file.readlink() == path:
+                return True
+    return False
 
 
 @pytest.fixture
