@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,8 @@ LOCK_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 5.0  # of a server that runs: even while it loads, it says so
 _POLL_S = 0.005
 _RESTART_AFTER_S = 0.2
-_RETRY_AFTER_S = 2.0
+_RESTART_AFTER_MOST_S = 5.0
+_SERVED_S = 10.0
 _MAX_SOCKET_PATH_BYTES = 107
 _PR_SET_PDEATHSIG = 1
 
@@ -48,6 +50,7 @@ class EmbeddedStore:
         self.max_bytes = 0  # none: a command may run on a store that is full
         self._lock_fd = lock_fd
         self._program = program
+        self._log = StoreLog(self._files)
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
@@ -71,11 +74,11 @@ class EmbeddedStore:
         programs.mark(self._files, self._program)  # it may write its files anew at any time
         socket = socket_path(self._data_dir)
         socket.unlink(missing_ok=True)
-        server_log = StoreLog(self._files)
+        self._log = StoreLog(self._files)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 self._program.path,
-                *_options(socket, server_log.path, self.max_bytes),
+                *_options(socket, self._log.path, self.max_bytes),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -87,9 +90,9 @@ class EmbeddedStore:
             raise StartError(f"cannot run {self._program.path}: {error.strerror}") from None
         if not await self._is_connected(socket):
             raise StartError(
-                f"our own store ({self._program.path}) does not start: {server_log.last_words()}"
+                f"our own store ({self._program.path}) does not start: {self._log.last_words()}"
             )
-        server_log.report_cut()
+        self._log.report_cut()
         programs.mark(self._files, self._program)  # now a new directory has a format
 
     async def _is_connected(self, socket: Path) -> bool:
@@ -107,16 +110,31 @@ class EmbeddedStore:
 
     async def run(self) -> None:
         """Start the server again whenever it ends, until cancelled."""
+        wait_s = _RESTART_AFTER_S
         while True:
             assert self._process is not None
+            started_at_s = time.monotonic()
             code = await self._process.wait()
-            log.error("our own store ended with %s; starting it again", code)
-            await asyncio.sleep(_RESTART_AFTER_S)
+            words = self._log.last_words()
+            log.error("our own store ended with %s; starting it again: %s", code, words)
+            if time.monotonic() - started_at_s > _SERVED_S:
+                wait_s = _RESTART_AFTER_S
+            wait_s = await self._start_again(wait_s)
+
+    async def _start_again(self, wait_s: float) -> float:
+        """Start the server until it serves; return how long to wait should it end soon.
+
+        That is longer each time: one that cannot write its first log ends as often as we start it.
+        """
+        while True:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _RESTART_AFTER_MOST_S)
             try:
                 await self.start()
             except (StartError, OSError) as error:
                 log.error("%s", error)
-                await asyncio.sleep(_RETRY_AFTER_S)
+            else:
+                return wait_s
 
     async def stop(self) -> None:
         """End the server; what it acknowledged is on disk already."""

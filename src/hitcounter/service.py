@@ -18,6 +18,7 @@ from hitcounter.config import Config
 from hitcounter.errors import (
     CounterError,
     StoreError,
+    StoreFullError,
     StoreUnfitError,
     Unavailable,
     UnknownSite,
@@ -132,7 +133,7 @@ class Service:
         self._clock = clock
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
         self._page_totals: dict[str, int] = {}
-        self._is_full = False
+        self._refuses_sites = False
         self.readiness = Shared(self._ask_readiness)
 
     def known(self, name: str) -> CountedSite | None:
@@ -144,14 +145,20 @@ class Service:
         site = self._undeclared(name)
         try:
             admitted = await self._store.admit_site(name, self.config.max_sites)
-        except StoreError:
+        except StoreError as error:
+            if isinstance(error, StoreFullError):
+                self._refuse_sites(str(error))
             raise _away() from None
         if not admitted:
-            if not self._is_full:
-                log.error("no more than max_sites, %d, are accepted", self.config.max_sites)
-            self._is_full = True
+            self._refuse_sites(f"no more than max_sites, {self.config.max_sites}, are accepted")
             raise UnknownSite("too_many_sites", "this service accepts no more sites")
+        self._refuses_sites = False
         return self._sites.setdefault(name, site)
+
+    def _refuse_sites(self, why: str) -> None:
+        if not self._refuses_sites:  # one line, until a site is accepted again
+            log.error("new sites are refused: %s", why)
+        self._refuses_sites = True
 
     def site(self, name: str) -> CountedSite:
         """Find a site to read; a new one is not registered by that."""

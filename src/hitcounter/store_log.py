@@ -7,6 +7,7 @@ what it advises.
 import logging
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 16
 _LINE_BYTES = 32
+_NO_ROOM_BYTES = 1 << 12
 _PREFIX = re.compile(r"^\d+:\w .*? [-.*#] ")
 # Its two pieces of advice on a fault in its files, and whatever else names their means.
 _ADVICE = re.compile(r"[:.] (?:make a backup|You can: ).*|[^:.]*(?:--fix|aof-load-truncated).*")
@@ -35,6 +37,9 @@ class StoreLog:
 
     def last_words(self) -> str:
         """Say in one line why the server ended, and where to read on if it is its files."""
+        files = self.path.parent
+        if files.is_dir() and shutil.disk_usage(files).free < _NO_ROOM_BYTES:
+            return f"there is no room left for {files}"  # which its log may not tell: nor for that
         lines = [_PREFIX.sub("", line).strip() for line in self._lines()]
         words = next((line for line in reversed(lines) if line), "it left no log")
         words = _ADVICE.sub("", words)

@@ -375,6 +375,13 @@ async def comes_true(condition: Callable[[], object], what: str) -> None:
     await eventually(holds, what)
 
 
+def fill(path: Path) -> None:
+    """Write until nothing more fits on a disk."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+
 def is_running(pid: int) -> bool:
     """Tell whether a process runs; one that only waits to be reaped does not."""
     try:

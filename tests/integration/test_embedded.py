@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import re
 import shutil
 import signal
 import stat
@@ -18,11 +19,13 @@ from tests.integration.load import (
     Tally,
     Target,
     ask,
+    comes_true,
     counted,
     declared,
     eventually,
     expect_between,
     expect_exact,
+    fill,
     is_running,
     send,
     settled,
@@ -88,6 +91,35 @@ async def test_no_hit_is_refused_or_lost_when_the_store_is_killed(
     assert (tally.refused, tally.unanswered) == ({}, {})
     assert service.log.count("our own store ended with -9; starting it again") == 2
     await settled(service)
+    await expect_exact(service.port, tally)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Keep the files of a store on a disk of its own with little room."""
+    path = tmp_path / "data" / "store"
+    path.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk takes root")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.mark.slow
+async def test_a_store_whose_disk_is_full_is_started_ever_more_seldom_and_loses_nothing(
+    start_service: StartService, small_disk: Path
+) -> None:
+    service, tally = start_service(timezone=zone_at_noon()), Tally()
+    await send(service.port, tally, HITS[:20], 1)
+    fill(small_disk / "full")
+    await send(service.port, tally, HITS[:400], 1)
+    again = re.compile("our own store ended with 1; starting it again: (.*)")
+    await comes_true(lambda: len(again.findall(service.log)) >= 4, "it was started four times")
+    assert set(again.findall(service.log)) == {f"there is no room left for {small_disk}"}
+    (small_disk / "full").unlink()
+    await settled(service)
+    assert tally.states.keys() == {"counted", "stored"}
     await expect_exact(service.port, tally)
 
 

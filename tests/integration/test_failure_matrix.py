@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tests.integration.load import (
     declared,
     eventually,
     expect_exact,
+    fill,
     fresh,
     is_running,
     journals,
@@ -666,13 +667,6 @@ async def none_takes_hits(service: RunningService, tally: Tally) -> bool:
     """Tell whether no worker is ready, each asked by hits too: so it finds its disk full."""
     await send(service.port, tally, SITES, len(SITES))
     return await is_ready(service, 503)
-
-
-def fill(path: Path) -> None:
-    """Write until nothing more fits on a disk."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
 
 
 async def refused(tally: Tally, n: int) -> None:

@@ -154,6 +154,12 @@ async def test_a_store_that_is_full_gets_room(start_service: StartService, tmp_p
     await send_hits(service.port, tally, [KEPT, KEPT, Target(KEPT.site, "/once"), INVENTED], 1)
     with connected(service.data_dir / "store.sock") as store:
         store.config_set("maxmemory", 1)
+        for new in ("new.example.vn", "newer.example.vn"):
+            refused = await ask(service.port, "POST", f"/v1/sites/{new}/hits", b"")
+            assert refused.code == "store_unavailable"
+        assert (
+            service.log.count("new sites are refused: the store is full, raise its store_max") == 1
+        )
         await send_hits(service.port, tally, [KEPT], 1)
         service.run("prune", KEPT.site, "--pages-below", "2", "--export-to", str(file))
         service.run("remove", INVENTED.site, "--export-to", str(tmp_path / "removed.ndjson"))

@@ -599,7 +599,7 @@ def test_an_open_service_counts_as_many_sites_as_it_may(start_shared: StartServi
     assert keyspace(service) == before
     assert len(before[b"hc:{meta}:sites"]) > 0
     assert "WARNING supervisor: no site is declared: any name is counted, up to 3" in service.log
-    assert service.log.count("ERROR worker 0: no more than max_sites, 3, are accepted") == 1
+    assert service.log.count("new sites are refused: no more than max_sites, 3, are accepted") == 1
     for n in known:
         assert first_hit(n).json["total"] == 2
 
