@@ -295,14 +295,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _with_sites(config: Config, tables: Any) -> Config:
     if not isinstance(tables, dict):
         raise ConfigError('sites: declare each site as [sites."name"]')
-    sites = {name: _site(config, name, table) for name, table in tables.items()}
-    return dataclasses.replace(config, sites=sites)
+    sites = [_site(config, name, table) for name, table in tables.items()]
+    named = {site.name: site for site in sites}
+    if len(named) < len(sites):
+        raise ConfigError("sites: one is declared twice, in its own script and as punycode")
+    return dataclasses.replace(config, sites=named)
 
 
 def _site(config: Config, name: str, table: Any) -> Site:
     where = f"sites.{name!r}"
     try:
-        site_name(name)
+        spelled = site_name(name)
     except BadRequest as error:
         raise ConfigError(f"{where}: {error}") from None
     if not isinstance(table, dict):
@@ -311,7 +314,7 @@ def _site(config: Config, name: str, table: Any) -> Site:
     if unknown:
         raise ConfigError(f"{where}: unknown setting {unknown[0]!r}")
     return Site(
-        name=name,
+        name=spelled,
         timezone=_zone(f"{where}.timezone", table.get("timezone", config.timezone.key)),
         lang=_lang(f"{where}.lang", table.get("lang", config.lang)),
         origins=_origins(f"{where}.origins", table.get("origins", [])),

@@ -16,7 +16,7 @@ from hitcounter.errors import BadRequest, UnnamedPage
 MAX_PATH_BYTES = 512
 MAX_RAW_PATH = 4 * MAX_PATH_BYTES  # percent-encoding takes three characters per byte
 
-MAX_HOST = 253
+MAX_HOST, MAX_LABEL = 253, 63
 MAX_ORIGIN = MAX_HOST + len("https://.:65535")
 
 _HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f.]*:[0-9a-f:.]*\]")
@@ -71,13 +71,26 @@ def host_name(text: str) -> str:
 
 @lru_cache(maxsize=2048)
 def _host_name(text: str) -> str:
-    host = text.lower().removesuffix(".")
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode().lower()
-        except UnicodeError:
-            return ""
+    host = text.lower() if text.isascii() else _in_ascii(text)
+    host = host.removesuffix(".")
     return host if len(host) <= MAX_HOST and _HOST.fullmatch(host) else ""
+
+
+def _in_ascii(name: str) -> str:
+    """Write a name as browsers do (UTS 46): folded, composed, each label in punycode."""
+    # Letter by letter, as browsers know no form of a letter for the end of a word.
+    folded = "".join(map(str.lower, unicodedata.normalize("NFKC", name)))
+    labels = unicodedata.normalize("NFC", folded).replace("\u3002", ".").split(".")
+    return ".".join(map(_label_in_ascii, labels))
+
+
+def _label_in_ascii(label: str) -> str:
+    """Write a label in punycode; leave it as it is where it can be in no name."""
+    kinds = [unicodedata.category(character)[0] for character in label]
+    if label.isascii() or kinds[0] == "M" or not {"C", "Z"}.isdisjoint(kinds):
+        return label
+    encoded = "xn--" + label.encode("punycode").decode()
+    return encoded if len(encoded) <= MAX_LABEL else label
 
 
 def one_origin(text: str) -> str:
@@ -106,13 +119,32 @@ def origin_host(origin: str) -> str:
 
 
 def site_name(text: str) -> str:
-    """Check the name of a site."""
-    if _SITE_NAME.fullmatch(text) is None:
+    """Check the name of a site, and return its one spelling: a name in its own script in punycode.
+
+    Raise `BadRequest` where no site can have it.
+    """
+    name = text if text.isascii() else host_name(text)
+    if _SITE_NAME.fullmatch(name) is None:
         raise BadRequest(
             "bad_site",
-            "a site name is 1 to 63 of a-z, 0-9, dot and hyphen, and starts with a letter or digit",
+            "a site name is 1 to 63 of a-z, 0-9, dot and hyphen, and starts with a letter or digit"
+            " (in another script: as punycode)",
         )
-    return text
+    return name
+
+
+def site_in_path(raw: str) -> str:
+    """Return the name of a site that a path names in its own script, as percent-encoded UTF-8.
+
+    Whatever else it holds stays as it is, for `site_name` to refuse.
+    """
+    if "%" not in raw:
+        return raw
+    try:
+        text = unquote(raw, errors="strict")
+        return raw if text.isascii() else site_name(text)
+    except (UnicodeError, BadRequest):
+        return raw
 
 
 def page_path(text: str) -> str:

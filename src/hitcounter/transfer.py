@@ -34,7 +34,7 @@ class SiteCounts:
 
 def known_site(config: Config, name: str) -> Site:
     """Find a declared site, or any in an open service; raise `CommandError` for another."""
-    known_name(name)
+    name = known_name(name)
     if config.is_open:
         return config.site(name)
     if name not in config.sites:
@@ -43,7 +43,7 @@ def known_site(config: Config, name: str) -> Site:
 
 
 def known_name(name: str) -> str:
-    """Check the name of a site; raise `CommandError` where none can have it."""
+    """Return the one spelling of a site's name; raise `CommandError` where none can have it."""
     try:
         return site_name(name)
     except BadRequest as error:
@@ -213,7 +213,7 @@ def _parsed(line: str, number: int) -> Any:
 def _take(sites: dict[str, SiteCounts], content: Any, number: int) -> None:
     if not _is_counter(content):
         raise CommandError(f"line {number} is not a counter of a site")
-    counts = sites.setdefault(content["site"], SiteCounts())
+    counts = sites.setdefault(site_name(content["site"]), SiteCounts())
     if "page" in content:
         counts.pages[content["page"]] = content["count"]
     else:

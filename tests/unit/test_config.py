@@ -150,7 +150,7 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         None,
         0,
     )
-    assert by_flag.operations_hosts == ("counter.example.vn", "::1")
+    assert by_flag.operations_hosts == ("dem.example.vn", "::1")
     assert (by_flag.watch_every_s, by_flag.journal_max_mb) == (7.5, 64)
     assert by_flag.store_max_mb == 300
     assert (by_flag.body_timeout_s, by_flag.send_timeout_s) == (2.5, 20.0)
@@ -256,6 +256,17 @@ def test_whatever_a_file_says_is_taken_or_refused_by_name(name: str, value: Any)
 @given(st.text(), st.sampled_from(["", "redis://", "rediss://", "unix://", "http://", "redis://["]))
 def test_no_message_repeats_the_password_of_a_url(text: str, start: str) -> None:
     assert HIDDEN not in complaint({"redis_url": f"{start}:{HIDDEN}@{text}"})
+
+
+def test_a_site_is_declared_in_its_own_script_or_as_punycode(tmp_path: Path) -> None:
+    punycode = "xn--hinngdn-uwa2n1471a.vn"
+    for name in ("hộinôngdân.vn", "HỘINÔNGDÂN.vn", punycode):
+        sites = loaded(tmp_path, f'[sites."{name}"]').sites
+        assert {name: site.name for name, site in sites.items()} == {punycode: punycode}
+    twice = f'[sites."hộinôngdân.vn"]\n[sites."{punycode}"]'
+    assert fault(tmp_path, twice).startswith("sites: one is declared twice")
+
+    assert "a site name is" in fault(tmp_path, '[sites."hội nông"]')
 
 
 def test_an_unknown_name_is_an_error_wherever_it_stands(tmp_path: Path) -> None:

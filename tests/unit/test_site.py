@@ -19,6 +19,7 @@ from hitcounter.site import (
     origin_host,
     page_path,
     referred_path,
+    site_in_path,
     site_name,
 )
 
@@ -182,12 +183,61 @@ def test_a_host_name_is_the_name_of_a_site(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "A", "Demo", ".demo", "-demo", "a" * 64, "a_b", "a:b", "a/b", "a b", "demo\n", "việt"],
+    ["", "A", "Demo", ".demo", "-demo", "a" * 64, "a_b", "a:b", "a/b", "a b", "demo\n"],
 )
 def test_other_names_of_sites_are_refused(name: str) -> None:
     with pytest.raises(BadRequest, match="a site name is") as refused:
         site_name(name)
     assert refused.value.code == "bad_site"
+
+
+@pytest.mark.parametrize(
+    ("name", "punycode"),
+    [
+        ("hộinôngdân.vn", "xn--hinngdn-uwa2n1471a.vn"),
+        ("HỘINÔNGDÂN.VN", "xn--hinngdn-uwa2n1471a.vn"),
+        (unicodedata.normalize("NFD", "hộinôngdân.vn"), "xn--hinngdn-uwa2n1471a.vn"),
+        ("báo.hộinôngdân.vn.", "xn--bo-mia.xn--hinngdn-uwa2n1471a.vn"),
+        ("việt", "xn--vit-5kz"),
+        ("ｗｗｗ.đếm.vn", "www.xn--m-kia809t.vn"),
+        ("faß.example", "xn--fa-hia.example"),  # not as Python's own codec writes it
+        ("ΑΣ.example", "xn--mxa0b.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+        ("☃.example", "xn--n3h.example"),
+    ],
+)
+def test_a_name_in_its_own_script_is_its_punycode(name: str, punycode: str) -> None:
+    assert site_name(name) == site_in_path(quote(name)) == site_name(punycode) == punycode
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hội nông dân",
+        "hội/nông",
+        "hội_nông",
+        "hội?",
+        "hội@a.vn",
+        "\u0309i.vn",  # a mark without its letter
+        "hộ\u200di.vn",
+        "hội\u202e.vn",
+        "hội\ud800.vn",
+        "\U0010fffd.vn",
+        "ộ" * 60,
+        "ộ." * 40,
+        ".hội",
+    ],
+)
+def test_other_names_in_another_script_are_refused(name: str) -> None:
+    with pytest.raises(BadRequest, match="a site name is"):
+        site_name(name)
+    raw = quote(name, errors="surrogatepass")
+    assert site_in_path(raw) == raw
+
+
+@pytest.mark.parametrize("raw", ["%61bc", "%", "%ff", "h%E1%BB%99%2", "a%2fb", "h%e1%bb%99%ff"])
+def test_what_else_a_path_encodes_stays_for_the_check_to_refuse(raw: str) -> None:
+    assert site_in_path(raw) == raw
 
 
 @given(st.text())
@@ -198,6 +248,8 @@ def test_a_name_that_passes_can_be_a_part_of_a_key(text: str) -> None:
         return
     assert not set(name) & set(':{}/ \n"')
     assert name == name.lower()
+    assert name.isascii()
+    assert site_name(name) == name
 
 
 @pytest.mark.parametrize(
