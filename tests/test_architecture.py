@@ -17,6 +17,7 @@ LADDER = """
     web.app
     web.hits web.operations
     web.front_page
+    web.scripts
     web.badge
     web.connections
     web.protocol
@@ -29,12 +30,13 @@ LADDER = """
     store metrics embedded job listener logs streams
     programs store_log
     disk memory
+    filter_lists
     stream guard config
     keys site store_url
     block period errors web operations __init__
 """
 RUNGS = {module: n for n, rung in enumerate(LADDER.split("\n")) for module in rung.split()}
-PURE = {module for module in RUNGS if RUNGS[module] >= RUNGS["stream"]}
+PURE = {module for module in RUNGS if RUNGS[module] >= RUNGS["filter_lists"]}
 WEB = {module for module in RUNGS if module.startswith("web.")}
 LIBRARIES = {
     "redis": {"store"},

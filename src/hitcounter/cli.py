@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from hitcounter import __version__, config, logs, streams
+from hitcounter import __version__, config, filter_lists, logs, streams
 from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.config import Config
 from hitcounter.errors import (
@@ -286,6 +286,8 @@ async def _check(settings: Config, args: argparse.Namespace) -> None:
         print(f"sites: open to any name, up to {settings.max_sites}")
     else:
         print(f"sites: {len(settings.sites)} declared")
+    for line in filter_lists.warnings(settings):
+        print(f"warning: {line}")
     refusal = ""
     if _has_store(settings):
         refusal = await _check_store(settings)

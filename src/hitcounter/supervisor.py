@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, null
 from pathlib import Path
 from typing import Any
 
-from hitcounter import memory
+from hitcounter import filter_lists, memory
 from hitcounter.config import Config
 from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
 from hitcounter.embedded import EmbeddedStore, lock, note_address, url
@@ -142,6 +142,7 @@ async def _follow(orders: _Orders, places: Sequence["_Place"], reload: Reload) -
         except ConfigError as error:
             log.error("the settings stay as they were: %s", error)
         else:
+            _warn_of_names(config)
             await _replace(places, config)
 
 
@@ -227,6 +228,7 @@ async def _announce(workers: Sequence["_Place"], config: Config, addresses: Sequ
     await _all_serve(workers)
     if config.is_open:
         log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
+    _warn_of_names(config)
     note_address(config.data_dir, addresses[0])
     # What people wait for, and programs, which read the first line; the second is of operations.
     said = map(str.__add__, ("hitcounter is serving on ", "operations are on "), addresses)
@@ -234,6 +236,11 @@ async def _announce(workers: Sequence["_Place"], config: Config, addresses: Sequ
         os.write(1, "".join(f"{line}\n" for line in said).encode())
     except OSError as error:
         log.warning("serving on %s; standard output: %s", " and ".join(addresses), error.strerror)
+
+
+def _warn_of_names(config: Config) -> None:
+    for line in filter_lists.warnings(config):
+        log.warning("%s", line)
 
 
 async def _all_serve(workers: Sequence["_Place"]) -> None:

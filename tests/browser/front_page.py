@@ -20,7 +20,7 @@ BASELINE = (
     *("--year", "970734", "--total", "1619937"),
 )
 # What the pictures name, instead of a port that the system picked; a copy button needs https.
-ADDRESS = "http://counter.example.vn"
+ADDRESS = "http://dem.example.vn"
 SHOWN = "#json:not([hidden])"
 # The width of a sidebar; no background, so that the corners stay round on any page.
 SIDEBAR = "html, body { background: none !important; } #samples { width: 17rem; }"
@@ -52,7 +52,7 @@ async def draw(service: RunningService, path: str) -> None:
     """Take all pictures."""
     arguments = (
         *chromium.ARGUMENTS,
-        f"--host-resolver-rules=MAP counter.example.vn 127.0.0.1:{service.port}",
+        f"--host-resolver-rules=MAP dem.example.vn 127.0.0.1:{service.port}",
         f"--unsafely-treat-insecure-origin-as-secure={ADDRESS}",
     )
     async with async_playwright() as playwright:

@@ -17,7 +17,7 @@ from tests.integration.load import comes_true
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "embedding.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
-COUNTER = "https://counter.example.vn"
+COUNTER = "https://dem.example.vn"
 ARTICLE = "/tin-tuc/1"
 VIOLATIONS = """addEventListener("securitypolicyviolation", (event) => {
   (window.violations ??= []).push(`${event.violatedDirective} ${event.blockedURI}`);

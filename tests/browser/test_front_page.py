@@ -82,20 +82,20 @@ async def test_what_is_chosen_is_shown_at_once_and_counts_nothing(
     await page.wait_for_selector(SHOWN)
     opened: list[str] = []
     page.on("framenavigated", lambda frame: opened.append(frame.url))
-    tag = page.locator("#snippet pre")
+    tag = page.locator("#tags pre").first
     await page.get_by_label("Ngôn ngữ").select_option("en")
-    await expect(tag).to_contain_text(' data-lang="en"></script>')
+    await expect(tag).to_contain_text(' lang="en"></hit-counter>')
     await page.get_by_label("Hôm qua").uncheck()
     await page.get_by_label("Giao diện").select_option("dark")
-    await expect(tag).to_contain_text('data-lines="today,month,year,total" data-theme="dark">')
+    await expect(tag).to_contain_text('lines="today,month,year,total" theme="dark">')
     await expect(page.get_by_role("region", name="Visits")).to_have_count(len(THEMES))
     await expect(page.locator("#json")).to_contain_text('"Visits"')
     await expect(page.locator("img[data-badge]")).to_have_attribute("alt", "Visits")
     # A name that nobody counts: it is shown, and does not become known.
     await page.get_by_label("Trang web").fill("www.example.vn")
     await page.get_by_label("Trang web").press("Enter")
-    await expect(tag).to_contain_text('data-site="www.example.vn"')
-    await expect(page.locator("#pinned pre")).to_contain_text('data-site="www.example.vn"')
+    await expect(tag).to_contain_text(' site="www.example.vn"')
+    await expect(page.locator("#pinned pre")).to_contain_text(' site="www.example.vn"')
     await expect(page.locator("#json")).to_contain_text('"site": "www.example.vn"')
     assert opened == []
     assert (await counts(page, service))["total"] == 1
@@ -115,7 +115,7 @@ async def test_a_site_that_cannot_be_chosen_is_told_in_words(
     await page.get_by_label("Trang web").fill("www.example.vn")
     await page.get_by_label("Trang web").press("Enter")
     await expect(page.get_by_role("status")).to_contain_text("Máy chủ chưa trả lời")
-    await expect(page.locator("#snippet pre")).to_contain_text('data-site="demo"')
+    await expect(page.locator("#tags pre").first).to_contain_text(' site="demo"')
 
 
 @pytest.mark.slow
@@ -131,8 +131,8 @@ async def test_without_scripts_it_shows_pictures_counts_one_hit_and_the_button_w
     await scriptless.get_by_label("Ngôn ngữ").select_option("en")
     await scriptless.get_by_label("Hôm qua").uncheck()
     await scriptless.get_by_role("button", name="Tạo thẻ").click()
-    tag = scriptless.locator("#snippet pre")
-    await expect(tag).to_contain_text('data-lang="en" data-lines="today,month,year,total">')
+    tag = scriptless.locator("#tags pre").first
+    await expect(tag).to_contain_text(' lang="en" lines="today,month,year,total">')
     await expect(scriptless.get_by_label("Yesterday")).not_to_be_checked()
     assert (await counts(scriptless, service))["total"] == 2
 

@@ -15,7 +15,7 @@ from tests.web.stores import frozen_store, store_of
 from tests.web.wire import Answer, exchange, request
 from tests.web.wire import ask as ask_at
 
-NAME = "counter.example.vn"
+NAME = "dem.example.vn"
 HITS = "/v1/sites/demo/hits"
 OWN_NAMES = (
     *("127.0.0.1", "localhost:9180", "LOCALHOST.", "127.8.9.1:1", "[::1]:9180", "[0:0::1]"),

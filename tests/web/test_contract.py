@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from hitcounter.site import site_name
 from hitcounter.web.requests import MAX_BODY_BYTES
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
@@ -510,17 +512,91 @@ def test_every_status_can_be_read_from_any_page_and_by_no_one_in_particular(
             assert list(answer.json) == ["error"]
 
 
-def test_a_preflight_allows_what_a_page_may_send(anyone: RunningService) -> None:
+@pytest.mark.parametrize("what", ["hits", "counts", "pixel.gif", "badge.svg"])
+@pytest.mark.parametrize(
+    ("wanted", "allowed"),
+    [
+        ("content-type", "content-type"),
+        # As monitors of a page add them to all that it asks.
+        ("traceparent,baggage,x-requested-with", "traceparent,baggage,x-requested-with"),
+        ("X-A , x-b\t,x-c", "X-A , x-b\t,x-c"),
+        ("x-a\r\nAccess-Control-Request-Headers: x-b", "x-a,x-b"),
+        ("", "Content-Type"),
+        ("a b", "Content-Type"),
+        ("a,,b", "Content-Type"),
+        ("a:b", "Content-Type"),
+        ("<script>", "Content-Type"),
+        ("ộ", "Content-Type"),
+        (f"{'a' * 1000},{'b' * 1000}", "Content-Type"),
+        (f"{'a,' * 4000}!@", "Content-Type"),
+    ],
+)
+def test_a_preflight_allows_whatever_headers_a_page_adds(
+    anyone: RunningService, what: str, wanted: str, allowed: str
+) -> None:
     headers = {
         "Origin": "https://page.example",
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "content-type",
+        "Access-Control-Request-Headers": wanted,
     }
-    answer = ask(anyone.port, "OPTIONS", "/v1/sites/demo/hits", None, headers)
+    answer = ask(anyone.port, "OPTIONS", f"/v1/sites/demo/{what}", None, headers)
     assert answer.status == 204
-    assert answer.headers["access-control-allow-methods"] == "POST, OPTIONS"
-    assert answer.headers["access-control-allow-headers"] == "Content-Type"
+    methods = "POST, OPTIONS" if what == "hits" else "GET, HEAD, OPTIONS"
+    assert answer.headers["access-control-allow-methods"] == methods
+    assert answer.headers["access-control-allow-headers"] == allowed
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in answer.headers
     assert int(answer.headers["access-control-max-age"]) >= 3600
+
+
+# Names in their own script
+
+
+def test_a_site_in_its_own_script_is_its_punycode(anyone: RunningService, site: str) -> None:
+    name = f"hộinôngdân.{site}"
+    encoded = site_name(name)
+    for n, spelling in enumerate(
+        (quote(name), quote(name).lower(), quote(name.upper()), quote(normalize("NFD", name))), 1
+    ):
+        answer = hit(anyone, spelling, "/a")
+        assert (answer["site"], answer["total"], answer["page"]["total"]) == (encoded, n, n)
+    referer = f"https://{encoded}/b"
+    assert pixel(anyone, quote(name), Referer=referer).status == 200
+    badge = ask(anyone.port, "GET", f"/v1/sites/{quote(name)}/badge.svg?count=1&path=/b")
+    assert badge.status == 200
+    assert counts(anyone, quote(name), path="/b") == counts(anyone, encoded, path="/b")
+    assert counts(anyone, encoded, path="/b")["page"]["total"] == 2
+    anyone.run("baseline", name.upper(), "--total", "10", "--year", "9")
+    assert (total(anyone, encoded), numbers(counts(anyone, encoded))[3]) == (10, 9)
+
+
+@pytest.mark.slow
+def test_a_site_is_declared_in_its_own_script(start_shared: StartService) -> None:
+    service = start_shared('[sites."hộinôngdân.vn"]\norigins = ["https://hộinôngdân.vn"]\n')
+    name = "xn--hinngdn-uwa2n1471a.vn"
+    assert hit(service, quote("hộinôngdân.vn"), Origin=f"https://{name}")["site"] == name
+    assert hit(service, name, Referer=f"https://www.{name}/")["total"] == 2
+    assert ask(service.port, "POST", f"/v1/sites/{quote('hội.vn')}/hits").code == "unknown_site"
+
+
+# What others add to an address
+
+
+ADDED = ("_=1764398", "ver=6.4", "utm_source=feed&utm_source=mail", "x=%ff", "a&" * 40, "=", "lang")
+
+
+@pytest.mark.parametrize("added", ADDED)
+def test_what_is_added_to_the_address_of_a_picture_changes_nothing(
+    anyone: RunningService, site: str, added: str
+) -> None:
+    assert pixel(anyone, site, f"?{added}&path=/a").status == 200
+    field = added if added != "lang" else "x"
+    for query in (f"count=1&path=/a&{field}", f"{field}&lang=en&path=/a"):
+        badge = ask(anyone.port, "GET", f"/v1/sites/{site}/badge.svg?{query}")
+        assert badge.status == 200
+    assert b"Visits" in badge.body
+    read = counts(anyone, site, path="/a")
+    assert (read["total"], read["page"]["total"]) == (2, 2)
 
 
 @pytest.mark.parametrize(

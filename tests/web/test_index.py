@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from itertools import takewhile
 from typing import cast
 from urllib.parse import parse_qs, urlencode, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -20,8 +21,9 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language
 from hitcounter.config import Config
 from hitcounter.web import front_page
 from hitcounter.web.badge import Look
-from hitcounter.web.front_page import Choice, Script
+from hitcounter.web.front_page import Choice
 from hitcounter.web.requests import accepts_gzip
+from hitcounter.web.scripts import CURRENT
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
 from tests.web.wire import Answer, ask, exchange
@@ -79,8 +81,8 @@ class Page(HTMLParser):
 
     @property
     def samples(self) -> list[Attributes]:
-        """List the tags of the live blocks."""
-        return [script for script in self.all("script") if script["src"] == "/widget.js"]
+        """List the places of the live blocks."""
+        return self.all("hit-counter")
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -114,10 +116,10 @@ def front(service: RunningService, query: str = "", **headers: str) -> Page:
 
 
 def counting(page: Page) -> list[Attributes]:
-    """List the tags of the live blocks that count, and the pictures that count in their place."""
-    scripts = [sample for sample in page.samples if sample.get("data-count") != "false"]
+    """List the places of the live blocks that count, and the pictures that count in their place."""
+    places = [sample for sample in page.samples if sample.get("count") != "false"]
     pictures = [image for image in page.fallbacks if "count" in query_of(image["src"])]
-    return [*scripts, *pictures]
+    return [*places, *pictures]
 
 
 def query_of(url: str) -> dict[str, str]:
@@ -132,12 +134,13 @@ def test_an_open_service_shows_demo_in_all_themes_and_one_block_counts(
     anyone: RunningService,
 ) -> None:
     page = front(anyone)
-    assert [sample.get("data-theme", "auto") for sample in page.samples] == list(THEMES)
-    assert {sample["data-site"] for sample in page.samples} == {"demo"}
+    assert [sample.get("theme", "auto") for sample in page.samples] == list(THEMES)
+    assert {sample["site"] for sample in page.samples} == {"demo"}
     # With scripts it is the first, and without them the picture in its place.
     assert counting(page) == [page.samples[0], page.fallbacks[0]]
     assert page.snippets[0] == (
-        '<script async src="http://counter/widget.js" data-site="demo"></script>'
+        '<hit-counter server="http://counter" site="demo"></hit-counter>\n'
+        '<script async="" src="http://counter/widget.js"></script>'
     )
 
 
@@ -146,10 +149,10 @@ def test_where_demo_is_not_counted_the_first_site_is_shown_and_not_counted(
     declared: RunningService,
 ) -> None:
     page = front(declared)
-    assert {sample["data-site"] for sample in page.samples} == {"news.example.vn"}
+    assert {sample["site"] for sample in page.samples} == {"news.example.vn"}
     assert counting(page) == []
     counts = next(link["href"] for link in page.all("a") if "/counts" in link["href"])
-    assert ask(declared.port, "GET", counts).status == 200
+    assert ask(declared.port, "GET", f"/{counts}").status == 200
 
 
 @pytest.mark.slow
@@ -157,10 +160,10 @@ def test_where_demo_is_declared_it_is_shown_and_counted_if_it_may_be_from_here(
     start_shared: StartService,
 ) -> None:
     page = front(start_shared(WITH_DEMO))
-    assert page.samples[0]["data-site"] == "demo"
+    assert page.samples[0]["site"] == "demo"
     assert len(counting(page)) == 2
     page = front(start_shared(WITH_DEMO_ELSEWHERE))
-    assert page.samples[0]["data-site"] == "demo"
+    assert page.samples[0]["site"] == "demo"
     assert counting(page) == []
 
 
@@ -202,33 +205,52 @@ def test_what_cannot_be_chosen_is_refused_as_json(
 
 def test_what_is_chosen_is_in_every_tag_and_in_the_form(anyone: RunningService) -> None:
     query = {"site": "www.example.vn", "lang": "en", "theme": "dark", "today": "1", "total": "1"}
-    page = front(anyone, f"?{urlencode(query)}", Host="counter.example.vn:8443")
-    origin, options = (
-        "http://counter.example.vn:8443",
-        "?lang=en&amp;lines=today,total&amp;theme=dark",
-    )
-    attributes = (
-        ' data-site="www.example.vn" data-lang="en" data-lines="today,total" data-theme="dark"'
-    )
-    tag, _, badge, noscript, pixel, *_, pinned = page.snippets
-    assert tag == f'<script async src="{origin}/widget.js"{attributes}></script>'
-    assert pinned.startswith(f'<script async src="{origin}/widget-')
-    assert pinned.endswith(f' crossorigin="anonymous"{attributes}></script>')
-    picture = f'<img src="{origin}/v1/sites/www.example.vn/badge.svg{options}'
+    page = front(anyone, f"?{urlencode(query)}", Host="dem.example.vn:8443")
+    server, options = "http://dem.example.vn:8443", "?lang=en&amp;lines=today,total&amp;theme=dark"
+    attributes = 'site="www.example.vn" lang="en" lines="today,total" theme="dark"'
+    tag, div, _, badge, noscript, pixel, *_, pinned = page.snippets
+    place = f'<hit-counter server="{server}" {attributes}></hit-counter>\n'
+    assert tag == f'{place}<script async="" src="{server}/widget.js"></script>'
+    assert pinned.startswith(f'{place}<script async="" src="{server}/widget-')
+    assert pinned.endswith(' crossorigin="anonymous"></script>')
+    attributes = re.sub(r"(\w+)=", r"data-\1=", attributes)
+    assert div == f'<div data-hitcounter="block" data-server="{server}" {attributes}></div>'
+    picture = f'<img src="{server}/v1/sites/www.example.vn/badge.svg{options}'
     assert badge.startswith(f'{picture}" width="')
-    assert badge.endswith(' alt="Visits" style="max-width:100%;height:auto">')
+    assert badge.endswith(' alt="Visits" style="max-width:100%;height:auto" loading="eager" />')
     assert noscript.startswith(f"<noscript>{picture}&amp;count=1")
-    assert f"{origin}/v1/sites/www.example.vn/pixel.gif?path=/" in pixel
+    assert ' loading="lazy" ' in noscript
+    assert f"{server}/v1/sites/www.example.vn/pixel.gif?path=/" in pixel
     assert page.chosen == query
+
+
+def test_what_is_copied_is_xml_too(anyone: RunningService) -> None:
+    for snippet in front(anyone, "?theme=dark&lang=en").snippets:
+        ElementTree.fromstring(f"<body>{snippet}</body>")  # noqa: S314 -- it is ours
+
+
+def test_a_site_can_be_chosen_in_its_own_script(anyone: RunningService) -> None:
+    page = front(anyone, f"?{urlencode({'site': 'Hộinôngdân.vn'})}")
+    assert page.chosen["site"] == page.samples[0]["site"] == "xn--hinngdn-uwa2n1471a.vn"
+
+
+def test_a_name_that_lists_block_is_warned_of(anyone: RunningService) -> None:
+    def warning(host: str, query: str = "") -> str:
+        (note,) = (each for each in front(anyone, query, Host=host).all("p") if "id" in each)
+        return str(note["id"]) if "hidden" not in note else ""
+
+    assert warning("dem.example.vn") == warning("www.example.vn", "?site=hoi.example.vn") == ""
+    assert warning("hitcounter.example.vn") == warning("Counter.example.vn:8080") == "listed"
+    assert warning("dem.example.vn", "?site=hitcounter.example.vn") == "listed"
 
 
 def test_a_tag_says_nothing_that_goes_without_saying(declared: RunningService) -> None:
     def tag(query: str) -> str:
-        attributes = front(declared, f"?{query}").snippets[0].partition("widget.js")[2]
-        return attributes.removeprefix('" data-site=').removesuffix("></script>")
+        place = front(declared, f"?{query}").snippets[0].partition("></hit-counter>")[0]
+        return place.partition(" site=")[2]
 
     assert tag("site=english") == tag("site=english&lang=en&theme=auto") == '"english"'
-    assert tag("site=english&lang=vi") == '"english" data-lang="vi"'
+    assert tag("site=english&lang=vi") == '"english" lang="vi"'
     assert tag("site=english&" + "&".join(f"{key}=1" for key in LINE_KEYS)) == '"english"'
     assert front(declared, "?site=english").chosen["lang"] == "en"
 
@@ -237,7 +259,7 @@ def test_every_copied_picture_is_answered_in_the_size_that_its_tag_says(
     anyone: RunningService,
 ) -> None:
     for query in ("", "?lang=en", "?theme=plain&today=1", "?lang=en&month=1&total=1"):
-        (image,) = (each for each in Page(front(anyone, query).snippets[2]).all("img"))
+        (image,) = (each for each in Page(front(anyone, query).snippets[3]).all("img"))
         answer = ask(anyone.port, "GET", image["src"].removeprefix("http://counter"))
         assert answer.status == 200
         size = f'width="{image["width"]}" height="{image["height"]}"'
@@ -254,6 +276,25 @@ def test_our_address_is_that_of_the_visitor(start_shared: StartService) -> None:
         ({"Host": '"><script>'}, "http://?"),
     ):
         assert f'src="{origin}/widget.js"' in front(service, **headers).snippets[0]
+    for prefix, path in (
+        ("/dem", "/dem"),
+        ("/dem/", "/dem"),
+        ("/a/dem-1, /b", "/a/dem-1"),
+        ("/", ""),
+        ("dem", ""),
+        ("//evil.example", ""),
+        ("/../dem", ""),
+        ('/"><script>', ""),
+        ("/" + "a" * 300, ""),
+    ):
+        page = front(service, Host="a.example.vn", X_Forwarded_Prefix=prefix)
+        assert f'src="http://a.example.vn{path}/widget.js"' in page.snippets[0]
+        assert page.all("main") == [{"data-server": f"http://a.example.vn{path}"}]
+
+
+def test_a_stranger_cannot_say_where_we_are(anyone: RunningService) -> None:
+    page = front(anyone, Host="a.example.vn", X_Forwarded_Prefix="/dem", X_Forwarded_Proto="https")
+    assert 'src="http://a.example.vn/widget.js"' in page.snippets[0]
 
 
 @pytest.mark.slow
@@ -351,14 +392,15 @@ def check_page(answer: Answer) -> None:
     for name, attributes in page.elements:
         assert not [attribute for attribute in attributes if attribute.startswith("on")]
         for attribute in ("src", "href", "action", "data-badge"):
-            url = attributes.get(attribute, "/")
-            assert re.match(r"/(?!/)|#|data:,", url), (name, url)
-    assert {script["src"] for script in page.all("script")} == {"/widget.js", "/index.js"}
+            # Below whatever path we are.
+            url = attributes.get(attribute, "./")
+            assert re.match(r"\./\Z|[a-z0-9]+[./](?!/)|readyz\Z|#|data:,\Z", url), (name, url)
+    assert {script["src"] for script in page.all("script")} == {"widget.js", "index.js"}
     assert "{{" not in answer.body.decode()
 
 
 USUAL = front_page.page(
-    Choice(Config().site("demo"), Look(), counts=True), "http://counter", Script("/w.js", "sha384-")
+    Choice(Config().site("demo"), Look(), counts=True), "http://counter", CURRENT
 )
 
 
@@ -384,7 +426,7 @@ def test_every_link_of_the_page_leads_somewhere(anyone: RunningService) -> None:
         if link["href"].startswith("#"):
             assert link["href"][1:] in ids
         else:
-            assert ask(anyone.port, "GET", link["href"]).status == 200
+            assert ask(anyone.port, "GET", f"/{link['href']}").status == 200
     assert (
         ask(anyone.port, "GET", "/index.js").headers["content-type"].startswith("text/javascript")
     )
@@ -394,7 +436,7 @@ def test_a_language_that_is_added_can_be_chosen(monkeypatch: pytest.MonkeyPatch)
     words = Language("Español", "Visitas <&>", dict.fromkeys(LINE_KEYS, "<i>"), ".")
     monkeypatch.setitem(cast("dict[str, Language]", LANGUAGES), "es", words)
     choice = Choice(Config().site("demo"), Look("es"), counts=True)
-    page = Page(front_page.page(choice, "http://counter", Script("/w.js", "sha384-")))
+    page = Page(front_page.page(choice, "http://counter", CURRENT))
     assert page.chosen["lang"] == "es"
     assert page.fallbacks[0]["alt"] == "Visitas <&>"
     assert page.all("i") == []
@@ -405,6 +447,7 @@ def test_a_language_that_is_added_can_be_chosen(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_pinned_tag_names_and_checks_the_script_as_it_is(anyone: RunningService) -> None:
     (tag,) = Page(front(anyone).snippets[-1]).all("script")
+    etag = f'W/"{sha256(CURRENT.content).hexdigest()[:12]}"'
     pinned = ask(anyone.port, "GET", tag["src"].removeprefix("http://counter"))
     current = ask(anyone.port, "GET", "/widget.js")
     assert pinned.body == current.body
@@ -414,10 +457,35 @@ def test_the_pinned_tag_names_and_checks_the_script_as_it_is(anyone: RunningServ
     assert pinned.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert current.headers["cache-control"] == "public, max-age=3600"
     for answer in (pinned, current):
+        assert answer.headers["etag"] == etag
         assert answer.headers["vary"] == "Accept-Encoding"
         assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+@pytest.mark.parametrize(
+    ("held", "is_held"),
+    [
+        ('W/"{}"', True),
+        ('"{}"', True),
+        ('"other", W/"{}"', True),
+        ('"{}-gzip"', True),  # as Apache writes it when it compresses
+        ("*", True),
+        ('W/"000000000000"', False),
+        ('""', False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/widget.js", CURRENT.path])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_who_has_the_script_gets_no_second_one(
+    anyone: RunningService, held: str, is_held: bool, path: str, method: str
+) -> None:
+    headers = {"If-None-Match": held.format(CURRENT.version), "Accept-Encoding": "gzip"}
+    answer = ask(anyone.port, method, path, headers=headers)
+    assert answer.status == (304 if is_held else 200)
+    for name in ("etag", "cache-control", "vary", "access-control-allow-origin"):
+        assert answer.headers[name] == ask(anyone.port, method, path).headers[name]
 
 
 def test_the_script_is_compressed_for_who_accepts_it(anyone: RunningService) -> None:
@@ -476,5 +544,13 @@ def test_what_content_management_systems_add_to_the_address_changes_nothing(
     anyone: RunningService,
 ) -> None:
     script = ask(anyone.port, "GET", "/widget.js")
-    for query in ("?ver=6.4.3", "?v=%3Cscript%3E", "?v=&ver="):
-        assert ask(anyone.port, "GET", f"/widget.js{query}").body == script.body
+    for query in (
+        "?ver=6.4.3",
+        "?v=%3Cscript%3E",
+        "?v=&v=",
+        "?_=1764398",
+        "?" + "a&" * 500,
+        "?%ff",
+    ):
+        for path in ("/widget.js", CURRENT.path):
+            assert ask(anyone.port, "GET", f"{path}{query}").body == script.body

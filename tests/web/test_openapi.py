@@ -28,7 +28,7 @@ from hitcounter.keys import LANES as LANES_KEY
 from hitcounter.keys import ids_key, lane_of
 from hitcounter.store import LANES, STRETCH_S
 from hitcounter.web.app import ROUTES, SITE_ROUTES
-from hitcounter.web.operations import PINNED_WIDGET
+from hitcounter.web.scripts import CURRENT, PINNED
 from hitcounter.writer import MAX_WAITING_HITS
 from tests.conftest import RunningService, StartService
 from tests.web.stores import frozen_store, store_of
@@ -44,8 +44,8 @@ HITS = "/v1/sites/{site}/hits"
 COUNTS = "/v1/sites/{site}/counts"
 PIXEL = "/v1/sites/{site}/pixel.gif"
 BADGE = "/v1/sites/{site}/badge.svg"
-PINNED = "/widget-{version}.js"
-FILES = ("/index.js", "/widget.js", PINNED, "/openapi.yaml")
+VERSION = "/widget-{version}.js"
+FILES = ("/index.js", "/widget.js", VERSION, "/openapi.yaml")
 PAGES = ("/", *FILES, "/healthz", "/readyz")
 
 
@@ -177,7 +177,7 @@ def _pixel(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     yield on(200, "", OPEN)
     yield on(400, "bad_site", OPEN, "DEMO/pixel.gif")
     yield on(400, "bad_path", OPEN, "demo/pixel.gif?path=a")
-    yield on(400, "bad_query", OPEN, "demo/pixel.gif?lang=vi")
+    yield on(400, "bad_query", OPEN, "demo/pixel.gif?path=/a&path=/b")
     yield on(403, "foreign_origin", DECLARED, "news.example.vn/pixel.gif")
     yield on(404, "unknown_site", DECLARED)
     if method == "GET":
@@ -224,14 +224,15 @@ def _embedding(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     yield on("/", 400, "bad_query", "/?theme=blue")
     yield on("/", 400, "bad_lang", "/?lang=fr")
     yield on("/", 404, "unknown_site", "/?site=other.example.vn", DECLARED)
-    yield on("/widget.js", 400, "bad_query", "/widget.js?site=demo")
-    yield on(PINNED, 400, "bad_query", f"{PINNED_WIDGET}?site=demo")
-    yield on(PINNED, 404, "not_found", "/widget-000000000000.js")
+    for path in ("/widget.js", VERSION):
+        raw = request(method, address(path), None, {"If-None-Match": f'W/"{CURRENT.version}"'})
+        yield Outcome(method, path, 304), Trigger(OPEN, raw)
+    yield on(VERSION, 404, "not_found", "/widget-000000000000.js")
 
 
 def address(path: str) -> str:
     """Write a documented path as somebody asks for it."""
-    return PINNED_WIDGET if path == PINNED else path.replace("{site}", "demo")
+    return CURRENT.path if path == VERSION else path.replace("{site}", "demo")
 
 
 def _others() -> Iterator[tuple[Outcome, Trigger]]:
@@ -246,7 +247,7 @@ def _others() -> Iterator[tuple[Outcome, Trigger]]:
         ):
             yield Outcome(method, "/readyz", 503, code), Trigger(state, request(method, "/readyz"))
     gone = Trigger(OPEN, request("OPTIONS", "/widget-000000000000.js"))
-    yield Outcome("OPTIONS", PINNED, 404, "not_found"), gone
+    yield Outcome("OPTIONS", VERSION, 404, "not_found"), gone
     for path in (HITS, COUNTS, PIXEL, BADGE, *PAGES):
         raw = request("OPTIONS", address(path))
         yield Outcome("OPTIONS", path, 204), Trigger(OPEN, raw)
@@ -469,8 +470,8 @@ def test_the_served_description_is_valid(prepare: Prepare) -> None:
 
 def test_every_route_is_documented_with_its_methods_and_no_other_is() -> None:
     site_routes = {f"/v1/sites/{{site}}/{name}": route for name, route in SITE_ROUTES.items()}
-    documented = {path: route for path, route in ROUTES.items() if path != PINNED_WIDGET}
-    routes = {**site_routes, **documented, PINNED: ROUTES[PINNED_WIDGET]}
+    documented = {path: route for path, route in ROUTES.items() if path not in PINNED}
+    routes = {**site_routes, **documented, VERSION: ROUTES[CURRENT.path]}
     served = {
         (method, path) for path, route in routes.items() for method in route.allowed.split(", ")
     }

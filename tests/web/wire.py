@@ -10,7 +10,7 @@ from typing import Any, Self
 
 ANSWER_TIMEOUT_S = 20.0
 OWN = {"Host": "127.0.0.1"}  # a name by which operations may be asked
-BODYLESS = (100, 204)
+BODYLESS = (100, 204, 304)
 
 
 @dataclass(frozen=True, slots=True)

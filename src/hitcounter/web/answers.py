@@ -175,12 +175,12 @@ def refusal_answer(refusal: Refusal) -> web.Response:
     return response
 
 
-def preflight_answer(allowed: str) -> web.Response:
+def preflight_answer(methods: str, headers: str) -> web.Response:
     """Answer OPTIONS: what a browser may send from another origin."""
     preflight = {
-        "Allow": allowed,
-        "Access-Control-Allow-Methods": allowed,
-        "Access-Control-Allow-Headers": "Content-Type",
+        "Allow": methods,
+        "Access-Control-Allow-Methods": methods,
+        "Access-Control-Allow-Headers": headers,
         "Access-Control-Max-Age": "86400",
     }
     return web.Response(status=204, headers=COMMON_HEADERS | preflight)

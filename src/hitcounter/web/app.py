@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from aiohttp import http_parser, web
@@ -20,7 +20,8 @@ from aiohttp.streams import StreamReader
 
 from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, StartError
 from hitcounter.service import Service
-from hitcounter.web import hits, operations
+from hitcounter.site import site_in_path
+from hitcounter.web import hits, operations, requests, scripts
 from hitcounter.web.answers import preflight_answer, refusal_answer
 from hitcounter.web.connections import Connections, origin_of
 from hitcounter.web.protocol import Connection, Waiting
@@ -28,7 +29,7 @@ from hitcounter.web.requests import Target
 
 LINGERING_S = 1.0
 
-_NOTHING = "there is nothing here; see /openapi.yaml"
+_NOTHING = "there is nothing here; openapi.yaml says what there is"
 _METRICS = "metrics are for operators, where operations_host and operations_port say"
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -71,8 +72,11 @@ SITE_ROUTES: Mapping[str, Route] = {
 ROUTES: Mapping[str, Route] = {
     "/": Route("GET", operations.index),
     "/index.js": Route("GET", operations.index_script),
-    "/widget.js": Route("GET", operations.widget),
-    operations.PINNED_WIDGET: Route("GET", operations.pinned_widget),
+    "/widget.js": Route("GET", partial(scripts.serve, scripts.CURRENT, scripts.AN_HOUR)),
+    **{
+        path: Route("GET", partial(scripts.serve, script, scripts.FOR_EVER))
+        for path, script in scripts.PINNED.items()
+    },
     "/openapi.yaml": Route("GET", operations.openapi),
     "/healthz": Route("GET", operations.healthz),
     "/readyz": Route("GET", operations.readyz),
@@ -94,7 +98,7 @@ def _resolved(raw_path: str) -> tuple[Route | None, Target]:
         raw_path = _AUTHORITY.sub("/", raw_path, count=1)
     match = _SITE_PATH.fullmatch(raw_path)
     if match:
-        return SITE_ROUTES.get(match[2]), Target(match[1], match[3] or "")
+        return SITE_ROUTES.get(match[2]), Target(site_in_path(match[1]), match[3] or "")
     path, _, query = raw_path.partition("?")
     return ROUTES.get(path), Target("", query)
 
@@ -142,7 +146,7 @@ class App:
         if request.method == "HEAD" and route.method == "GET":
             return await route.handler(self._service, request, target)
         if request.method == "OPTIONS":
-            return preflight_answer(route.allowed)
+            return preflight_answer(route.allowed, requests.wanted_headers(request.headers))
         raise MethodNotAllowed(route.allowed)
 
 

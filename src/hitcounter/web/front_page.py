@@ -16,9 +16,11 @@ from urllib.parse import urlencode
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.config import Config
 from hitcounter.errors import BadRequest
+from hitcounter.filter_lists import listed_word, listed_word_of_site
 from hitcounter.site import Site
 from hitcounter.web import badge
 from hitcounter.web.badge import Look
+from hitcounter.web.scripts import Script
 
 # A line that shall be shown is a field of its own, so that the form works without a script.
 FIELDS = ("site", "lang", "theme", *LINE_KEYS)
@@ -34,18 +36,13 @@ CSP = (
 )
 _CAPTIONS = {"auto": "tự động", "light": "sáng", "dark": "tối", "plain": "theo trang"}
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
+_FITTING = 'style="max-width:100%;height:auto"'
+# In a page that a script has parsed, a lazy image of a <noscript> is never asked for.
+_LAZY, _EAGER = 'loading="lazy"', 'loading="eager"'
 # Without it, browsers tell an image of another origin not which page it is on.
 _REFERRED = 'referrerpolicy="no-referrer-when-downgrade"'
 # A reader of feeds or mails is no page of the site.
-_PIXEL = 'width="1" height="1" alt="" referrerpolicy="no-referrer"'
-_FITTING = 'style="max-width:100%;height:auto"'
-
-
-class Script(NamedTuple):
-    """The address of one version of the widget, and what browsers check it with."""
-
-    path: str
-    integrity: str
+_PIXEL = f'width="1" height="1" alt="" {_EAGER} referrerpolicy="no-referrer"'
 
 
 class Choice(NamedTuple):
@@ -75,42 +72,50 @@ def chosen_look(fields: Mapping[str, str]) -> Look:
     return badge.look(chosen | ({"lines": ",".join(lines)} if lines else {}))
 
 
-def page(choice: Choice, origin: str, pinned: Script) -> str:
-    """Write the page."""
-    texts = {name: escape(text) for name, text in _snippets(choice, origin, pinned).items()}
+def page(choice: Choice, server: str, pinned: Script) -> str:
+    """Write the page for who finds us at `server`, an origin or a path of one."""
+    texts = {name: escape(text) for name, text in _snippets(choice, server, pinned).items()}
+    listed = listed_word(f"{server}/") or listed_word_of_site(choice.site.name)
     parts = {
+        "server": escape(server),
+        "listed": escape(listed),
+        "unlisted": "" if listed else "hidden",
         "site": escape(choice.site.name),
         "badge_measures": _measures(choice),
         "samples": "".join(_sample(choice, theme) for theme in THEMES),
         "languages": _options({tag: words.name for tag, words in LANGUAGES.items()}, choice.lang),
         "themes": _options({key: f"{key} – {_CAPTIONS[key]}" for key in THEMES}, choice.look.theme),
         "lines": "".join(_box(key, choice) for key in LINE_KEYS),
-        "badge_url": escape(_badge_url(choice, "")),
-        "badge_image": _image(choice, ""),
-        "counts": escape(f"/v1/sites/{choice.site.name}/counts?lang={choice.lang}"),
+        "badge_url": escape(_badge_url(choice)),
+        "badge_image": _image(choice, "", _LAZY),
+        "counts": escape(f"v1/sites/{choice.site.name}/counts?lang={choice.lang}"),
     }
     return _PLACE.sub(lambda place: (parts | texts)[place[1]], _TEMPLATE)
 
 
-def _snippets(choice: Choice, origin: str, pinned: Script) -> dict[str, str]:
-    """Write what is there to be copied, as HTML."""
-    site, attributes = f"{origin}/v1/sites/{choice.site.name}", _attributes(choice)
-    counting = _image(choice, origin, _FITTING, _REFERRED, count="1")
+def _snippets(choice: Choice, server: str, pinned: Script) -> dict[str, str]:
+    """Write what is there to be copied, as HTML that is XML as well."""
+    address = f"{server}/"
+    counting = _image(choice, address, _FITTING, _LAZY, _REFERRED, count="1")
+    pixel = f"{address}v1/sites/{choice.site.name}/pixel.gif?path=/tin-tuc/1"
+    place = f"<hit-counter{_attributes('', choice, server=server)}></hit-counter>\n"
+    integrity = f'integrity="{pinned.integrity}" crossorigin="anonymous"'
+    data = _attributes("data-", choice, hitcounter="block", server=server)
     return {
-        "tag": f'<script async src="{origin}/widget.js"{attributes}></script>',
-        "pinned_tag": f'<script async src="{origin}{pinned.path}" integrity="{pinned.integrity}"'
-        f' crossorigin="anonymous"{attributes}></script>',
-        "badge": _image(choice, origin, _FITTING),
+        "tag": f'{place}<script async="" src="{address}widget.js"></script>',
+        "pinned_tag": f'{place}<script async="" src="{server}{pinned.path}" {integrity}></script>',
+        "div": f"<div{data}></div>",
+        "badge": _image(choice, address, _FITTING, _EAGER),
         "noscript": f"<noscript>{counting}</noscript>",
-        "pixel": f'<img src="{site}/pixel.gif?path=/tin-tuc/1" {_PIXEL}>',
+        "pixel": f'<img src="{pixel}" {_PIXEL} />',
         "placeholder": 'Số lượt xem: <b data-hitcounter="page"></b>',
     }
 
 
-def _attributes(choice: Choice, **more: str) -> str:
-    """Write the attributes of a tag, without those that say what goes without saying."""
-    named = {"site": choice.site.name} | _differences(choice) | more
-    return "".join(f' data-{name}="{escape(value)}"' for name, value in named.items())
+def _attributes(prefix: str, choice: Choice, **first: str) -> str:
+    """Write the attributes of a place, without those that say what goes without saying."""
+    named = first | {"site": choice.site.name} | _differences(choice)
+    return "".join(f' {prefix}{name}="{escape(value)}"' for name, value in named.items())
 
 
 def _differences(choice: Choice) -> dict[str, str]:
@@ -121,16 +126,17 @@ def _differences(choice: Choice) -> dict[str, str]:
     return {name: value for name, value in chosen.items() if value != usual[name]}
 
 
-def _image(choice: Choice, origin: str, *attributes: str, **more: str) -> str:
+def _image(choice: Choice, address: str, *attributes: str, **more: str) -> str:
     """Write the tag of a badge."""
-    url = escape(_badge_url(choice, origin, **more))
+    url = escape(address + _badge_url(choice, **more))
     tail = "".join(f" {attribute}" for attribute in (_measures(choice), *attributes))
-    return f'<img src="{url}"{tail}>'
+    return f'<img src="{url}"{tail} />'
 
 
-def _badge_url(choice: Choice, origin: str, **more: str) -> str:
+def _badge_url(choice: Choice, **more: str) -> str:
+    """Write the address of a badge, from where we are."""
     query = urlencode(_differences(choice) | more, safe=",")
-    return f"{origin}/v1/sites/{choice.site.name}/badge.svg" + (f"?{query}" if query else "")
+    return f"v1/sites/{choice.site.name}/badge.svg" + (f"?{query}" if query else "")
 
 
 def _measures(choice: Choice) -> str:
@@ -143,11 +149,11 @@ def _sample(choice: Choice, theme: str) -> str:
     """Write a live block in one theme; at most the first of them counts."""
     sample = choice._replace(look=choice.look._replace(theme=theme))
     counts = choice.counts and theme == THEMES[0]
-    attributes = _attributes(sample, **({} if counts else {"count": "false"}))
-    image = _image(sample, "", **({"count": "1"} if counts else {}))
+    count = "" if counts else ' count="false"'
+    image = _image(sample, "", _LAZY, **({"count": "1"} if counts else {}))
     return (
         f"<figure><figcaption>{theme} – {_CAPTIONS[theme]}</figcaption>"
-        f'<script async src="/widget.js"{attributes}></script>'
+        f"<hit-counter{_attributes('', sample)}{count}></hit-counter>"
         f"<noscript>{image}</noscript></figure>\n"
     )
 

@@ -34,7 +34,7 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> Nu
 
 async def pixel(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
-    page = requests.page_field(requests.fields(target, "path").get("path"))
+    page = requests.page_field(requests.picture_fields(target, "path").get("path"))
     is_prefetch = requests.is_prefetch(request.headers)
     counts = request.method == "GET" and not is_prefetch  # HEAD asks only what GET would answer
     counted = await _site(service, request, target, counts=counts)
@@ -48,7 +48,7 @@ async def pixel(service: Service, request: web.BaseRequest, target: Target) -> w
 
 async def badge(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Answer the block as a picture; count a hit only where the query says so."""
-    fields = requests.fields(target, *picture.LOOK_FIELDS, "count", "path")
+    fields = requests.picture_fields(target, *picture.LOOK_FIELDS, "count", "path")
     look = picture.look(fields)
     page = requests.page_field(fields.get("path"))
     if not picture.wants_count(fields):

@@ -18,12 +18,19 @@ from hitcounter.errors import BadRequest, ForeignOrigin, UnnamedPage
 from hitcounter.site import UNDECODED, Site, one_origin, page_path, referred_path
 
 MAX_BODY_BYTES = 2048
+# Of a query; what shares links and pictures adds several to them.
+MAX_FIELDS, MAX_PICTURE_FIELDS = 8, 64
+MAX_PREFIX = 200
+MAX_WANTED = 1024  # characters of what a preflight asks for
 MAX_SHOWN = 100  # characters of what came that an error repeats
 
 # A header's name is found several times faster when its case is folded once.
 _SEC_PURPOSE, _PURPOSE, _X_MOZ = istr("Sec-Purpose"), istr("Purpose"), istr("X-Moz")
 
-_FORWARDED_PROTO = istr("X-Forwarded-Proto")
+_FORWARDED_PROTO, _FORWARDED_PREFIX = istr("X-Forwarded-Proto"), istr("X-Forwarded-Prefix")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_HEADER_NAMES = re.compile(rf"{_NAME}(?:[ \t]*,[ \t]*{_NAME})*")
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 Headers = CIMultiDictProxy[str]
@@ -107,12 +114,27 @@ def _too_large() -> BadRequest:
 
 def fields(target: Target, *allowed: str) -> dict[str, str]:
     """Read the query of a target; only `allowed` fields, each once."""
+    return _fields(_pairs(target, MAX_FIELDS), allowed)
+
+
+def picture_fields(target: Target, *known: str) -> dict[str, str]:
+    """Read the `known` fields of a query, each once; others may have been added on the way."""
+    pairs = _pairs(target, MAX_PICTURE_FIELDS)
+    return _fields([pair for pair in pairs if pair[0] in known], known)
+
+
+def _pairs(target: Target, most: int) -> list[tuple[str, str]]:
     if not target.query:
-        return {}
+        return []
     try:
-        pairs = parse_qsl(target.query, keep_blank_values=True, errors=UNDECODED, max_num_fields=8)
+        return parse_qsl(
+            target.query, keep_blank_values=True, errors=UNDECODED, max_num_fields=most
+        )
     except ValueError:
-        raise BadRequest("bad_query", "the query has few fields") from None
+        raise BadRequest("bad_query", f"the query has at most {most} fields") from None
+
+
+def _fields(pairs: list[tuple[str, str]], allowed: tuple[str, ...]) -> dict[str, str]:
     found = dict(pairs)
     if len(found) < len(pairs) or not found.keys() <= set(allowed):
         raise BadRequest("bad_query", f"the query may hold, once: {', '.join(allowed)}")
@@ -161,15 +183,26 @@ def _origin_of(url: str) -> str:
 
 
 def our_origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
-    """Give our own address as the visitor sees it; safe to put into HTML."""
-    scheme = "http"
-    if _is_trusted(request.remote or "", proxies):
-        # Each proxy adds to a list, in one header line or several: the first met the visitor.
-        values = ",".join(request.headers.getall(_FORWARDED_PROTO, ())).lower().split(",")
-        named = next((value.strip() for value in values if value.strip()), "")
-        scheme = named if named in ("http", "https") else scheme
+    """Give our own origin as the visitor sees it; safe to put into HTML."""
+    said = _forwarded(request, proxies, _FORWARDED_PROTO).lower()
+    scheme = said if said in ("http", "https") else "http"
     host = request.headers.get(hdrs.HOST, "")
     return one_origin(f"{scheme}://{host}") or f"{scheme}://?"
+
+
+def our_path(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
+    """Return the path below which a proxy serves us, like `/dem`; safe to put into HTML."""
+    said = _forwarded(request, proxies, _FORWARDED_PREFIX).rstrip("/")
+    return said if len(said) <= MAX_PREFIX and _PREFIX.fullmatch(said) else ""
+
+
+def _forwarded(request: web.BaseRequest, proxies: tuple[Network, ...], name: istr) -> str:
+    """Return what the first proxy says; nothing where the last one is not trusted."""
+    if not _is_trusted(request.remote or "", proxies):
+        return ""
+    # Each proxy adds to a list, in one header line or several: the first met the visitor.
+    values = ",".join(request.headers.getall(name, ())).split(",")
+    return next((value.strip() for value in values if value.strip()), "")
 
 
 def _is_trusted(remote: str, proxies: tuple[Network, ...]) -> bool:
@@ -193,6 +226,22 @@ def accepts_gzip(accept_encoding: str) -> bool:
     rest = weights.get("*", 0.0)
     gzip = weights.get("gzip", weights.get("x-gzip", rest))
     return gzip > 0 and gzip >= weights.get("identity", 0.0)
+
+
+def wanted_headers(headers: Headers) -> str:
+    """Return the names of the headers that a preflight asks for, as monitors of a page add some.
+
+    No answer depends on them, and there are no credentials, so all may be sent.
+    """
+    wanted = ",".join(headers.getall(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, ())).strip()
+    is_list = len(wanted) <= MAX_WANTED and _HEADER_NAMES.fullmatch(wanted)
+    return wanted if is_list else hdrs.CONTENT_TYPE
+
+
+def holds(headers: Headers, version: str) -> bool:
+    """Return whether a client holds a version already, whatever proxies made of its ETag."""
+    held = headers.get(hdrs.IF_NONE_MATCH, "")
+    return held == "*" or version in held
 
 
 def is_prefetch(headers: Headers) -> bool:

@@ -6,7 +6,7 @@
  */
 const WAIT_MS = 3000;
 /** What the answer to a choice replaces. */
-const PARTS = ["#samples", "#snippet", "#live", "#pictures", "#pinned", "#counts"];
+const PARTS = ["#listed", "#samples", "#tags", "#live", "#pictures", "#pinned", "#counts"];
 
 /**
  * @param {string} selector
@@ -27,6 +27,19 @@ const counted = new Promise((resolve) => {
   new MutationObserver(resolve).observe(find("#live"), { childList: true, subtree: true });
   setTimeout(resolve, WAIT_MS);
 });
+
+/**
+ * Name in what is to be copied the address of this page: no proxy has to tell it to the service.
+ *
+ * @param {ParentNode} part
+ */
+function correctAddresses(part) {
+  const said = find("main").dataset.server ?? "";
+  const found = new URL(".", location.href).href.replace(/\/$/, "");
+  for (const code of part.querySelectorAll(".snippet code")) {
+    code.textContent = (code.textContent ?? "").replaceAll(said, found);
+  }
+}
 
 /** @param {Element} snippet */
 function offerCopy(snippet) {
@@ -61,7 +74,7 @@ async function showNumbers() {
 }
 
 /**
- * Take a part over from a parsed page, where nothing loads and no script runs, also none of ours.
+ * Take a part over from a parsed page, where nothing loads.
  *
  * @param {string} selector
  * @param {Document} page
@@ -69,12 +82,10 @@ async function showNumbers() {
 function takeOver(selector, page) {
   for (const fallback of page.querySelectorAll("noscript")) fallback.remove();
   const part = document.adoptNode(find(selector, page));
-  for (const inert of part.querySelectorAll("script")) {
-    const script = document.createElement("script");
-    for (const { name, value } of inert.attributes) script.setAttribute(name, value);
-    script.dataset.count = "false"; // this page was counted when it was opened
-    inert.replaceWith(script);
+  for (const place of part.querySelectorAll("hit-counter")) {
+    place.setAttribute("count", "false"); // this page was counted when it was opened
   }
+  correctAddresses(part);
   return part;
 }
 
@@ -85,11 +96,11 @@ async function choose() {
   const choice = choices;
   const query = new URLSearchParams();
   for (const [name, value] of new FormData(form)) query.append(name, String(value));
-  const answer = await fetch(`/?${query}`);
+  const answer = await fetch(`./?${query}`);
   const text = await answer.text();
   if (choice !== choices) return; // there is a later one
   const { unknown = "", failed = "" } = status.dataset;
-  status.textContent = answer.ok ? "" : answer.status === 404 ? unknown : failed;
+  status.textContent = answer.ok ? "" : answer.status < 500 ? unknown : failed;
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(text, "text/html");
   for (const part of PARTS) find(part).replaceWith(takeOver(part, page));
@@ -111,6 +122,7 @@ form.addEventListener("submit", (event) => {
   update();
 });
 find("button", form).hidden = true;
+correctAddresses(document);
 offerCopies();
 await counted;
 await showNumbers();
