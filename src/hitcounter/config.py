@@ -203,7 +203,7 @@ class Config:
     max_sites: int = _setting(1_000, _whole(1), "sites that an open service accepts")
     max_pages: int = _setting(10_000, _whole(0), "pages that are stored per site")
     trusted_proxies: tuple[Network, ...] = _setting(
-        (), _networks, "CIDRs whose X-Forwarded-Proto is believed"
+        (), _networks, "CIDRs whose X-Forwarded-Proto and X-Forwarded-Prefix are believed"
     )
     kept_window_s: float = _setting(
         5.0, _seconds, "seconds for which confirmed hits can be sent again"
