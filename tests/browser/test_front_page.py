@@ -1,7 +1,9 @@
 """The front page in a real browser: on a phone, without scripts, and while somebody chooses."""
 
 import json
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hitcounter.block import THEMES
 from tests.browser import chromium
 from tests.browser.pages import Pages
 from tests.conftest import RunningService, StartService
+from tests.integration.proxies import below_a_path, documented
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -152,3 +155,23 @@ async def test_the_pinned_tag_works_on_a_page_of_another_origin(
     total = page.get_by_role("region").get_by_role("listitem").last
     await expect(total).to_contain_text("Tổng truy cập: 1")
     assert (await counts(page, service, "www.example.vn"))["total"] == 1
+
+
+async def test_below_a_path_it_counts_and_names_where_it_was_found_whatever_a_proxy_says(
+    service: RunningService, page: Page, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    silent = re.sub(".*X-Forwarded.*\n", "", documented("nginx"))
+    with below_a_path("nginx", silent, service.port, tmp_path) as host:
+        await page.goto(f"{host}/dem/?site=www.example.vn")
+        await page.wait_for_selector(SHOWN)
+        place = f'<hit-counter server="{host}/dem" site="www.example.vn"></hit-counter>'
+        for snippet in ("#tags pre", "#pinned pre"):
+            await expect(page.locator(snippet).first).to_contain_text(place)
+        await page.get_by_label("Ngôn ngữ").select_option("en")
+        await expect(page.get_by_role("region", name="Visits")).to_have_count(len(THEMES))
+        await expect(page.locator("#tags pre").first).to_contain_text(f'src="{host}/dem/widget.js"')
+        await expect(page.locator("#pictures pre").first).to_contain_text(f'"{host}/dem/v1/sites/')
+        await expect(page.locator("#json")).to_contain_text('"Visits"')
+        assert [url for url in asked if not url.startswith((f"{host}/dem/", "data:"))] == []
