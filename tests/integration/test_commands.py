@@ -296,6 +296,34 @@ def test_a_site_that_is_not_declared_is_refused(store: StoreServer, tmp_path: Pa
         assert line == f"the site other is not declared in {config}"
 
 
+def test_a_name_that_lists_block_is_warned_of_and_one_in_its_own_script_is_its_punycode(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    config = tmp_path / "hitcounter.toml"
+    config.write_text('[sites."hitcounter.example.vn"]\n[sites."hộinôngdân.vn"]\n', "utf-8")
+    service = start_service(config=config)
+    (warning,) = re.findall("^warning: (.*)", service.run("check").stdout, re.MULTILINE)
+    assert warning.startswith("the site hitcounter.example.vn has 'hitcounter.', which block lists")
+    assert warning in service.log
+
+    name, punycode = "HộiNôngDân.vn", "xn--hinngdn-uwa2n1471a.vn"
+    service.run("baseline", name, "--total", "10", "--page", "/a=2")
+    assert service.run("show", name).stdout == service.run("show", punycode).stdout
+    listed = service.run("sites").stdout
+    assert listed.startswith(f"{punycode}\t10\t1\t")
+    exported = service.run("export").stdout
+    assert f'"site":"{punycode}"' in exported
+    gone = tmp_path / "gone.ndjson"
+    assert "1 pages" in service.run("prune", name, "--page", "/a", f"--export-to={gone}").stdout
+    assert f'"site":"{punycode}"' in gone.read_text()
+    lines = [HEAD, f'{{"site":"{name}","bucket":"total","count":20}}']
+    (tmp_path / "other.ndjson").write_text(sealed(lines), "utf-8")
+    assert "1 numbers raised" in service.run("import", str(tmp_path / "other.ndjson")).stdout
+    assert ": 20" in service.run("show", punycode).stdout
+    service.run("remove", name, f"--export-to={tmp_path / 'removed.ndjson'}")
+    assert service.run("sites").stdout == ""
+
+
 @pytest.mark.slow
 def test_check_names_what_the_store_lacks(tmp_path: Path) -> None:
     with store_server(tmp_path / "store", "--appendonly", "no") as server:

@@ -119,7 +119,7 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         "port": "0",
         "operations_host": "::1",
         "operations_port": "off",
-        "operations_hosts": "Counter.example.vn, [::1]",
+        "operations_hosts": "Dem.example.vn, [::1]",
         "workers": "4",
         "data_dir": "/var/lib/hitcounter",
         "redis_url": f"rediss://:{HIDDEN}@redis.example.vn:6380/1",

@@ -235,7 +235,9 @@ def test_other_names_in_another_script_are_refused(name: str) -> None:
     assert site_in_path(raw) == raw
 
 
-@pytest.mark.parametrize("raw", ["%61bc", "%", "%ff", "h%E1%BB%99%2", "a%2fb", "h%e1%bb%99%ff"])
+@pytest.mark.parametrize(
+    "raw", ["demo", "%61bc", "%", "%ff", "h%E1%BB%99%2", "a%2fb", "h%e1%bb%99%ff"]
+)
 def test_what_else_a_path_encodes_stays_for_the_check_to_refuse(raw: str) -> None:
     assert site_in_path(raw) == raw
 
