@@ -157,7 +157,8 @@ async def test_the_pinned_tag_works_on_a_page_of_another_origin(
     assert (await counts(page, service, "www.example.vn"))["total"] == 1
 
 
-async def test_below_a_path_it_counts_and_names_where_it_was_found_whatever_a_proxy_says(
+@pytest.mark.slow
+async def test_below_a_path_it_works_and_names_where_it_was_found_whatever_a_proxy_says(
     service: RunningService, page: Page, tmp_path: Path
 ) -> None:
     asked: list[str] = []

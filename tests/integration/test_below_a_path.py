@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped]
 
 from hitcounter.web.scripts import CURRENT
 from tests.conftest import RunningService, start
-from tests.integration.proxies import PROXIES, below_a_path, documented
+from tests.integration.proxies import below_a_path, documented
 from tests.web.wire import ANSWER_TIMEOUT_S, Answer
 
 pytestmark = pytest.mark.xdist_group("below a path")
@@ -29,7 +29,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     running.process.stdout.close()
 
 
-@pytest.fixture(params=PROXIES)
+@pytest.fixture(
+    params=[
+        "nginx",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("apache", "caddyfile")),
+    ]
+)
 def host(request: pytest.FixtureRequest, service: RunningService, tmp_path: Path) -> Iterator[str]:
     """Run a proxy with the snippet of the document."""
     snippet = documented(request.param)
