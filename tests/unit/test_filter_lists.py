@@ -7,6 +7,7 @@ import pytest
 
 from hitcounter.config import Config
 from hitcounter.filter_lists import listed_word, listed_word_of_site, warnings
+from hitcounter.web.app import ROUTES, SITE_ROUTES
 
 ROOT = Path(__file__).parents[2]
 SUFFIXES = {".md", ".html", ".js", ".yaml", ".toml", ".service", ".conf", ".sh"}
@@ -99,3 +100,10 @@ def test_no_address_of_ours_is_one_that_lists_block(path: Path) -> None:
 def test_the_files_have_addresses_of_ours() -> None:
     found = [address for path in FILES for address in addresses(path)]
     assert sum("dem.example.vn" in address for address in found) > 10
+
+
+def test_no_endpoint_is_called_as_those_that_lists_block() -> None:
+    paths = [*ROUTES, *(f"/v1/sites/demo/{name}" for name in SITE_ROUTES)]
+    assert [path for path in paths if listed_word(path)] == []
+    assert not re.search("collect|pageview|track|/hits/", " ".join(paths))
+    assert [path for path in paths if path.endswith(".gif")] == ["/v1/sites/demo/pixel.gif"]
