@@ -24,6 +24,7 @@ class Language:
     name: str
     title: str
     labels: Mapping[str, str]
+    short_labels: Mapping[str, str]  # where room is short: all lines change alike
     separator: str
     fewest_digits: int = 4
     upper_group: int = 3
@@ -41,6 +42,13 @@ LANGUAGES: Mapping[str, Language] = {
             "year": "Trong năm",
             "total": "Tổng truy cập",
         },
+        short_labels={
+            "today": "Hôm nay",
+            "yesterday": "Hôm qua",
+            "month": "Tháng",
+            "year": "Năm",
+            "total": "Tổng",
+        },
         separator=".",
     ),
     "en": Language(
@@ -51,6 +59,13 @@ LANGUAGES: Mapping[str, Language] = {
             "yesterday": "Yesterday",
             "month": "This month",
             "year": "This year",
+            "total": "Total",
+        },
+        short_labels={
+            "today": "Today",
+            "yesterday": "Yesterday",
+            "month": "Month",
+            "year": "Year",
             "total": "Total",
         },
         separator=",",
@@ -67,6 +82,11 @@ def line_texts(numbers: Sequence[int], lang: str) -> list[str]:
     if language.fewest_digits > 4 or language.upper_group != 3:
         return [_number_text(number, language) for number in numbers]
     return _LINES.format(*numbers).replace(",", language.separator).split("\n")
+
+
+def number_text(number: int, lang: str) -> str:
+    """Write a number as people read it in a language."""
+    return _number_text(number, LANGUAGES[lang])
 
 
 def _number_text(number: int, language: Language) -> str:

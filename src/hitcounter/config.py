@@ -30,6 +30,8 @@ _SERVICE_LINK = re.compile(
 )
 _ZONE = re.compile(r"(%[A-Za-z0-9_.-]+)?")  # which network a link-local address is in
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_PARAMETER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,32}")
+_MAX_PARAMETERS = 8
 _PORT_LINK = re.compile(r"(.+_)?PORT")
 
 Network = IPv4Network | IPv6Network
@@ -157,6 +159,16 @@ def _origins(name: str, value: Any) -> frozenset[str]:
     return frozenset(origins.values())
 
 
+def _parameters(name: str, value: Any) -> tuple[str, ...]:
+    parameters = _list(name, value)
+    for text in parameters:
+        if not _PARAMETER.fullmatch(text):
+            raise ConfigError(f"{name}: {text!r} is not the name of a parameter, like id")
+    if not len(set(parameters)) == len(parameters) <= _MAX_PARAMETERS:
+        raise ConfigError(f"{name}: at most {_MAX_PARAMETERS} parameters, each once")
+    return tuple(parameters)
+
+
 def _redis_url(name: str, value: Any) -> str:
     fault = store_url.fault(value) if isinstance(value, str) else store_url.FORM
     if fault:  # the URL may carry a password, so nothing of it is repeated
@@ -238,7 +250,7 @@ class Config:
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
 _MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
-_SITE_KEYS = {"timezone", "lang", "origins", "max_pages"}
+_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query"}
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
@@ -319,6 +331,7 @@ def _site(config: Config, name: str, table: Any) -> Site:
         lang=_lang(f"{where}.lang", table.get("lang", config.lang)),
         origins=_origins(f"{where}.origins", table.get("origins", [])),
         max_pages=_MAX_PAGES(f"{where}.max_pages", table.get("max_pages", config.max_pages)),
+        query=_parameters(f"{where}.query", table.get("query", [])),
     )
 
 

@@ -222,6 +222,21 @@ class Service:
         stale = self._remembered(known, names, path, page, STALE)
         return replace(stale, age_s=max(0, int(now_s - known.at)))
 
+    async def read_pages(
+        self, counted: CountedSite, paths: Sequence[str]
+    ) -> tuple[str, list[int | None]]:
+        """Read the totals of pages, and the state; None where a page's total is not known."""
+        pages = [counted.page_keys(path) for path in paths]
+        if not self._writer.is_away:
+            try:
+                values = await self._reader.read([name for page in pages for name in page.stored])
+            except (StoreError, CounterError):
+                pass
+            else:
+                totals = zip(pages, values[::2], values[1::2], strict=True)
+                return FRESH, [_page_total(*total) for total in totals]
+        return STALE, [self._remembered_total(page) for page in pages]
+
     async def _again(self, counted: CountedSite, path: str | None) -> Numbers:
         """Answer a hit that is counted already."""
         self.metrics.not_counted(counted.site.name, "repeat")
@@ -273,10 +288,12 @@ class Service:
         """Give the last known numbers, and what waits here on top of them."""
         stored = self._writer.stored
         values = [n + stored[key] for key, n in known.on(names).items()]
-        page_total = None if page is None else self._page_totals.get(page.key)
-        if page is not None and page_total is not None:
-            page_total += stored[page.key]
+        page_total = None if page is None else self._remembered_total(page)
         return Numbers(known.site, names, values, state, path, page_total, known.at)
+
+    def _remembered_total(self, page: PageKeys) -> int | None:
+        total = self._page_totals.get(page.key)
+        return None if total is None else total + self._writer.stored[page.key]
 
     def _remember_page(self, page: PageKeys, total: int) -> None:
         self._page_totals[page.key] = total

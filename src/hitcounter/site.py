@@ -6,6 +6,7 @@ A name that passes here is safe everywhere: as a part of a key, in a log line an
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
@@ -46,6 +47,7 @@ class Site:
     lang: str
     origins: frozenset[str]
     max_pages: int
+    query: tuple[str, ...] = ()  # the parameters that are part of a page's address
 
     def owns(self, host: str) -> bool:
         """Tell whether a host is this site's own, with or without www."""
@@ -147,19 +149,34 @@ def site_in_path(raw: str) -> str:
         return raw
 
 
-def page_path(text: str) -> str:
+def page_path(text: str, query: Sequence[str] = ()) -> str:
     """Normalise the path of a page, so that one page has one counter.
 
-    Drops query and fragment, decodes percent-encoding, composes Unicode (NFC), folds repeated
-    slashes and drops a trailing slash or index.html. What would read differently if decoded
-    again (`%`, `?`, `#`) stays encoded.
+    Of its query stay the parameters that are named in `query`, in that order; the rest and the
+    fragment are dropped. Decodes percent-encoding, composes Unicode (NFC), folds repeated slashes
+    and drops a trailing slash or index.html. What would read differently if decoded again (`%`,
+    `?`, `#`) stays encoded.
 
     Raises BadRequest where no page has such a path, and UnnamedPage where one may have it but its
     counter could have no name.
     """
     if not text.startswith("/"):
         raise BadRequest("bad_path", "the path of a page starts with /")
-    raw = text.partition("#")[0].partition("?")[0]
+    raw, _, parameters = text.partition("#")[0].partition("?")
+    path = _remembered_path(raw)
+    kept = _kept(parameters, query) if query else ""
+    return _remembered_path(f"{path}%3F{kept}") if kept else path
+
+
+def _kept(parameters: str, names: Sequence[str]) -> str:
+    values: dict[str, str] = {}
+    for parameter in parameters.split("&"):
+        name, _, value = parameter.partition("=")
+        values.setdefault(name, value.replace("+", "%20"))  # of several the first counts
+    return "&".join(f"{name}={values[name]}" for name in names if values.get(name))
+
+
+def _remembered_path(raw: str) -> str:
     # Long ones are not remembered: who sends them must not fill the memory.
     return _page_path(raw) if len(raw) <= MAX_PATH_BYTES else _page_path.__wrapped__(raw)
 
@@ -204,8 +221,8 @@ def referred_path(referer: str, site: Site) -> str | None:
     """
     try:
         parts = urlsplit(referer)
-        if parts.path in ("", "/") or not site.owns(parts.hostname or ""):
-            return None
-        return page_path(parts.path)
+        path = page_path(f"{parts.path or '/'}?{parts.query}", site.query)
+        is_hidden = parts.path in ("", "/") and path == "/"
+        return None if is_hidden or not site.owns(parts.hostname or "") else path
     except (ValueError, BadRequest):
         return None

@@ -389,3 +389,33 @@ def test_a_referer_names_a_page_only_of_the_site_itself(referer: str, path: str 
 def test_no_referer_is_an_error(referer: str) -> None:
     path = referred_path(referer, site())
     assert path is None or page_path(path) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("/a?id=1", "/a%3Fid=1"),
+        ("/a/?x=2&id=1&nv=b", "/a%3Fnv=b&id=1"),
+        ("/index.html?id=1#top", "/%3Fid=1"),
+        ("/a?id=&nv", "/a"),
+        ("/a?id=1&id=2", "/a%3Fid=1"),
+        ("/a?id=x+y", "/a%3Fid=x y"),
+        ("/a?id=x%20y", "/a%3Fid=x y"),
+        ("/a?ID=1&op=2", "/a"),
+        ("/a?id=%2525", "/a%3Fid=%2525"),
+        ("/a?id=1?nv=2", "/a%3Fid=1%3Fnv=2"),
+    ],
+)
+def test_parameters_of_a_page_stay_in_their_order_and_all_others_go(text: str, page: str) -> None:
+    assert page_path(text, ("nv", "id")) == page
+    assert page_path(page, ("nv", "id")) == page
+    assert page_path(page) == page
+
+
+@given(st.text(max_size=80).map("/a?id={}".format))
+def test_a_page_with_parameters_asked_for_again_is_the_same_page(text: str) -> None:
+    try:
+        page = page_path(text, ("id",))
+    except (BadRequest, UnnamedPage):
+        return
+    assert page_path(page, ("id",)) == page

@@ -63,7 +63,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 ELEMENTS = {"svg", "title", "desc", "style", "rect", "path", "text", "tspan"}
 ATTRIBUTES = {
     *("width", "height", "viewBox", "role", "lang", "data-state", "class"),
-    *("x", "y", "rx", "d"),
+    *("x", "y", "rx", "d", "transform"),
 }
 
 
@@ -149,6 +149,41 @@ def test_language_lines_and_theme_are_those_asked_for(anyone: RunningService, si
     assert b"prefers-color-scheme" not in styles["light"] + styles["dark"]
     assert b"<rect" not in styles["plain"]
     assert lines(badge_of(anyone, site, "?lines=month%2Ctoday")) == [LINES[2], LINES[0]]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_title_icons_and_colours_are_those_asked_for(theme: str) -> None:
+    looks = {"theme": theme, "title": "Lượt xem <&>", "icons": "off", "lines": "today,total"}
+    svg = badge.draw(numbers([1] * 5), badge.look(looks))
+    assert texts(svg) == ["Lượt xem <&>", "Trong ngày: 1", "Tổng truy cập: 1"]
+    assert "icon" not in svg.partition("</style>")[2]
+    coloured = badge.draw(
+        numbers([1] * 5), badge.look(looks | {"accent": "C8102E", "color": "#fff"})
+    )
+    assert ("svg{color:#fff}" in coloured) == (theme == "plain")
+    assert "#C8102E 75%" in coloured
+    untitled = badge.draw(numbers([1] * 5), badge.look(looks | {"title": ""}))
+    assert texts(untitled) == texts(svg)[1:]
+    assert size(untitled)[1] < size(svg)[1]
+    root = Xml.fromstring(untitled)  # noqa: S314
+    assert root.findtext(f"{SVG}title") == "Số lượt truy cập"  # for whoever does not see it
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("title", "x" * 61),
+        ("title", "a\nb"),
+        ("icons", "on"),
+        ("accent", "red"),
+        ("accent", "fff}text{fill:red"),
+        ("accent", ""),
+        ("color", "#12345"),
+    ],
+)
+def test_a_look_that_is_none_is_refused(name: str, value: str) -> None:
+    with pytest.raises(BadRequest, match=name):
+        badge.look({name: value})
 
 
 def test_without_a_language_it_is_in_the_sites(declared: RunningService) -> None:
@@ -386,15 +421,16 @@ def size(svg: str) -> tuple[int, int]:
     return int(root.get("width", "")), int(root.get("height", ""))
 
 
-def check_svg(svg: bytes | str) -> None:
+def check_svg(svg: bytes | str, *, may_have_own_title: bool = False) -> None:
     """Check that a badge has nothing in it but what badges are made of."""
     root = Xml.fromstring(svg)  # noqa: S314 -- raises if it is not well-formed
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= ELEMENTS
     assert {name for element in root.iter() for name in element.attrib} <= ATTRIBUTES
     words = {label for words in LANGUAGES.values() for label in words.labels.values()}
     titles = {words.title for words in LANGUAGES.values()}
+    assert "<" not in str(root.findtext(f"{SVG}style"))
     title, *rows = texts(svg)
-    assert title in titles
+    assert title in titles or may_have_own_title
     for row in rows:
         label, _, number = row.partition(": ")
         assert label in words
@@ -409,6 +445,10 @@ looks = st.builds(
         lambda keys: st.integers(1, len(keys)).map(lambda n: keys[:n])
     ),
     theme=st.sampled_from(THEMES),
+    has_icons=st.booleans(),
+    accent=st.sampled_from(("", "c8102e")),
+    title=st.just(None),
+    color=st.just(""),
 )
 
 
@@ -446,6 +486,9 @@ def test_no_query_gets_anything_into_a_look(given_fields: dict[str, str]) -> Non
     assert look.lang is None or look.lang in LANGUAGES
     assert set(look.lines) <= set(LINE_KEYS)
     assert look.theme in THEMES
+    assert re.fullmatch("([0-9A-Fa-f]{3}){0,2}", look.accent)
+    assert re.fullmatch("([0-9A-Fa-f]{3}){0,2}", look.color)
+    assert look.title is None or len(look.title) <= badge.MAX_TITLE
 
 
 @settings(max_examples=examples(150))
@@ -458,7 +501,7 @@ def test_no_request_gets_markup_into_an_answer(
     headers = {"Referer": quote(referer, safe="<>'\"&/:", errors="surrogatepass")}
     answer = ask(anyone.port, "GET", target, None, headers)
     if answer.status == 200:
-        check_svg(answer.body)
+        check_svg(answer.body, may_have_own_title=given_fields.get("title", "") != "")
     else:
         assert answer.status in (400, 404)
         assert answer.headers["content-type"] == "application/json"
@@ -470,7 +513,7 @@ def test_no_request_gets_markup_into_an_answer(
 
 def test_a_language_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = {"today": "Hoy", "yesterday": "Ayer", "month": "Mes", "year": "Año", "total": "Total"}
-    spanish = Language("Español", "Visitas <&>", labels, ".", fewest_digits=5)
+    spanish = Language("Español", "Visitas <&>", labels, labels, ".", fewest_digits=5)
     monkeypatch.setitem(cast("dict[str, Language]", LANGUAGES), "es", spanish)
     assert requests.language({"lang": "es"}) == "es"
     configured = config.load({"lang": "es"}, {})

@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, Language, line_texts
+from hitcounter.block import LANGUAGES, LINE_KEYS, Language, line_texts, number_text
 from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.service import Numbers
+from hitcounter.site import Site
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.
 COMMON_HEADERS = {
@@ -33,6 +35,7 @@ class Line(msgspec.Struct, gc=False):
 
     key: str
     label: str
+    short: str
     value: int
     text: str
 
@@ -51,6 +54,7 @@ class Page(msgspec.Struct, gc=False):
     path: str | None
     total: int | None
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    text: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -157,7 +161,18 @@ def _page(numbers: Numbers, unnamed: str | None) -> Page | msgspec.UnsetType:
 
 
 def _lines(words: Language, values: Sequence[int], texts: Sequence[str]) -> list[Line]:
-    return list(map(Line, LINE_KEYS, words.labels.values(), values, texts))
+    labels, short = words.labels.values(), words.short_labels.values()
+    return list(map(Line, LINE_KEYS, labels, short, values, texts))
+
+
+def pages_answer(site: Site, state: str, pages: Sequence[Page], lang: str | None) -> web.Response:
+    """Answer the totals of pages of a site, as numbers and as text in `lang` or else the site's."""
+    lang = lang or site.lang
+    shown = [
+        page if page.total is None else replace(page, text=number_text(page.total, lang))
+        for page in pages
+    ]
+    return json_answer({"site": site.name, "state": state, "lang": lang, "pages": shown})
 
 
 def json_answer(content: Any, status: int = 200) -> web.Response:

@@ -66,6 +66,7 @@ class Route(NamedTuple):
 SITE_ROUTES: Mapping[str, Route] = {
     "hits": Route("POST", hits.hits, _always),
     "counts": Route("GET", hits.counts),
+    "pages": Route("GET", hits.pages),
     "pixel.gif": Route("GET", hits.pixel, _always),
     "badge.svg": Route("GET", hits.badge, _if_asked),
 }

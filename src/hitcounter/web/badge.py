@@ -1,18 +1,19 @@
 """The block as a picture, for places without scripts: lines of real text in an SVG.
 
-Nothing that a visitor sends is ever written into it: a query only chooses among the words, lines
-and colours that are written here and in `block`. Fonts differ between machines, so widths are
-reckoned for a wide one, and for a number of twelve digits: the picture keeps its size as the
-numbers grow.
+A query chooses among the words, lines and colours that are written here and in `block`; of its own
+it brings colours of three or six hexadecimal digits, and a title, which is bounded and escaped.
+Fonts differ between machines, so widths are reckoned for a wide one, and for a number of twelve
+digits: the picture keeps its size as the numbers grow.
 """
 
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from math import ceil
 from typing import NamedTuple
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, line_texts
+from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, line_texts, number_text
 from hitcounter.errors import BadRequest
 from hitcounter.service import Numbers
 from hitcounter.web import requests
@@ -24,10 +25,21 @@ BADGE_HEADERS = PICTURE_HEADERS | {
     "Content-Type": "image/svg+xml; charset=utf-8",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
 }
-LOOK_FIELDS = ("lang", "lines", "theme")
+LOOK_FIELDS = ("lang", "lines", "theme", "title", "icons", "accent", "color")
+MAX_TITLE = 60  # characters
 
 _LARGEST = 999_999_999_999
 _FONT_PX, _TITLE_PX, _ROW_PX, _PADDING_PX, _GAP_PX = 14, 36, 27, 14, 16
+_ICON_PX, _ABOVE_TOTAL_PX = 24, 8
+_COLOUR = re.compile(r"#?([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})")
+# On a grid of 12, drawn with a pen; the same as the widget's.
+_ICONS = {
+    "today": "M6 1a5 5 0 1 0 .1 0M6 3v3h2",
+    "yesterday": "M2 2v3h3M2 5a4 4 0 1 1 1 4",
+    "month": "M1 3h10v8H1zM1 5h10M4 1v3M8 1v3",
+    "year": "M2 11V7M6 11V4M10 11V1",
+    "total": "M10 3V1H2l4 5-4 5h8V9",
+}
 # Of DejaVu Sans Bold, one of the widest, rounded up: these, other Latin letters, all others.
 _WIDTHS_EM = {
     character: width
@@ -43,21 +55,27 @@ _LATIN_EM, _LATIN_CAPITAL_EM, _OTHER_EM, _HORN_EM = 0.72, 0.88, 1.10, 0.10
 _HORN = "\u031b"  # of Ơ and Ư; all other marks stand above or below their letter
 _STYLE = """
 text{font:14px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",Arial,sans-serif;\
-font-variant-numeric:tabular-nums}
+fill:currentColor;font-variant-numeric:tabular-nums}
 .title{font-weight:600}
-.number{text-anchor:end}
-.paper,.rule{stroke:#888;stroke-opacity:.5}
+.number{font-weight:600;text-anchor:end}
+.icon{fill:none;stroke-width:1.2}
+@media (forced-colors:active){text{fill:CanvasText}.paper{fill:Canvas}.icon{stroke:CanvasText}}
 """
-# What the block has from the browser's own light and dark.
-_LIGHT = "text{fill:#000}\n.paper{fill:#fff}\n"
-_DARK = "text{fill:#fff}\n.paper{fill:#121212}\n"
+_SURFACE = (
+    "svg{{color:{}}}\n.paper{{fill:{}}}\n.paper,.rule{{stroke:{}}}\n.icon{{stroke:{}}}\n".format
+)
+_LIGHT = _SURFACE("#161c2d", "#fff", "#dbe0ea", "#2d4296")
+_DARK = _SURFACE("#e8ebf4", "#11151f", "#2e364a", "#aab9ff")
+# Mixed with ink, so that one value serves light and dark; browsers before 2023 do not mix.
+_ACCENT = ".icon{{stroke:#{0};stroke:color-mix(in srgb,#{0} 75%,currentColor)}}\n"
 _WHEN_DARK = "@media (prefers-color-scheme:dark){{\n{}}}\n"
+_PLAIN = "svg{{color:#{0}}}\n.icon,.rule{{stroke:currentColor}}\n"
 _COLOURS = {
     "auto": _LIGHT + _WHEN_DARK.format(_DARK),
     "light": _LIGHT,
     "dark": _DARK,
     # A picture cannot know what it lies on: this stands out from white and from black.
-    "plain": "text{fill:#767676}\n",
+    "plain": _PLAIN.format("767676"),
 }
 
 
@@ -67,11 +85,16 @@ class Look(NamedTuple):
     lang: str | None = None
     lines: Sequence[str] = LINE_KEYS
     theme: str = THEMES[0]
+    title: str | None = None  # the language's own if None, and none if empty
+    has_icons: bool = True
+    accent: str = ""  # hexadecimal digits, or the theme's own
+    color: str = ""
 
 
 class Row(NamedTuple):
     """A line of the block as people read it."""
 
+    key: str
     label: str
     number: str
 
@@ -81,7 +104,35 @@ def look(fields: Mapping[str, str]) -> Look:
     theme = fields.get("theme", THEMES[0])
     if theme not in THEMES:
         raise BadRequest("bad_query", f"theme is one of {', '.join(THEMES)}")
-    return Look(requests.language(fields), _lines(fields.get("lines")), theme)
+    return Look(
+        requests.language(fields),
+        _lines(fields.get("lines")),
+        theme,
+        _title(fields.get("title")),
+        _has_icons(fields.get("icons")),
+        _colour("accent", fields),
+        _colour("color", fields),
+    )
+
+
+def _title(text: str | None) -> str | None:
+    if text is not None and (len(text) > MAX_TITLE or not text.isprintable()):
+        raise BadRequest("bad_query", f"title has at most {MAX_TITLE} printable characters")
+    return text
+
+
+def _has_icons(text: str | None) -> bool:
+    if text not in (None, "off"):
+        raise BadRequest("bad_query", "icons is off, or not there")
+    return text is None
+
+
+def _colour(name: str, fields: Mapping[str, str]) -> str:
+    text = fields.get(name)
+    match = _COLOUR.fullmatch(text or "")
+    if text is not None and match is None:
+        raise BadRequest("bad_query", f"{name} is three or six hexadecimal digits")
+    return match[1] if match else ""
 
 
 def _lines(text: str | None) -> Sequence[str]:
@@ -106,30 +157,47 @@ def draw(numbers: Numbers, look: Look) -> str:
     lang = look.lang or numbers.site.lang
     language = LANGUAGES[lang]
     texts = dict(zip(LINE_KEYS, line_texts(numbers.values, lang), strict=True))
-    rows = [Row(f"{language.labels[key]}:", texts[key]) for key in look.lines]
-    width, height = size(lang, look.lines, [row.number for row in rows])
+    rows = [Row(key, f"{language.labels[key]}:", texts[key]) for key in look.lines]
+    title = language.title if look.title is None else look.title
+    width, height = size(look._replace(lang=lang), [row.number for row in rows])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
         f' viewBox="0 0 {width} {height}" role="img" lang="{escape(lang)}"'
         f' data-state="{numbers.state}">',
-        f"<title>{escape(language.title)}</title>",
-        f"<desc>{escape('; '.join(f'{label} {number}' for label, number in rows))}</desc>",
-        f"<style>{_STYLE}{_COLOURS[look.theme]}</style>",
-        *([] if look.theme == "plain" else _frame(width, height)),
-        *_text(width, language.title, rows),
+        f"<title>{escape(title or language.title)}</title>",
+        f"<desc>{escape('; '.join(f'{row.label} {row.number}' for row in rows))}</desc>",
+        f"<style>{_colours(look)}{_STYLE}</style>",
+        *([] if look.theme == "plain" else [_frame(width, height)]),
+        *(_heading(width, title) if title else ()),
+        *_rows(width, rows, look),
         "</svg>\n",
     ]
     return "\n".join(parts)
 
 
-def size(lang: str, lines: Sequence[str], numbers: Sequence[str] = ()) -> tuple[int, int]:
+def _colours(look: Look) -> str:
+    css = _COLOURS[look.theme]
+    if look.color and look.theme == "plain":
+        css = _PLAIN.format(look.color)
+    return css + (_ACCENT.format(look.accent) if look.accent else "")
+
+
+def size(look: Look, numbers: Sequence[str] = ()) -> tuple[int, int]:
     """Give width and height of a picture in pixels; only numbers beyond twelve digits widen it."""
+    lang = look.lang or next(iter(LANGUAGES))
     language = LANGUAGES[lang]
-    largest = line_texts([_LARGEST] * len(LINE_KEYS), lang)[0]
-    label = max(_width_px(f"{language.labels[key]}:") for key in lines)
-    number = max(_width_px(text) for text in (largest, *numbers))
-    inner = max(label + _GAP_PX + number, _width_px(language.title))
-    return inner + 2 * _PADDING_PX, _TITLE_PX + len(lines) * _ROW_PX + _PADDING_PX // 2
+    title = language.title if look.title is None else look.title
+    label = max(_width_px(f"{language.labels[key]}:") for key in look.lines)
+    number = max(_width_px(text) for text in (number_text(_LARGEST, lang), *numbers))
+    inner = max(_ICON_PX * look.has_icons + label + _GAP_PX + number, _width_px(title))
+    return inner + 2 * _PADDING_PX, _top_px(len(look.lines), look) + _PADDING_PX // 2
+
+
+def _top_px(n: int, look: Look) -> int:
+    """Give where the line stands that has `n` before it; above a total there is a rule."""
+    title_px = _PADDING_PX // 2 if look.title == "" else _TITLE_PX
+    is_below_rule = "total" in look.lines[1 : n + 1]
+    return title_px + n * _ROW_PX + _ABOVE_TOTAL_PX * is_below_rule
 
 
 def _width_px(text: str) -> int:
@@ -146,20 +214,32 @@ def _width_em(character: str) -> float:
     return _LATIN_CAPITAL_EM if character.isupper() else _LATIN_EM
 
 
-def _frame(width: int, height: int) -> list[str]:
+def _frame(width: int, height: int) -> str:
+    return f'<rect class="paper" x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="7"/>'
+
+
+def _heading(width: int, title: str) -> list[str]:
     return [
-        f'<rect class="paper" x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="7"/>',
-        f'<path class="rule" d="M0 {_TITLE_PX - 0.5}H{width}"/>',
+        f'<text class="title" x="{_PADDING_PX}" y="23">{escape(title)}</text>',
+        _rule(width, _TITLE_PX),
     ]
 
 
-def _text(width: int, title: str, rows: Sequence[Row]) -> list[str]:
+def _rule(width: int, y: int) -> str:
+    return f'<path class="rule" d="M{_PADDING_PX} {y - 0.5}H{width - _PADDING_PX}"/>'
+
+
+def _rows(width: int, rows: Sequence[Row], look: Look) -> Iterator[str]:
     """Write each line as one text, so that it is also copied and read as one."""
-    texts = [f'<text class="title" x="{_PADDING_PX}" y="23">{escape(title)}</text>']
-    for n, (label, number) in enumerate(rows):
-        texts.append(
-            f'<text y="{_TITLE_PX + n * _ROW_PX + 21}">'
-            f'<tspan x="{_PADDING_PX}">{escape(label)}</tspan>'
-            f' <tspan class="number" x="{width - _PADDING_PX}">{escape(number)}</tspan></text>'
+    left_px = _PADDING_PX + _ICON_PX * look.has_icons
+    for n, row in enumerate(rows):
+        top_px = _top_px(n, look)
+        if row.key == "total" and n > 0:
+            yield _rule(width, top_px - _ABOVE_TOTAL_PX // 2 + 2)
+        if look.has_icons:
+            place = f"translate({_PADDING_PX} {top_px + 9})"
+            yield f'<path class="icon" transform="{place}" d="{_ICONS[row.key]}"/>'
+        yield (
+            f'<text y="{top_px + 21}"><tspan x="{left_px}">{escape(row.label)}</tspan>'
+            f' <tspan class="number" x="{width - _PADDING_PX}">{escape(row.number)}</tspan></text>'
         )
-    return texts

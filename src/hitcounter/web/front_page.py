@@ -140,7 +140,7 @@ def _badge_url(choice: Choice, **more: str) -> str:
 
 
 def _measures(choice: Choice) -> str:
-    width, height = badge.size(choice.lang, choice.look.lines)
+    width, height = badge.size(choice.look._replace(lang=choice.lang))
     title = LANGUAGES[choice.lang].title
     return f'width="{width}" height="{height}" alt="{escape(title)}"'
 

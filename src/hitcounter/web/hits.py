@@ -6,12 +6,19 @@ The hot path is `hits`: the body, the site, one commit shared with all who wait,
 from base64 import b64decode
 
 from aiohttp import web
+from msgspec import UNSET
 
 from hitcounter.service import CountedSite, Service
 from hitcounter.site import site_name
 from hitcounter.web import badge as picture
 from hitcounter.web import requests
-from hitcounter.web.answers import PICTURE_HEADERS, NumbersResponse, numbers_answer
+from hitcounter.web.answers import (
+    PICTURE_HEADERS,
+    NumbersResponse,
+    Page,
+    numbers_answer,
+    pages_answer,
+)
 from hitcounter.web.requests import Target
 
 PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -22,7 +29,7 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> Nu
     """Count one hit; answer the numbers with it."""
     lang = requests.language(requests.fields(target, "lang")) if target.query else None
     body = await requests.hit_body(request, service.config.body_timeout_s)
-    page = requests.page_field(body.path)
+    page = _named(service, target, body.path)
     is_prefetch = requests.is_prefetch(request.headers)
     counted = await _site(service, request, target, counts=not is_prefetch)
     page = requests.page(page, request.headers, counted.site)
@@ -34,7 +41,7 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> Nu
 
 async def pixel(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
-    page = requests.page_field(requests.picture_fields(target, "path").get("path"))
+    page = _named(service, target, requests.picture_fields(target, "path").get("path"))
     is_prefetch = requests.is_prefetch(request.headers)
     counts = request.method == "GET" and not is_prefetch  # HEAD asks only what GET would answer
     counted = await _site(service, request, target, counts=counts)
@@ -50,7 +57,7 @@ async def badge(service: Service, request: web.BaseRequest, target: Target) -> w
     """Answer the block as a picture; count a hit only where the query says so."""
     fields = requests.picture_fields(target, *picture.LOOK_FIELDS, "count", "path")
     look = picture.look(fields)
-    page = requests.page_field(fields.get("path"))
+    page = _named(service, target, fields.get("path"))
     if not picture.wants_count(fields):
         numbers = await service.read(service.site(site_name(target.site)), page.path)
     else:
@@ -68,9 +75,26 @@ async def counts(service: Service, _request: web.BaseRequest, target: Target) ->
     """Answer the numbers; count nothing."""
     fields = requests.fields(target, "path", "lang")
     lang = requests.language(fields)
-    page = requests.page_field(fields.get("path"))
+    page = _named(service, target, fields.get("path"))
     numbers = await service.read(service.site(site_name(target.site)), page.path)
     return numbers_answer(numbers, lang, page.reason)
+
+
+async def pages(service: Service, _request: web.BaseRequest, target: Target) -> web.Response:
+    """Answer the totals of many pages, as lists of articles show them; count nothing."""
+    site = service.site(site_name(target.site))
+    asked, lang = requests.page_list(target, site.site.query)
+    paths = [page.path for page in asked if page.path is not None]
+    state, totals = await service.read_pages(site, paths)
+    found = dict(zip(paths, totals, strict=True))
+    answered = [Page(page.path, found.get(page.path or ""), page.reason or UNSET) for page in asked]
+    return pages_answer(site.site, state, answered, lang)
+
+
+def _named(service: Service, target: Target, path: str | None) -> requests.Page:
+    """Give the page that a request names; only a declared site has parameters of its own."""
+    known = service.known(target.site)
+    return requests.page_field(path, known.site.query if known else ())
 
 
 async def _site(

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, NamedTuple
@@ -20,6 +20,7 @@ from hitcounter.site import UNDECODED, Site, one_origin, page_path, referred_pat
 MAX_BODY_BYTES = 2048
 # Of a query; what shares links and pictures adds several to them.
 MAX_FIELDS, MAX_PICTURE_FIELDS = 8, 64
+MAX_PAGES = 100  # that one request may ask for
 MAX_PREFIX = 200
 MAX_WANTED = 1024  # characters of what a preflight asks for
 MAX_SHOWN = 100  # characters of what came that an error repeats
@@ -149,12 +150,22 @@ def language(fields: Mapping[str, str]) -> str | None:
     return lang
 
 
-def page_field(path: str | None) -> Page:
-    """Give the page that a query or a body names."""
+def page_list(target: Target, query: Sequence[str]) -> tuple[list[Page], str | None]:
+    """Give the pages and the language that a query asks for."""
+    pairs = _pairs(target, MAX_PAGES + 1)
+    lang = language(_fields([pair for pair in pairs if pair[0] != "path"], ("path", "lang")))
+    pages = [page_field(path, query) for name, path in pairs if name == "path"]
+    if not 1 <= len(pages) <= MAX_PAGES:
+        raise BadRequest("bad_query", f"name the pages: path, at most {MAX_PAGES} times")
+    return pages, lang
+
+
+def page_field(path: str | None, query: Sequence[str] = ()) -> Page:
+    """Give the page that a query or a body names; `query` is the site's."""
     if path is None:
         return NO_PAGE
     try:
-        return Page(page_path(path))
+        return Page(page_path(path, query))
     except UnnamedPage as unnamed:
         return Page(reason=unnamed.reason)
 
