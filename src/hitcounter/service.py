@@ -225,7 +225,10 @@ class Service:
     async def read_pages(
         self, counted: CountedSite, paths: Sequence[str]
     ) -> tuple[str, list[int | None]]:
-        """Read the totals of pages, and the state; None where a page's total is not known."""
+        """Read the totals of pages, and the state; None where a page's total is not known.
+
+        Raise `Unavailable` where none is.
+        """
         pages = [counted.page_keys(path) for path in paths]
         if not self._writer.is_away:
             try:
@@ -235,7 +238,10 @@ class Service:
             else:
                 totals = zip(pages, values[::2], values[1::2], strict=True)
                 return FRESH, [_page_total(*total) for total in totals]
-        return STALE, [self._remembered_total(page) for page in pages]
+        remembered = [self._remembered_total(page) for page in pages]
+        if all(total is None for total in remembered):
+            raise _away()
+        return STALE, remembered
 
     async def _again(self, counted: CountedSite, path: str | None) -> Numbers:
         """Answer a hit that is counted already."""

@@ -42,6 +42,7 @@ STANDARD_HEADERS = {"content-type", "content-length", "date", "server", "connect
 
 HITS = "/v1/sites/{site}/hits"
 COUNTS = "/v1/sites/{site}/counts"
+TOTALS = "/v1/sites/{site}/pages"
 PIXEL = "/v1/sites/{site}/pixel.gif"
 BADGE = "/v1/sites/{site}/badge.svg"
 VERSION = "/widget-{version}.js"
@@ -166,6 +167,20 @@ def _counts(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     yield on(503, "store_unavailable", AWAY, "demo/counts")
 
 
+def _totals(method: str) -> Iterator[tuple[Outcome, Trigger]]:
+    def on(status: int, code: str, state: str, target: str) -> tuple[Outcome, Trigger]:
+        raw = request(method, f"/v1/sites/{target}")
+        return Outcome(method, TOTALS, status, code), Trigger(state, raw)
+
+    yield on(200, "", OPEN, "demo/pages?path=/tin-tuc/1&path=/tin-tuc/2&lang=en")
+    yield on(400, "bad_site", OPEN, "DEMO/pages?path=/a")
+    yield on(400, "bad_path", OPEN, "demo/pages?path=a")
+    yield on(400, "bad_query", OPEN, "demo/pages")
+    yield on(400, "bad_lang", OPEN, "demo/pages?path=/a&lang=fr")
+    yield on(404, "unknown_site", DECLARED, "demo/pages?path=/a")
+    yield on(503, "store_unavailable", AWAY, "demo/pages?path=/a")
+
+
 def _pixel(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     def on(
         status: int, code: str, state: str, target: str = "demo/pixel.gif"
@@ -197,7 +212,7 @@ def _badge(method: str) -> Iterator[tuple[Outcome, Trigger]]:
         raw = request(method, f"/v1/sites/{target}", None, headers)
         return Outcome(method, BADGE, status, code), Trigger(state, raw)
 
-    looks = "lang=en&lines=total,today&theme=dark"
+    looks = "lang=en&lines=total,today&theme=dark&title=A&icons=off&accent=c00&color=fff"
     yield on(200, "", OPEN, f"demo/badge.svg?{looks}&count=1&path=/tin-tuc/1")
     yield on(400, "bad_site", OPEN, "DEMO/badge.svg")
     yield on(400, "bad_path", OPEN, "demo/badge.svg?path=a")
@@ -248,7 +263,7 @@ def _others() -> Iterator[tuple[Outcome, Trigger]]:
             yield Outcome(method, "/readyz", 503, code), Trigger(state, request(method, "/readyz"))
     gone = Trigger(OPEN, request("OPTIONS", "/widget-000000000000.js"))
     yield Outcome("OPTIONS", VERSION, 404, "not_found"), gone
-    for path in (HITS, COUNTS, PIXEL, BADGE, *PAGES):
+    for path in (HITS, COUNTS, TOTALS, PIXEL, BADGE, *PAGES):
         raw = request("OPTIONS", address(path))
         yield Outcome("OPTIONS", path, 204), Trigger(OPEN, raw)
 
@@ -258,6 +273,7 @@ TRIGGERS = dict(
     [
         *_hits(),
         *(each for method in ("GET", "HEAD") for each in _counts(method)),
+        *(each for method in ("GET", "HEAD") for each in _totals(method)),
         *(each for method in ("GET", "HEAD") for each in _pixel(method)),
         *(each for method in ("GET", "HEAD") for each in _badge(method)),
         *(each for method in ("GET", "HEAD") for each in _embedding(method)),
