@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What starts hundreds of processes must not compile everything anew for each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all install run test test-all faults simulate check bench screenshots lock clean
+.PHONY: all install run test test-all faults simulate check widget bench screenshots lock clean
 all: check test-all
 
 install: .venv/serve.stamp
@@ -53,6 +53,10 @@ check: .venv/dev.stamp
 	$(BIN)/mypy
 	sh deploy/check.sh
 	sh tests/browser/javascript/check.sh
+
+# The script that is served, built anew from widget/; needs Node.js.
+widget:
+	sh tests/browser/javascript/check.sh build
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m bench

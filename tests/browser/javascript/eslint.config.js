@@ -15,5 +15,4 @@ export default [
       "max-len": ["error", { code: 120 }],
     },
   },
-  { files: ["**/widget.js"], languageOptions: { sourceType: "script" } },
 ];

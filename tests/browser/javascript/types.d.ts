@@ -3,5 +3,10 @@ interface Document {
   readonly prerendering?: boolean;
 }
 interface CustomElementConstructor {
-  add(tag: HTMLScriptElement): unknown;
+  /** What our element has since the first version. */
+  add?(tag: HTMLScriptElement): unknown;
+}
+declare module "*.css" {
+  const text: string;
+  export default text;
 }

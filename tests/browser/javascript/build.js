@@ -1,0 +1,39 @@
+// Bundles the program of widget/ into the script that is served: `make widget`; `--check` compares only.
+import { readFileSync, writeFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+import { parse } from "acorn";
+import { build, transform } from "esbuild";
+
+const ROOT = new URL("../../../", import.meta.url).pathname;
+const SERVED = `${ROOT}src/hitcounter/web/static/widget.js`;
+const MAX_BYTES = 9000; // gzipped
+
+/** Takes style sheets in as texts, without their white space. @type {import("esbuild").Plugin} */
+const styles = {
+  name: "styles",
+  setup(bundle) {
+    bundle.onLoad({ filter: /\.css$/ }, async ({ path }) => {
+      const { code } = await transform(readFileSync(path, "utf8"), { loader: "css", minify: true });
+      return { contents: code.trim(), loader: "text" };
+    });
+  },
+};
+
+const { outputFiles } = await build({
+  entryPoints: [`${ROOT}widget/main.js`],
+  banner: { js: "// hitcounter, MIT" },
+  bundle: true,
+  minify: true,
+  format: "iife",
+  target: "es2018",
+  charset: "utf8",
+  plugins: [styles],
+  write: false,
+});
+const [{ text }] = outputFiles;
+parse(text, { ecmaVersion: 2018 }); // throws at what the oldest browsers do not know
+const size = gzipSync(text, { level: 9 }).length;
+console.log(`widget.js: ${text.length} characters, ${size} bytes gzipped of at most ${MAX_BYTES}`);
+if (size > MAX_BYTES) throw new Error("widget.js is too large");
+if (!process.argv.includes("--check")) writeFileSync(SERVED, text);
+else if (readFileSync(SERVED, "utf8") !== text) throw new Error("widget.js is not what widget/ builds: make widget");

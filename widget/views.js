@@ -1,0 +1,67 @@
+/*
+ * When a view begins: one for each page that the reader opened.
+ *
+ * The first begins with the script. A later one begins when the address has been that of another page
+ * for a second: what is replaced or taken back before then was no page that anybody saw.
+ */
+import { canonicalPage, here, pageOf } from "./page.js";
+
+/** What the view has asked, by address. @type {Map<string, import("./asking.js").Reading>} */
+export let asked = new Map();
+let current = here();
+let next = current;
+let isFirst = true;
+let path = "";
+let timer = 0;
+let changed = () => {};
+
+/** Return whether the address has changed, and nobody knows yet whether it stays. */
+export const isMoving = () => pageOf(next) !== pageOf(current);
+
+/** Return the path that the view counts; fixed when it is first asked for. */
+export const viewPath = () => (path = path || (isFirst && canonicalPage(current)) || pageOf(current));
+
+function begin() {
+  clearTimeout(timer);
+  current = next = here();
+  path = "";
+  isFirst = false;
+  asked = new Map();
+  changed();
+}
+
+/** @param {boolean} isReplaced whether the new address took the place of the old one */
+function moved(isReplaced) {
+  const STANDS_MS = 1000;
+  const REDIRECTED_MS = 1000; // after the load
+  const now = here();
+  if (pageOf(now) === pageOf(next)) return;
+  const { loadEventEnd } = performance.timing;
+  const isLoading = !loadEventEnd || Date.now() < loadEventEnd + REDIRECTED_MS;
+  if (isReplaced && isFirst && isLoading && !isMoving()) current = now; // a redirect
+  next = now;
+  clearTimeout(timer);
+  if (isMoving()) timer = window.setTimeout(begin, STANDS_MS);
+  changed();
+}
+
+function watchHistory() {
+  for (const name of /** @type {const} */ (["pushState", "replaceState"])) {
+    const original = history[name];
+    history[name] = function (...args) {
+      original.apply(this, args);
+      moved(name === "replaceState");
+    };
+  }
+  addEventListener("popstate", () => moved(false));
+}
+
+/** Tell when a view begins, or may be about to. @param {() => void} onChange */
+export function startViews(onChange) {
+  changed = onChange;
+  const { navigation } = window;
+  if (navigation) {
+    navigation.addEventListener("currententrychange", (event) => moved(event.navigationType === "replace"));
+  } else watchHistory();
+  addEventListener("pageshow", (event) => event.persisted && begin());
+}
