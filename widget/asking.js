@@ -1,6 +1,5 @@
 /* What is asked of the service: one hit for each site and view, and what else is to be shown. */
 import { warn } from "./console.js";
-import { hostOf } from "./drawn.js";
 import { here } from "./page.js";
 import { get, siteUrl } from "./places.js";
 import { plan } from "./rounds.js";
@@ -16,7 +15,7 @@ import { asked, isMoving, viewPath } from "./views.js";
 /**
  * @typedef {object} Reading what was asked, and what came
  * @property {Answer} [answer]
- * @property {boolean} [hasFailed]
+ * @property {object} [hasFailed]
  * @property {Promise<void>} [end]
  */
 
@@ -24,33 +23,37 @@ import { asked, isMoving, viewPath } from "./views.js";
  * Ask the service.
  *
  * @param {string} url
- * @param {string} [body]
- * @param {boolean} [isOnce] whether it is not asked again, after a while, where there is no answer
- * @returns {Promise<[number, Answer?]>} status and answer
+ * @param {string} body
+ * @param {...number} waits_ms before it is asked, and asked again where there is no answer
+ * @returns {Promise<any>} the answer, or an object with the status that came instead
  */
-async function ask(url, body, isOnce) {
+async function ask(url, body, ...waits_ms) {
   const AT_MOST_MS = 9000;
   const KNOWN_MS = 3e5; // after ten minutes an id would be forgotten, and its hit counted again
   const startedAt = Date.now();
   let status = 0;
-  for (const wait_ms of isOnce ? [0] : [0, 2000, 4000]) {
+  for (const wait_ms of waits_ms) {
     if (wait_ms) await new Promise((resolve) => setTimeout(resolve, wait_ms));
     if (Date.now() - startedAt > KNOWN_MS) break;
     try {
       const limit = new AbortController();
       setTimeout(() => limit.abort(), AT_MOST_MS);
-      const method = body && "POST";
-      const response = await fetch(url, { method, body, keepalive: true, signal: limit.signal });
+      const method = body ? "POST" : "GET";
+      const response = await fetch(url, { method, body: body || null, keepalive: true, signal: limit.signal });
       status = response.status;
       if (status > 399 && status < 500) break;
       const answer = /json/.test(`${response.headers.get("content-type")}`) && (await response.json());
-      if (answer.widget.lines) return [status, answer];
+      if (answer.widget.lines) return answer;
     } catch {
       // It is asked again.
     }
   }
-  return [status];
+  return { status };
 }
+
+/** Wait until the page is shown: what is only rendered in advance is no view. */
+const shown = () =>
+  document.prerendering && new Promise((resolve) => document.addEventListener("prerenderingchange", resolve));
 
 /**
  * Tell the page, by an event on a place.
@@ -65,31 +68,6 @@ export function tell(place, type, detail) {
 }
 
 /**
- * Ask for numbers. A hit that is refused, or fails, is followed by one that only reads.
- *
- * @param {Reading} reading
- * @param {Element} place
- * @param {string} counts the address that reads
- * @param {string} hits the one that counts, if it does
- * @param {string} path
- * @param {Reading} [before] what is counted first
- */
-async function fill(reading, place, counts, hits, path, before) {
-  if (document.prerendering) await new Promise((resolve) => document.addEventListener("prerenderingchange", resolve));
-  if (before) await before.end;
-  const url = hits || counts;
-  const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
-  const [status, first] = await ask(url, hits ? JSON.stringify({ path, id }) : undefined);
-  if (!first) warn(`${url} ${status}`);
-  const answer = first || (hits ? (await ask(counts, undefined, true))[1] : undefined);
-  const type = answer ? first && hits && "counted" : "failed";
-  reading.answer = answer;
-  reading.hasFailed = !answer;
-  if (type) tell(place, type, answer || { url, status });
-  plan();
-}
-
-/**
  * Return what is known for a place; ask for it unless that was done in this view, or the page is being left.
  *
  * @param {import("./places.js").Place} place
@@ -97,20 +75,40 @@ async function fill(reading, place, counts, hits, path, before) {
  * @returns {Reading}
  */
 export function readingOf(place, isHit) {
-  const url = siteUrl(place);
+  const site = siteUrl(place);
   const lang = get(place, "lang") && `lang=${encodeURIComponent(get(place, "lang"))}`;
   const path = get(place, "page") || viewPath();
-  const counts = `${url}counts?${lang}${here() && `&path=${encodeURIComponent(path)}`}`;
-  const isFirst = isHit && !asked.has(url);
+  const counts = `${site}counts?${lang}${here() && `&path=${encodeURIComponent(path)}`}`;
+  const isFirst = isHit && !asked.has(site);
   const known = asked.get(counts);
-  if (!url || isMoving() || (known && !isFirst)) return known || {};
+  if (!site || isMoving() || (known && !isFirst)) return known || {};
+  if (isFirst) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before
   /** @type {Reading} */
   const reading = {};
-  if (isFirst) {
-    for (const key of asked.keys()) if (key.startsWith(url)) asked.delete(key); // they are of before
-  }
-  const hit = asked.get(url);
-  asked.set(isFirst ? url : counts, reading).set(counts, reading);
-  reading.end = fill(reading, hostOf(place), counts, isFirst ? `${url}hits?${lang}` : "", path, hit);
+  const hit = asked.get(site);
+  asked.set(isFirst ? site : counts, reading).set(counts, reading);
+  reading.end = isFirst ? count(`${site}hits?${lang}`) : read();
   return reading;
+
+  /** Count a hit. One that is refused, or fails, is followed by a request that only reads. @param {string} url */
+  async function count(url) {
+    await shown();
+    const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    const first = await ask(url, JSON.stringify({ path, id }), 0, 2000, 4000);
+    if (first.widget) tell(place, "counted", first);
+    settle(url, first.widget ? first : await ask(counts, "", 0), first);
+  }
+
+  async function read() {
+    await (hit ? hit.end : shown());
+    const answer = await ask(counts, "", 0, 2000, 4000);
+    settle(counts, answer, answer);
+  }
+
+  function settle(url, answer, first) {
+    if (!first.widget) warn(`${url} ${first.status}`);
+    if (answer.widget) reading.answer = answer;
+    else tell(place, "failed", (reading.hasFailed = { url, status: first.status }));
+    plan();
+  }
 }

@@ -4,8 +4,9 @@
  */
 import { tell } from "./asking.js";
 import CSS from "./block.css";
+import { make, memoryOf } from "./make.js";
 import { get } from "./places.js";
-import { isLightFree, mayWrite } from "./rounds.js";
+import { mayWrite } from "./rounds.js";
 
 /** @type {Record<string, string>} */
 const ICONS = {
@@ -16,40 +17,6 @@ const ICONS = {
   total: "M6 1a2 2 0 1 0 .1 0M1 11c0-5 10-5 10 0",
 };
 export const KEYS = Object.keys(ICONS);
-/**
- * @typedef {object} Memory what was drawn into an element
- * @property {import("./asking.js").Answer} [answer]
- * @property {string} [state]
- * @property {string} [look]
- * @property {Node | null} [section]
- * @property {Node | null} [root]
- * @property {boolean} [isHidden]
- * @property {number} [at]
- */
-
-/** @type {WeakMap<Element, Memory>} */
-const memories = new WeakMap();
-
-/** @param {Element} host @returns {Memory} */
-export function memoryOf(host) {
-  const memory = memories.get(host) || {};
-  memories.set(host, memory);
-  return memory;
-}
-
-/**
- * @param {string} name
- * @param {Record<string, string>} attributes
- * @param {(Node | string)[]} children
- */
-function make(name, attributes, ...children) {
-  const space = /svg|path/.test(name) ? "2000/svg" : "1999/xhtml";
-  const element = document.createElementNS(`http://www.w3.org/${space}`, name);
-  for (const key in attributes) element.setAttribute(key, attributes[key]);
-  element.append(...children);
-  return /** @type {HTMLElement} */ (element);
-}
-
 /**
  * Give a shadow root our styles.
  *
@@ -87,7 +54,7 @@ function makeSection(answer, lines, nth, theme) {
     "section",
     { lang, dir: "auto", "aria-label": title + (nth > 0 ? ` ${nth + 1}` : "") },
     make("h2", {}, title),
-    make("ul", { role: "list" }, ...(lines.match(/\w+/g) || KEYS).filter((key) => ICONS[key]).map(row)),
+    make("ul", { role: "list" }, ...(lines.match(/\w+/g) || KEYS).filter((key) => KEYS.includes(key)).map(row)),
   );
   if (!answer) section.style.visibility = "hidden";
   if (theme === "light" || theme === "dark") section.style.colorScheme = theme;
@@ -122,38 +89,33 @@ const hasFallback = (host) => /\S/.test(host.innerHTML.replace(/<(noscript|!--)[
  * Show in a block what is known of its numbers: those of an earlier view until there are newer ones.
  *
  * @param {HTMLElement} host
- * @param {HTMLElement} place that says what to show: the element itself, or its tag
  * @param {number} nth among the blocks of the page
  * @param {boolean} isForeign whether another script draws into the element too
+ * @param {boolean} isFree whether the element itself may be written, not only its shadow root
  * @param {import("./asking.js").Reading} reading
  */
-export function paintBlock(host, place, nth, isForeign, { answer: news, hasFailed }) {
+export function paintBlock(host, nth, isForeign, isFree, { answer: news, hasFailed }) {
   const memory = memoryOf(host);
-  const theme = get(place, "theme");
-  const lines = get(place, "lines");
+  const theme = get(host, "theme");
+  const lines = get(host, "lines");
   const answer = news || memory.answer;
-  const look = [theme, lines, nth].join();
-  const isKnown = answer === memory.answer && look === memory.look;
   const isWaiting = !answer && !memory.section && hasFallback(host);
-  const isThere = isKnown && (isWaiting || (!!memory.section && memory.section.parentNode === memory.root));
-  const state = news ? news.state : hasFailed && answer ? "stale" : memory.state || "";
   const isHidden = !!hasFailed && !answer && !isWaiting;
-  const isFree = isLightFree();
+  const state = news ? news.state : hasFailed && answer ? "stale" : memory.state || "";
+  const key = [theme, lines, nth, state, isHidden].join();
+  const isKnown = answer === memory.answer && key === memory.key;
   const isPlain = isForeign || (theme === "plain" && !host.shadowRoot);
-  const isMarked = host.dataset.state === state && host.hidden === isHidden;
-  if (isPlain && !isFree) return;
-  if (isThere && (isMarked || !isFree)) return;
-  if (!mayWrite(memory, isKnown && state === memory.state && isHidden === memory.isHidden)) return;
-  if (!isThere && !isWaiting) {
+  const isMarked = !isFree || host.dataset.state === state;
+  if (isKnown && isMarked && (isWaiting || memory.section.isConnected)) return;
+  if ((isPlain && !isFree) || !mayWrite(memory, isKnown)) return;
+  if (!isWaiting) {
     memory.section = draw(host, isPlain, (hasIcons) => makeSection(answer, lines, nth, hasIcons && theme));
-    memory.root = memory.section.parentNode;
   }
-  const isNews = news && news !== memory.answer;
-  Object.assign(memory, { answer, look });
   if (isFree) {
-    Object.assign(memory, { state, isHidden });
     host.dataset.state = state;
-    host.hidden = isHidden;
+    if (isHidden || memory.isHidden !== false) host.hidden = isHidden;
+    memory.isHidden = isHidden;
   }
-  if (isNews) tell(host, "shown", news);
+  Object.assign(memory, { answer, key, state });
+  if (news) tell(host, "shown", news);
 }

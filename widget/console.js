@@ -2,8 +2,9 @@
 
 const said = new Set();
 
-/** @param {unknown} text */
+/** @param {unknown} text @returns {""} */
 export function warn(text) {
   if (!said.has(text)) console.warn(`hitcounter: ${text}`);
   said.add(text);
+  return "";
 }

@@ -6,36 +6,36 @@
  */
 import { tell } from "./asking.js";
 import { KEYS } from "./block.js";
+import { memoryOf } from "./make.js";
+import { said } from "./places.js";
 import { mayWrite } from "./rounds.js";
-
-/** @type {WeakMap<Element, { before: string | null, text?: string, answer?: object, at?: number }>} */
-const memories = new WeakMap();
 
 /**
  * Write a number into its place.
  *
- * @param {HTMLElement} place
+ * @param {Element} place
  * @param {any} answer
  * @param {boolean} isLeft whether the page that the number was of is being left
  */
 export function paintNumber(place, answer, isLeft) {
   const old = place.textContent;
-  const memory = memories.get(place) || { before: old };
-  memories.set(place, memory);
-  if (isLeft && memory.text) {
-    if (old === memory.text) place.textContent = "";
+  const memory = memoryOf(place);
+  const { before = old, text } = memory;
+  memory.before = before;
+  if (isLeft && text) {
+    if (old === text) place.textContent = "";
     memory.text = "";
   }
-  const name = place.dataset.hitcounter || "";
+  const name = said(place, "hitcounter");
   const { page = {}, ...lines } = (!isLeft && answer) || {};
   const number = name === "page" ? page.total : KEYS.includes(name) && lines[name];
   if (typeof number !== "number") return;
-  const text = number.toLocaleString(answer.widget.lang);
-  const isRepeated = text === memory.text;
-  if (text !== old && (!isRepeated || !old || old === memory.before)) {
+  const ours = number.toLocaleString(answer.widget.lang);
+  const isRepeated = ours === text;
+  if (ours !== old && (!isRepeated || !old || old === before)) {
     if (!mayWrite(memory, isRepeated)) return;
-    place.textContent = text;
+    place.textContent = ours;
   }
-  memory.text = text;
+  memory.text = ours;
   if (memory.answer !== answer) tell(place, "shown", (memory.answer = answer));
 }

@@ -1,5 +1,9 @@
 /* Which page this is: its address, and the path that is counted. */
+import { make } from "./make.js";
 import { findAll } from "./roots.js";
+
+/** Read an address as the page's own links are read; one that is none has no host. @param {string} href */
+export const parse = (href) => make("a", { href });
 
 /**
  * Return the address of the page: of the one around it, if this document was written into its frame.
@@ -20,14 +24,14 @@ export function here() {
 
 /** Return the part of an address that names a page; the fragment only where a place says so. @param {string} href */
 export function pageOf(href) {
-  const { pathname, hash } = new URL(href || "http:a");
+  const { pathname, hash } = parse(href);
   const fragment = findAll("hit-counter[hash],[data-hash]")[0] ? hash.replace(/^#[!/]*$/, "") : "";
   return pathname.replace(/(.)\/+$/, "$1") + fragment.replace("#", "%23");
 }
 
 /** Return the page that the canonical link names, if it is one of the same host. @param {string} href */
 export function canonicalPage(href) {
-  const link = /** @type {any} */ (document.querySelector("link[rel=canonical]")) || {};
-  const [, host, path] = /\/\/(?:www\.)?(.+?)(\/[^?#]*)/.exec(link.href) || [];
-  return href && host === new URL(href).host.replace("www.", "") && path;
+  const links = findAll("link[rel=canonical]").map((link) => parse(link.href));
+  const host = (/** @type {HTMLAnchorElement} */ url) => url.host.replace("www.", "");
+  return links[0] && host(links[0]) === host(parse(href)) && links[0].pathname;
 }

@@ -4,6 +4,7 @@
  * They are read anew in every round, as the page is the truth. What a place does not say, others say.
  */
 import { warn } from "./console.js";
+import { parse } from "./page.js";
 import { BLOCKS, PLACES, findAll } from "./roots.js";
 
 /** @typedef {HTMLElement} Place a block, a number or a tag */
@@ -20,26 +21,22 @@ let speakers = [];
 
 /** @param {Tag} tag */
 export function addTag(tag) {
-  for (const earlier of ran) {
-    if (!earlier.isConnected && said(earlier, "site") === said(tag, "site")) ran.delete(earlier);
-  }
   ran.add(tag);
   folder = folder || (FILE.exec(tag.src) || [])[1];
 }
 
-/** Return whether a script is a tag of ours, also one that a router did not run again. @param {any} element */
+/** Return whether an element is a tag of ours, also one that no router ran, or its block. @param {any} element */
 export function isTag(element) {
-  const from = element.localName === "script" && /^$|^m|java/.test(element.type) && (FILE.exec(element.src) || [])[1];
-  return ran.has(element) || (from && from === (folder || from));
+  const from = /^$|^m|java/.test(element.type) && (FILE.exec(element.src) || [])[1];
+  return element.tag || ran.has(element) || (from && from === (folder || from));
 }
 
 /** Read the page. */
 export function survey() {
   const tags = /** @type {Tag[]} */ (findAll("script").filter(isTag));
-  const blocks = /** @type {Place[]} */ (findAll(BLOCKS).filter((block) => !block.hasAttribute("data-drawn")));
   const gone = [...ran].filter((tag) => !tag.isConnected);
-  speakers = [...tags, ...blocks, ...gone];
-  return { tags, blocks, gone };
+  speakers = [...tags, ...findAll(BLOCKS).filter((block) => !isTag(block)), ...gone];
+  return { tags, gone };
 }
 
 /**
@@ -48,27 +45,22 @@ export function survey() {
  * @param {Element} element
  * @param {string} name
  */
-export function said(element, name) {
-  const own = element.localName === "hit-counter" && element.getAttribute(name);
-  return own || own === "" ? own : element.getAttribute(`data-${name}`);
-}
+export const said = (element, name) =>
+  (element.localName === "hit-counter" && element.getAttribute(name)) || element.getAttribute(`data-${name}`) || "";
 
 /**
- * List who speaks for a place that does not say `name`.
+ * Return whether one element speaks for a place that does not say `name`.
  *
  * @param {Place} place
  * @param {string} name
+ * @param {Place} other
  */
-function speakersFor(place, name) {
-  if (name[0] === "s") return speakers; // site and server
-  if (isTag(place)) return []; // two tags on a page do not disturb each other
-  const site = get(place, "site");
-  const isBlock = place.matches(BLOCKS);
-  const first = isBlock && speakers.find((other) => isTag(other) && said(other, "site"));
-  return speakers.filter((other) => {
-    const isSame = [null, "", site].includes(said(other, "site"));
-    return isBlock ? isTag(other) && (isSame || other === first) : isSame;
-  });
+function speaksFor(place, name, other) {
+  if (name[0] === "s") return true; // site and server
+  if (isTag(place)) return false; // two tags on a page do not disturb each other
+  const isSame = ["", get(place, "site")].includes(said(other, "site"));
+  if (!place.matches(BLOCKS)) return isSame;
+  return isTag(other) && (isSame || other === speakers.find((tag) => isTag(tag) && said(tag, "site")));
 }
 
 /**
@@ -79,15 +71,12 @@ function speakersFor(place, name) {
  * @returns {string} empty where nobody says it
  */
 export function get(place, name) {
-  /** @type {(string | null)[]} */
-  const texts = [said(place, name)];
-  for (let node = /** @type {any} */ (place); (node = node.parentNode || node.host); ) {
-    if (node.matches && node.matches(PLACES)) texts.push(said(node, name));
+  const around = [];
+  for (let node = /** @type {any} */ (place); node; node = node.parentNode || node.host) {
+    if (node === place || (node.matches && node.matches(PLACES))) around.push(node);
   }
-  const text = texts.find((own) => own !== null);
-  if (text !== undefined) return /** @type {string} */ (text);
-  const other = speakersFor(place, name).find((speaker) => said(speaker, name) !== null);
-  return (other && said(other, name)) || "";
+  const others = speakers.filter((other) => said(other, name) && speaksFor(place, name, other));
+  return [...around, ...others].map((element) => said(element, name)).find(Boolean) || "";
 }
 
 /**
@@ -96,20 +85,11 @@ export function get(place, name) {
  * @param {Place} place
  */
 export function siteUrl(place) {
-  let site = get(place, "site");
+  const site = get(place, "site");
   const server = get(place, "server");
-  const { src } = isTag(place) ? place : [...ran, ...speakers].find((tag) => tag.src) || {};
-  try {
-    if (/[^ -~]/.test(site)) site = new URL(`http://${site}`).hostname; // the one way to write it
-  } catch {
-    // The service says what is wrong with it.
-  }
-  try {
-    const { href } = server ? new URL(server.replace(/\/*$/, "/"), document.baseURI) : new URL(".", src);
-    if (/^http/.test(href)) return `${href}v1/sites/${encodeURIComponent(site)}/`;
-  } catch {
-    // It is said below.
-  }
-  warn('say where the service is: server="https://…"');
-  return "";
+  const { src = "" } = [place, /** @type {any} */ (place).tag, ...ran, ...speakers].find((tag) => tag && tag.src) || {};
+  const base = server ? parse(server.replace(/\/*$/, "/")).href : src.replace(/[^/]*([?#].*)?$/, "");
+  if (!/^http/.test(base)) return warn('say where the service is: server="https://…"');
+  const ascii = /[^ -~]/.test(site) && parse(`http://${site}`).hostname; // the one way to write it
+  return `${base}v1/sites/${encodeURIComponent(ascii || site)}/`;
 }

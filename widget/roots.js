@@ -1,4 +1,5 @@
 /* The document and the open shadow roots in it: where to look, and how to hear of what changes there. */
+import { plan } from "./rounds.js";
 
 /** What shows the block; such an element has a shadow root of our own. */
 export const BLOCKS = "hit-counter,[data-hitcounter=block]";
@@ -24,15 +25,15 @@ export function findRoots() {
   enter(document);
 }
 
-/** Tell of changes, but not of attributes of elements that are nothing to us. @param {() => void} onChange */
-export function startWatching(onChange) {
+/** Look again after changes, but not of attributes of elements that are nothing to us. */
+export function startWatching() {
   observer = new MutationObserver((records) => {
     const isOurs = ({ type, target }) => type !== "attributes" || target.matches(PLACES);
-    if (records.some(isOurs)) onChange();
+    if (records.some(isOurs)) plan();
   });
   const { attachShadow } = Element.prototype;
   Element.prototype.attachShadow = function (init) {
-    onChange();
+    plan();
     return attachShadow.call(this, init);
   };
 }

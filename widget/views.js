@@ -5,6 +5,7 @@
  * for a second: what is replaced or taken back before then was no page that anybody saw.
  */
 import { canonicalPage, here, pageOf } from "./page.js";
+import { plan } from "./rounds.js";
 
 /** What the view has asked, by address. @type {Map<string, import("./asking.js").Reading>} */
 export let asked = new Map();
@@ -13,7 +14,6 @@ let next = current;
 let isFirst = true;
 let path = "";
 let timer = 0;
-let changed = () => {};
 
 /** Return whether the address has changed, and nobody knows yet whether it stays. */
 export const isMoving = () => pageOf(next) !== pageOf(current);
@@ -27,7 +27,7 @@ function begin() {
   path = "";
   isFirst = false;
   asked = new Map();
-  changed();
+  plan();
 }
 
 /** @param {boolean} isReplaced whether the new address took the place of the old one */
@@ -42,7 +42,7 @@ function moved(isReplaced) {
   next = now;
   clearTimeout(timer);
   if (isMoving()) timer = window.setTimeout(begin, STANDS_MS);
-  changed();
+  plan();
 }
 
 function watchHistory() {
@@ -56,9 +56,8 @@ function watchHistory() {
   addEventListener("popstate", () => moved(false));
 }
 
-/** Tell when a view begins, or may be about to. @param {() => void} onChange */
-export function startViews(onChange) {
-  changed = onChange;
+/** Begin a view, in a round of its own, whenever one begins. */
+export function startViews() {
   const { navigation } = window;
   if (navigation) {
     navigation.addEventListener("currententrychange", (event) => moved(event.navigationType === "replace"));

@@ -13,7 +13,9 @@ from playwright.async_api import Page, expect
 from tests.browser.counted import Traffic, counted
 from tests.browser.pages import Pages, document, tag
 from tests.browser.relay import Relay
+from tests.browser.test_counting import PRERENDERING
 from tests.browser.test_failing import Console
+from tests.browser.visitor import visiting
 from tests.conftest import RunningService
 from tests.integration.load import comes_true
 
@@ -466,3 +468,63 @@ async def _parsed(page: Page, body: str) -> Any:
              .querySelector("#__next").innerHTML""",
         body,
     )
+
+
+async def test_a_tag_without_a_block_counts_and_fills_numbers(
+    service: RunningService, page: Page, pages: Pages
+) -> None:
+    await page.goto(pages.put(ARTICLE, document(NUMBER + tag(service, "data-block=off"))))
+    await expect(page.locator("b")).to_have_text("1")
+    await expect(page.locator("hit-counter")).to_have_count(0)
+
+
+async def test_a_program_that_runs_already_is_given_the_tag(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    earlier = """<script>customElements.define("hit-counter", class extends HTMLElement {
+      static add(tag) { window.given = tag.dataset.site; }
+    })</script>"""
+    await page.goto(pages.put(ARTICLE, document(earlier + tag(service))))
+    await page.wait_for_function("site => window.given === site", arg=service.site)
+    await traffic.settled()
+    assert traffic.asked == []
+
+
+async def test_an_earlier_program_that_comes_later_gives_its_tag_to_ours(
+    service: RunningService, page: Page, pages: Pages
+) -> None:
+    await page.goto(pages.put(ARTICLE, document(tag(service))))
+    await shows(page, 1)
+    await page.evaluate(
+        """() => {
+          const tag = document.createElement("script");
+          tag.type = "text/plain";  // its own program has run elsewhere
+          Object.assign(tag.dataset, document.querySelector("main script").dataset);
+          tag.src = document.querySelector("main script").src;
+          document.querySelector("main").append(tag);
+          customElements.get("hit-counter").add(tag);
+        }"""
+    )
+    await shows(page, 1, 2)
+    assert counted(service).total == 1
+
+
+PREPARED_PICTURE = """<script>
+document.addEventListener("prerenderingchange", () => fetch("/note/shown"));
+addEventListener("load", () => fetch("/note/prerendering " + document.prerendering));
+</script>"""
+
+
+async def test_a_picture_on_a_page_that_was_rendered_in_advance_counts_when_it_is_shown(
+    service: RunningService, pages: Pages, chromium_path: str, tmp_path: Path
+) -> None:
+    url = f"{service.url}/v1/sites/{service.site}/pixel.gif?path={ARTICLE}"
+    picture = f'<img src="{url}" alt="" loading="eager">'
+    pages.put(ARTICLE, document(picture + bare(service) + PREPARED_PICTURE))
+    start = pages.put("/", document(PRERENDERING))
+    with visiting(chromium_path, tmp_path / "profile", start):
+        await comes_true(lambda: "/note/prerendering%20true" in pages.asked, "it is rendered")
+        assert counted(service).total == 0
+        pages.put("/next", ARTICLE, "text/plain")
+        await comes_true(lambda: counted(service).total, "the picture is asked for again")
+    assert counted(service) == (1, {ARTICLE: 1})

@@ -6,7 +6,7 @@ import { build, transform } from "esbuild";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
 const SERVED = `${ROOT}src/hitcounter/web/static/widget.js`;
-const MAX_BYTES = 9000; // gzipped
+const MAX_BYTES = 5100; // gzipped
 
 /** Takes style sheets in as texts, without their white space. @type {import("esbuild").Plugin} */
 const styles = {
