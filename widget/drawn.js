@@ -64,5 +64,8 @@ export function arrange(tags, isTask) {
     if (block) block.removeAttribute("data-drawn");
     if (isTask) justRan.delete(tag);
   }
-  for (const block of findAll("[data-drawn]")) if (!block.tag || !isDrawing(block.tag)) block.remove();
+  for (const block of findAll("[data-drawn]")) {
+    const { tag } = block;
+    if (!tag || blocks.get(tag) !== block || !isDrawing(tag)) block.remove();
+  }
 }

@@ -66,11 +66,10 @@ function define() {
   customElements.define(NAME, HitCounter);
 }
 
-/** Ask for counting pictures when the page is shown that was rendered in advance: the browser does not. */
+/** Ask again for pictures that count, on a page that was rendered in advance; no browser asks for an address twice. */
 function reloadPictures() {
   for (const picture of findAll("img[src*='/v1/sites/']")) {
-    const { src } = picture;
-    if (/pixel\.gif|count=1/.test(src)) picture.src = src;
+    if (/pixel\.gif|count=1/.test(picture.src)) picture.src += picture.src.includes("?") ? "&_" : "?_";
   }
 }
 
