@@ -15,7 +15,7 @@ import { asked, isMoving, viewPath } from "./views.js";
 /**
  * @typedef {object} Reading what was asked, and what came
  * @property {Answer} [answer]
- * @property {object} [hasFailed]
+ * @property {boolean} [hasFailed]
  * @property {Promise<void>} [end]
  */
 
@@ -23,9 +23,9 @@ import { asked, isMoving, viewPath } from "./views.js";
  * Ask the service.
  *
  * @param {string} url
- * @param {string} body
+ * @param {string | false | undefined} body
  * @param {...number} waits_ms before it is asked, and asked again where there is no answer
- * @returns {Promise<any>} the answer, or an object with the status that came instead
+ * @returns {Promise<any>} the answer, or an object with the address and the status that came instead
  */
 async function ask(url, body, ...waits_ms) {
   const AT_MOST_MS = 9000;
@@ -48,12 +48,8 @@ async function ask(url, body, ...waits_ms) {
       // It is asked again.
     }
   }
-  return { status };
+  return { url, status };
 }
-
-/** Wait until the page is shown: what is only rendered in advance is no view. */
-const shown = () =>
-  document.prerendering && new Promise((resolve) => document.addEventListener("prerenderingchange", resolve));
 
 /**
  * Tell the page, by an event on a place.
@@ -79,36 +75,29 @@ export function readingOf(place, isHit) {
   const lang = get(place, "lang") && `lang=${encodeURIComponent(get(place, "lang"))}`;
   const path = get(place, "page") || viewPath();
   const counts = `${site}counts?${lang}${here() && `&path=${encodeURIComponent(path)}`}`;
-  const isFirst = isHit && !asked.has(site);
+  const hits = isHit && !asked.has(site) && `${site}hits?${lang}`;
   const known = asked.get(counts);
-  if (!site || isMoving() || (known && !isFirst)) return known || {};
-  if (isFirst) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before
+  if (!site || isMoving() || (known && !hits)) return known || {};
+  if (hits) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before
   /** @type {Reading} */
   const reading = {};
-  const hit = asked.get(site);
-  asked.set(isFirst ? site : counts, reading).set(counts, reading);
-  reading.end = isFirst ? count(`${site}hits?${lang}`) : read();
+  const before = asked.get(site);
+  asked.set(hits ? site : counts, reading).set(counts, reading);
+  reading.end = fill();
   return reading;
 
-  /** Count a hit. One that is refused, or fails, is followed by a request that only reads. @param {string} url */
-  async function count(url) {
-    await shown();
+  /** Ask. A hit that is refused, or fails, is followed by a request that only reads. */
+  async function fill() {
+    if (document.prerendering) await new Promise((resolve) => document.addEventListener("prerenderingchange", resolve));
+    if (before) await before.end;
     const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
-    const first = await ask(url, JSON.stringify({ path, id }), 0, 2000, 4000);
-    if (first.widget) tell(place, "counted", first);
-    settle(url, first.widget ? first : await ask(counts, "", 0), first);
-  }
-
-  async function read() {
-    await (hit ? hit.end : shown());
-    const answer = await ask(counts, "", 0, 2000, 4000);
-    settle(counts, answer, answer);
-  }
-
-  function settle(url, answer, first) {
-    if (!first.widget) warn(`${url} ${first.status}`);
-    if (answer.widget) reading.answer = answer;
-    else tell(place, "failed", (reading.hasFailed = { url, status: first.status }));
+    const first = await ask(hits || counts, hits && JSON.stringify({ path, id }), 0, 2000, 4000);
+    const answer = first.widget || !hits ? first : await ask(counts, "", 0);
+    if (!first.widget) warn(`${first.url} ${first.status}`);
+    reading.hasFailed = !answer.widget;
+    if (reading.hasFailed) tell(place, "failed", first);
+    else reading.answer = answer;
+    if (hits && first.widget) tell(place, "counted", first);
     plan();
   }
 }
