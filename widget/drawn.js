@@ -23,7 +23,7 @@ const isDrawing = (tag) =>
 const isLeft = (element) =>
   element.tag
     ? !element.tag.isConnected
-    : element.matches("[data-drawn],hit-counter[data-state]:not([site])") && !memoryOf(element).key;
+    : element.matches("hit-counter[data-drawn],hit-counter[data-state]:not([site])") && !memoryOf(element).key;
 
 /** @param {string} selector */
 function findTarget(selector) {
@@ -64,7 +64,7 @@ export function arrange(tags, isTask) {
     if (block) block.removeAttribute("data-drawn");
     if (isTask) justRan.delete(tag);
   }
-  for (const block of findAll("[data-drawn]")) {
+  for (const block of findAll("hit-counter[data-drawn]")) {
     const { tag } = block;
     if (!tag || blocks.get(tag) !== block || !isDrawing(tag)) block.remove();
   }

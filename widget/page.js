@@ -25,7 +25,7 @@ export function here() {
 /** Return the part of an address that names a page; the fragment only where a place says so. @param {string} href */
 export function pageOf(href) {
   const { pathname, hash } = parse(href);
-  const fragment = findAll("hit-counter[hash],[data-hash]")[0] ? hash.replace(/^#[!/]*$/, "") : "";
+  const fragment = findAll("hit-counter[hash],[data-hitcounter][data-hash],[data-site][data-hash]")[0] ? hash.replace(/^#[!/]*$/, "") : "";
   return pathname.replace(/(.)\/+$/, "$1") + fragment.replace("#", "%23");
 }
 

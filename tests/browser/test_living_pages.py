@@ -181,11 +181,13 @@ async def test_a_loader_may_take_its_tag_away_at_once(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     leaving = tag(service).replace("async ", 'async onload="this.remove()" ')
-    await page.goto(pages.put(ARTICLE, document(leaving)))
+    foreign = "<i data-drawn>Của trang</i>"
+    await page.goto(pages.put(ARTICLE, document(leaving + foreign)))
     await shows(page, 1)
     await page.evaluate("document.body.append('')")
     await page.evaluate(STANDS)
     await shows(page, 1)
+    await expect(page.locator("i")).to_have_text("Của trang")
 
 
 FORMS = {
