@@ -307,11 +307,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _with_sites(config: Config, tables: Any) -> Config:
     if not isinstance(tables, dict):
         raise ConfigError('sites: declare each site as [sites."name"]')
-    sites = [_site(config, name, table) for name, table in tables.items()]
-    named = {site.name: site for site in sites}
-    if len(named) < len(sites):
-        raise ConfigError("sites: one is declared twice, in its own script and as punycode")
-    return dataclasses.replace(config, sites=named)
+    sites: dict[str, Site] = {}
+    for name, table in tables.items():
+        site = _site(config, name, table)
+        if site.name in sites:
+            raise ConfigError(f"sites.{name!r}: {site.name} is declared twice")
+        sites[site.name] = site
+    return dataclasses.replace(config, sites=sites)
 
 
 def _site(config: Config, name: str, table: Any) -> Site:

@@ -32,7 +32,7 @@ def warnings(config: Config) -> list[str]:
     words = {f"host {config.host}": listed_word(f"http://{config.host}/")}
     words |= {f"site {name}": listed_word_of_site(name) for name in config.sites}
     return [
-        f"the {what} has {word!r}, which block lists block: most of its visitors would not be"
+        f"the {what} has {word!r}, which block lists block: visitors who use them would not be"
         " counted; choose another name"
         for what, word in words.items()
         if word

@@ -88,8 +88,11 @@ def _in_ascii(name: str) -> str:
 
 def _label_in_ascii(label: str) -> str:
     """Write a label in punycode; leave it as it is where it can be in no name."""
+    # Encoding takes time with the square of the length.
+    if label.isascii() or len(label) > MAX_LABEL:
+        return label
     kinds = [unicodedata.category(character)[0] for character in label]
-    if label.isascii() or kinds[0] == "M" or not {"C", "Z"}.isdisjoint(kinds):
+    if kinds[0] == "M" or not {"C", "Z"}.isdisjoint(kinds):
         return label
     encoded = "xn--" + label.encode("punycode").decode()
     return encoded if len(encoded) <= MAX_LABEL else label

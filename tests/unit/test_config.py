@@ -264,7 +264,7 @@ def test_a_site_is_declared_in_its_own_script_or_as_punycode(tmp_path: Path) -> 
         sites = loaded(tmp_path, f'[sites."{name}"]').sites
         assert {name: site.name for name, site in sites.items()} == {punycode: punycode}
     twice = f'[sites."hộinôngdân.vn"]\n[sites."{punycode}"]'
-    assert fault(tmp_path, twice).startswith("sites: one is declared twice")
+    assert fault(tmp_path, twice) == f"sites.'{punycode}': {punycode} is declared twice"
 
     assert "a site name is" in fault(tmp_path, '[sites."hội nông"]')
 
