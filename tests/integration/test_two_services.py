@@ -29,7 +29,7 @@ SITES = [Target(f"site{n}.example.vn", "/") for n in range(5)]
 def configuration(ports: list[int], listen: int, directory: Path) -> str:
     """Read nginx' configuration from the document, with the ports of this test."""
     found = re.findall("```nginx\n(.+?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
-    (text,) = (each for each in found if "upstream" in each)
+    (text,) = (each for each in found if "upstream hitcounter" in each)
     for documented, port in zip((8080, 8081), ports, strict=True):
         assert f"127.0.0.1:{documented} " in text
         text = text.replace(f"127.0.0.1:{documented} ", f"127.0.0.1:{port} ")
