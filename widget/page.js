@@ -22,10 +22,13 @@ export function here() {
   }
 }
 
+/** Where the fragment of the address is part of a page. */
+const HASH = "hit-counter[hash],[data-hitcounter][data-hash],[data-site][data-hash]";
+
 /** Return the part of an address that names a page; the fragment only where a place says so. @param {string} href */
 export function pageOf(href) {
   const { pathname, hash } = parse(href);
-  const fragment = findAll("hit-counter[hash],[data-hitcounter][data-hash],[data-site][data-hash]")[0] ? hash.replace(/^#[!/]*$/, "") : "";
+  const fragment = findAll(HASH)[0] ? hash.replace(/^#[!/]*$/, "") : "";
   return pathname.replace(/(.)\/+$/, "$1") + fragment.replace("#", "%23");
 }
 
