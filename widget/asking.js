@@ -41,7 +41,7 @@ async function ask(url, body, ...waits_ms) {
       const method = body ? "POST" : "GET";
       const response = await fetch(url, { method, body: body || null, keepalive: true, signal: limit.signal });
       status = response.status;
-      if (status > 399 && status < 500) break;
+      if (/^4/.test(`${status}`)) break;
       const answer = /json/.test(`${response.headers.get("content-type")}`) && (await response.json());
       if (answer.widget.lines) return answer;
     } catch {
@@ -74,8 +74,9 @@ export function readingOf(place, isHit) {
   const site = siteUrl(place);
   const lang = get(place, "lang") && `lang=${encodeURIComponent(get(place, "lang"))}`;
   const path = get(place, "page") || viewPath();
-  const counts = `${site}counts?${lang}${here() && `&path=${encodeURIComponent(path)}`}`;
-  const hits = isHit && !asked.has(site) && `${site}hits?${lang}`;
+  const isWeb = here();
+  const counts = `${site}counts?${lang}${isWeb && `&path=${encodeURIComponent(path)}`}`;
+  const hits = isHit && isWeb && !asked.has(site) && `${site}hits?${lang}`;
   const known = asked.get(counts);
   if (!site || isMoving() || (known && !hits)) return known || {};
   if (hits) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before

@@ -4,7 +4,7 @@
  * Such a block says what its tag says, and is a place like others from then on.
  */
 import { make, memoryOf } from "./make.js";
-import { said } from "./places.js";
+import { justRan, said } from "./places.js";
 import { findAll } from "./roots.js";
 import { mayWrite } from "./rounds.js";
 
@@ -12,12 +12,10 @@ import { mayWrite } from "./rounds.js";
 
 /** @type {WeakMap<Element, any>} */
 const blocks = new WeakMap();
-/** Tags that ran since the last task of ours. Whoever loads one may take it away at once; its block stays. */
-export const justRan = /** @type {Set<Tag>} */ (new Set());
 
 /** @param {Tag} tag */
 const isDrawing = (tag) =>
-  tag.isConnected && said(tag, "site") && said(tag, "block") !== "off" && (said(tag, "target") || !tag.closest("head"));
+  tag.isConnected && said(tag, "block") !== "off" && (said(tag, "target") || !tag.closest("head"));
 
 /** Return whether a block is of a tag that is gone, or came with a copy of the page. @param {any} element */
 const isLeft = (element) =>

@@ -6,13 +6,12 @@
 import { readingOf } from "./asking.js";
 import { paintBlock } from "./block.js";
 import { warn } from "./console.js";
-import { arrange, justRan } from "./drawn.js";
+import { arrange } from "./drawn.js";
 import { paintNumber } from "./numbers.js";
-import { here } from "./page.js";
-import { addTag, get, said, siteUrl, survey } from "./places.js";
+import { addTag, get, siteUrl, survey } from "./places.js";
 import { BLOCKS, PLACES, findAll, findRoots, startWatching } from "./roots.js";
 import { isLightFree, plan, roundNow, startRounds } from "./rounds.js";
-import { isMoving, startViews } from "./views.js";
+import { startViews } from "./views.js";
 
 /** @typedef {import("./places.js").Place} Place */
 
@@ -29,30 +28,21 @@ function round(isTask) {
   if (isFree) arrange(tags, isTask);
   if (!document.body) return; // the head is not read yet, which may name the page
   const isNamed = (/** @type {Place} */ place) => get(place, "site");
-  const isNaming = (/** @type {Place} */ tag) => said(tag, "site");
   const blocks = findAll(BLOCKS).filter(isNamed);
   // Whether a number counts is known when all of the page is.
   const isRead = document.readyState !== "loading";
   const numbers = isRead ? findAll(PLACES).filter((place) => !place.matches(BLOCKS) && isNamed(place)) : [];
-  const standing = [...blocks, ...tags.filter(isNaming)];
+  const standing = [...blocks, ...tags];
   const urls = standing.map(siteUrl);
-  const others = [...gone.filter(isNaming), ...numbers].filter((place) => !urls.includes(siteUrl(place)));
-  for (const place of [...standing, ...others]) {
-    if (here() && get(place, "count") !== "false") readingOf(place, true);
-  }
+  const others = [...gone, ...numbers].filter((place) => !urls.includes(siteUrl(place)));
+  for (const place of [...standing, ...others]) if (get(place, "count") !== "false") readingOf(place, true);
   blocks.forEach((host, nth) => paintBlock(host, nth, isForeign, isFree, readingOf(host)));
-  for (const place of isFree ? numbers : []) {
-    const isLeft = place.dataset.hitcounter === "page" && isMoving() && !get(place, "page");
-    paintNumber(place, readingOf(place).answer, isLeft);
-  }
+  if (isFree) for (const place of numbers) paintNumber(place, readingOf(place).answer);
 }
 
 /** Take a tag up. @param {any} tag */
 function join(tag) {
-  if (tag) {
-    addTag(tag);
-    justRan.add(tag);
-  }
+  if (tag) addTag(tag);
   roundNow();
 }
 

@@ -7,26 +7,27 @@
 import { tell } from "./asking.js";
 import { KEYS } from "./block.js";
 import { memoryOf } from "./make.js";
-import { said } from "./places.js";
+import { get, said } from "./places.js";
 import { mayWrite } from "./rounds.js";
+import { isMoving } from "./views.js";
 
 /**
  * Write a number into its place.
  *
- * @param {Element} place
+ * @param {HTMLElement} place
  * @param {any} answer
- * @param {boolean} isLeft whether the page that the number was of is being left
  */
-export function paintNumber(place, answer, isLeft) {
+export function paintNumber(place, answer) {
   const old = place.textContent;
   const memory = memoryOf(place);
   const { before = old, text } = memory;
   memory.before = before;
+  const name = said(place, "hitcounter");
+  const isLeft = name === "page" && isMoving() && !get(place, "page");
   if (isLeft && text) {
     if (old === text) place.textContent = "";
     memory.text = "";
   }
-  const name = said(place, "hitcounter");
   const { page = {}, ...lines } = (!isLeft && answer) || {};
   const number = name === "page" ? page.total : KEYS.includes(name) && lines[name];
   if (typeof number !== "number") return;

@@ -19,9 +19,13 @@ let folder;
 /** All that speak for others: in the page, and tags that were in it. @type {any[]} */
 let speakers = [];
 
+/** Tags that ran since the last task of ours. Whoever loads one may take it away at once; its block stays. */
+export const justRan = /** @type {Set<Tag>} */ (new Set());
+
 /** @param {Tag} tag */
 export function addTag(tag) {
   ran.add(tag);
+  justRan.add(tag);
   folder = folder || (FILE.exec(tag.src) || [])[1];
 }
 
@@ -31,12 +35,13 @@ export function isTag(element) {
   return element.tag || ran.has(element) || (from && from === (folder || from));
 }
 
-/** Read the page. */
+/** Read the page; give the tags that name a site: those that stand there, and those that did. */
 export function survey() {
   const tags = /** @type {Tag[]} */ (findAll("script").filter(isTag));
   const gone = [...ran].filter((tag) => !tag.isConnected);
   speakers = [...tags, ...findAll(BLOCKS).filter((block) => !isTag(block)), ...gone];
-  return { tags, gone };
+  const isNaming = (/** @type {Tag} */ tag) => said(tag, "site");
+  return { tags: tags.filter(isNaming), gone: gone.filter(isNaming) };
 }
 
 /**
@@ -87,7 +92,7 @@ export function get(place, name) {
 export function siteUrl(place) {
   const site = get(place, "site");
   const server = get(place, "server");
-  const { src = "" } = [place, /** @type {any} */ (place).tag, ...ran, ...speakers].find((tag) => tag && tag.src) || {};
+  const { src = "" } = [/** @type {any} */ (place).tag || place, ...ran, ...speakers].find((tag) => tag.src) || {};
   const base = server ? parse(server.replace(/\/*$/, "/")).href : src.replace(/[^/]*([?#].*)?$/, "");
   if (!/^http/.test(base)) return warn('say where the service is: server="https://…"');
   const ascii = /[^ -~]/.test(site) && parse(`http://${site}`).hostname; // the one way to write it
