@@ -34,7 +34,7 @@ export function pageOf(href) {
 
 /** Return the page that the canonical link names, if it is one of the same host. @param {string} href */
 export function canonicalPage(href) {
-  const links = findAll("link[rel=canonical]").map((link) => parse(link.href));
-  const host = (/** @type {HTMLAnchorElement} */ url) => url.host.replace("www.", "");
-  return links[0] && host(links[0]) === host(parse(href)) && links[0].pathname;
+  const [link = {}] = findAll("link[rel=canonical]");
+  const [, host, path] = /\/\/(?:www\.)?(.+?)(\/[^?#]*)/.exec(link.href) || [];
+  return host === parse(href).host.replace("www.", "") && path;
 }
