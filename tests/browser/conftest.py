@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser import chromium
 from tests.browser.counted import Traffic
+from tests.browser.editor import Faults
 from tests.browser.pages import Pages, serving
 from tests.browser.relay import Relay, relaying
 from tests.conftest import RunningService, start
@@ -68,6 +69,12 @@ def service(shared_service: RunningService) -> RunningService:
 async def traffic(page: Page) -> Traffic:
     """Watch what the visitor's pages ask the counter."""
     return Traffic(page.context)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def faults(page: Page) -> Faults:
+    """Watch what goes wrong in the visitor's page."""
+    return Faults(page)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -39,8 +39,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         pages = self.server.pages
         pages.asked.append(self.path)
-        if self.path in pages.bodies:
-            self._answer(*pages.bodies[self.path])
+        body = pages.bodies.get(self.path) or pages.bodies.get(self.path.partition("?")[0])
+        if body:
+            self._answer(*body)
         else:  # also what a page asks only to be noted here
             self.send_response(HTTPStatus.NO_CONTENT)
             self.end_headers()
