@@ -4,29 +4,29 @@ from collections.abc import Callable
 
 from playwright.async_api import Locator, Page, expect
 
-from tests.conftest import RunningService
+from tests.browser.pages import Counter
 
-Snippet = Callable[[RunningService], str]
+Snippet = Callable[[Counter], str]
 
 
-def place(service: RunningService, attributes: str = "") -> str:
+def place(counter: Counter, attributes: str = "") -> str:
     """Write the place of a block, which says for itself where its counter is."""
-    return f'<hit-counter server="{service.url}" site="{service.site}" {attributes}></hit-counter>'
+    return f'<hit-counter server="{counter.url}" site="{counter.site}" {attributes}></hit-counter>'
 
 
-def bare_tag(service: RunningService) -> str:
+def bare_tag(counter: Counter) -> str:
     """Write the tag that loads the program and says nothing."""
-    return f'<script async="" src="{service.url}/widget.js"></script>'
+    return f'<script async="" src="{counter.url}/widget.js"></script>'
 
 
-def element(service: RunningService) -> str:
+def element(counter: Counter) -> str:
     """Write the snippet that everybody is given: a place and a bare tag."""
-    return place(service) + bare_tag(service)
+    return place(counter) + bare_tag(counter)
 
 
-def tag_alone(service: RunningService) -> str:
+def tag_alone(counter: Counter) -> str:
     """Write the short form: a tag that draws where it stands."""
-    return f'<script async="" src="{service.url}/widget.js" data-site="{service.site}"></script>'
+    return f'<script async="" src="{counter.url}/widget.js" data-site="{counter.site}"></script>'
 
 
 SNIPPETS: dict[str, Snippet] = {"element": element, "tag": tag_alone}
@@ -44,6 +44,10 @@ async def shows_once(page: Page, number: int, where: str = "#sidebar") -> None:
     await expect(blocks(page)).to_have_count(1)
 
 
+# What the browser itself writes about requests that failed.
+_OF_REQUESTS = ("Failed to load resource", "Access to ")
+
+
 class Faults:
     """What went wrong in a page: errors that nobody caught, and those in the console."""
 
@@ -54,5 +58,5 @@ class Faults:
         page.on("console", lambda line: self._note(line.type, line.text))
 
     def _note(self, kind: str, text: str) -> None:
-        if kind == "error" and not text.startswith("Failed to load resource"):
+        if kind == "error" and not text.startswith(_OF_REQUESTS):
             self.seen.append(text)

@@ -36,6 +36,7 @@ class Relay:
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -55,6 +56,7 @@ class Relay:
             writer.transport.abort()
 
     async def _carry(self, request: bytes, reader: StreamReader, writer: StreamWriter) -> None:
+        self.received.append(request)
         fault = self._note(request)
         answer = await self._answer(request)
         if fault == "hold":
