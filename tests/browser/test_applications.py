@@ -31,7 +31,11 @@ LIBRARIES: dict[str, tuple[tuple[str, ...], str, str]] = {
         '<div id="pjax">',
     ),
 }
-VIEWS = (5, {"/a": 1, "/b": 2, "/c": 2})
+# jquery-pjax takes out what has the address of a script that is there already: such a tag is gone.
+KEPT = [
+    (lib, kind) for lib in LIBRARIES for kind in SNIPPETS if (lib, kind) != ("jquery-pjax", "tag")
+]
+VIEWS = (4, {"/a": 2, "/b": 2})
 
 
 def put_scripts(pages: Pages, names: tuple[str, ...]) -> str:
@@ -58,14 +62,13 @@ def fill_in(text: str, service: RunningService) -> str:
 
 
 async def walk(page: Page, start: str) -> None:
-    """Open a page, click through two others, go back and forth; check the block each time."""
+    """Open a page, go to another, back and forward again; check the block each time."""
     await page.goto(start)
     await shows_once(page, 1)
     await page.evaluate("window.marker = 'the same document'")
-    for n, name in ((2, "b"), (3, "c")):
-        await page.click(f"#to-{name}")
-        await shows_once(page, n)
-    for n, step in ((4, "back"), (5, "forward")):
+    await page.click("#to-b")
+    await shows_once(page, 2)
+    for n, step in ((3, "back"), (4, "forward")):
         await page.evaluate(f"history.{step}()")
         await shows_once(page, n)
     assert await page.evaluate("window.marker") == "the same document"
@@ -73,14 +76,13 @@ async def walk(page: Page, start: str) -> None:
 
 async def settled_views(page: Page, service: RunningService, traffic: Traffic) -> Counted:
     """Read the store when no change of address can still become a view."""
-    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 1500))")
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 1200))")
     await traffic.settled()
     return counted(service)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", SNIPPETS)
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(("library", "kind"), KEPT)
 async def test_a_library_that_changes_pages_counts_one_view_for_each(
     service: RunningService,
     page: Page,
@@ -92,6 +94,19 @@ async def test_a_library_that_changes_pages_counts_one_view_for_each(
 ) -> None:
     await walk(page, publish(pages, library, SNIPPETS[kind](service)))
     assert await settled_views(page, service, traffic) == VIEWS
+    assert faults.seen == []
+
+
+@pytest.mark.slow
+async def test_a_tag_that_pjax_takes_out_of_the_page_counts_on_and_draws_no_block(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic, faults: Faults
+) -> None:
+    await page.goto(publish(pages, "jquery-pjax", SNIPPETS["tag"](service)))
+    await shows_once(page, 1)
+    await page.click("#to-b")
+    await expect(page.locator("main h2")).to_have_text("b")
+    await expect(page.get_by_role("region")).to_have_count(0)
+    assert await settled_views(page, service, traffic) == (2, {"/a": 1, "/b": 1})
     assert faults.seen == []
 
 
@@ -112,8 +127,8 @@ async def test_the_router_of_astro_counts_one_view_for_each_page(
         html = (site / f"{kind}-{name}" / "index.html").read_text("utf-8")
         pages.put(f"/{kind}-{name}", fill_in(html, service))
     await walk(page, f"{pages.url}/{kind}-a")
-    views = {f"/{kind}-a": 1, f"/{kind}-b": 2, f"/{kind}-c": 2}
-    assert await settled_views(page, service, traffic) == (5, views)
+    views = {f"/{kind}-a": 2, f"/{kind}-b": 2}
+    assert await settled_views(page, service, traffic) == (4, views)
     assert faults.seen == []
 
 
@@ -253,7 +268,7 @@ async def test_a_router_of_fragments_counts_where_the_editor_says_so(
 ) -> None:
     start = put_router(pages, service, bare_tag(service).replace("async", 'data-hash="true" async'))
     await walk(page, f"{start}#/a")
-    assert (await settled_views(page, service, traffic)).total == 5
+    assert (await settled_views(page, service, traffic)).total == 4
 
 
 @pytest.mark.slow
@@ -359,7 +374,7 @@ async def test_a_refresh_that_morphs_the_page_keeps_the_block_and_counts_nothing
     for n in range(2, 5):
         pages.put("/a", document(f"<h2>{n}</h2>{sidebar}", head=head))
         await page.evaluate(REFRESH.replace("CODE", code))
-        await expect(page.locator("h2")).to_have_text(str(n))
+        await expect(page.locator("main > h2")).to_have_text(str(n))
         await shows_once(page, 1)
         await expect(page.locator("b")).to_have_text("1")
     assert await settled_views(page, service, traffic) == (1, {"/a": 1})
