@@ -71,10 +71,6 @@ LACKS = {
         "ResizeObserver",
         "PointerEvent",
         "navigation",
-        "globalThis",
-        "queueMicrotask",
-        "Array.prototype.flatMap",
-        "Object.fromEntries",
     ],
     "no custom elements": ["customElements", "Element.prototype.attachShadow", "navigation"],
 }

@@ -18,6 +18,7 @@ def visiting(path: str, profile: Path, url: str) -> Iterator[None]:
     """Open a page in a fresh browser, and end the browser afterwards."""
     command = [
         *(path, "--headless=new", f"--user-data-dir={profile}"),
+        "--remote-debugging-port=0",  # without it, those of 2020 end when the page is loaded
         *(f"--user-agent={chromium.USER_AGENT}", *chromium.ARGUMENTS, url),
     ]
     quiet = subprocess.DEVNULL
