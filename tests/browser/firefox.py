@@ -40,7 +40,7 @@ def find() -> str | None:
 
 
 class Firefox:
-    """A running Firefox with one tab, which is opened anew for each test."""
+    """A running Firefox with one tab, which can be changed for an empty one."""
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         """Take over the connection to a Firefox that was started."""
@@ -60,7 +60,7 @@ class Firefox:
                 return message["result"]
 
     async def open_tab(self) -> None:
-        """Leave the tab of the test before, and open one without a history."""
+        """Leave the tab, and open one without a history."""
         before = self._context
         self._context = (await self.command("browsingContext.create", type="tab"))["context"]
         if before:
@@ -129,6 +129,7 @@ async def running(path: str, profile: Path) -> AsyncIterator[Firefox]:
         async with ClientSession() as session, session.ws_connect(f"{url}/session") as socket:
             firefox = Firefox(socket)
             await firefox.command("session.new", capabilities={})
+            await firefox.open_tab()
             yield firefox
     finally:
         await _end(process, drained or asyncio.create_task(process.stderr.read()))

@@ -74,6 +74,7 @@
       else kept[n].replaceChildren(...nodes);
     });
     main.replaceChildren(...kept);
+    for (const element of all(main, "[hidden]")) element.hidden = false;
     window.ended = true;
   }
 

@@ -2,23 +2,21 @@
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.browser import firefox as program
 from tests.browser.counted import counted
-from tests.browser.editor import SNIPPETS, element
+from tests.browser.editor import SNIPPETS, Snippet
 from tests.browser.firefox import Firefox
 from tests.browser.pages import Pages, document
 from tests.conftest import RunningService
 from tests.integration.load import comes_true
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.slow,
-    pytest.mark.xdist_group("firefox"),  # one of them is enough
-]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 ARTICLE = "/tin-tuc/1"
 # The last line of each block that is drawn in the sidebar.
@@ -27,23 +25,16 @@ LINES = """[...document.querySelectorAll("#sidebar hit-counter, #sidebar div[dat
   .filter(Boolean).join("|")"""
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def running_firefox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Firefox]:
-    """Run one Firefox; where there is none, skip, except that CI must not pass without it."""
+@pytest_asyncio.fixture(loop_scope="session")
+async def firefox(tmp_path: Path) -> AsyncIterator[Firefox]:
+    """Run Firefox; where there is none, skip, except that CI must not pass without it."""
     path = program.find()
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail("no firefox-esr on the PATH")
         pytest.skip("no firefox-esr on the PATH")
-    async with program.running(path, tmp_path_factory.mktemp("firefox")) as running:
+    async with program.running(path, tmp_path) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def firefox(running_firefox: Firefox) -> Firefox:
-    """Open a tab for the test."""
-    await running_firefox.open_tab()
-    return running_firefox
 
 
 def article(snippet: str) -> str:
@@ -56,22 +47,20 @@ async def shows_once(firefox: Firefox, number: int) -> None:
     await firefox.becomes(LINES, f"Tổng truy cập: {number}")
 
 
-@pytest.mark.parametrize("kind", SNIPPETS)
-async def test_each_page_that_is_opened_counts_once_and_has_its_block(
-    service: RunningService, firefox: Firefox, pages: Pages, kind: str
+async def each_page_that_is_opened_counts_once_and_has_its_block(
+    service: RunningService, firefox: Firefox, pages: Pages, snippet: Snippet
 ) -> None:
-    url = pages.put(ARTICLE, article(SNIPPETS[kind](service)))
+    url = pages.put(ARTICLE, article(snippet(service)))
     for views in (1, 2):
         await firefox.goto(url)
         await shows_once(firefox, views)
     assert counted(service) == (2, {ARTICLE: 2})
 
 
-@pytest.mark.parametrize("kind", SNIPPETS)
-async def test_changes_of_the_address_count_once_each(
-    service: RunningService, firefox: Firefox, pages: Pages, kind: str
+async def changes_of_the_address_count_once_each(
+    service: RunningService, firefox: Firefox, pages: Pages, snippet: Snippet
 ) -> None:
-    await firefox.goto(pages.put(ARTICLE, article(SNIPPETS[kind](service))))
+    await firefox.goto(pages.put(ARTICLE, article(snippet(service))))
     await shows_once(firefox, 1)
     await firefox.evaluate("history.pushState(null, '', '/tin-tuc/2')")
     await shows_once(firefox, 2)
@@ -82,10 +71,10 @@ async def test_changes_of_the_address_count_once_each(
     assert counted(service) == (4, {ARTICLE: 2, "/tin-tuc/2": 1, "/tin-tuc/3": 1})
 
 
-async def test_a_page_that_the_back_button_brings_back_counts_once(
-    service: RunningService, firefox: Firefox, pages: Pages
+async def a_page_that_the_back_button_brings_back_counts_once(
+    service: RunningService, firefox: Firefox, pages: Pages, snippet: Snippet
 ) -> None:
-    await firefox.goto(pages.put(ARTICLE, article(element(service))))
+    await firefox.goto(pages.put(ARTICLE, article(snippet(service))))
     await shows_once(firefox, 1)
     await firefox.evaluate("window.marker = 'the same document'")
     await firefox.goto(pages.put("/gioi-thieu", document("")))
@@ -95,12 +84,12 @@ async def test_a_page_that_the_back_button_brings_back_counts_once(
     assert counted(service) == (2, {ARTICLE: 2})
 
 
-async def test_the_image_counts_where_scripts_do_not_run_and_only_there(
-    service: RunningService, firefox: Firefox, pages: Pages
+async def the_image_counts_where_scripts_do_not_run_and_only_there(
+    service: RunningService, firefox: Firefox, pages: Pages, snippet: Snippet
 ) -> None:
     image = f"{service.url}/v1/sites/{service.site}/badge.svg?count=1&amp;path={ARTICLE}"
     fallback = f'<noscript><img src="{image}" loading="lazy" alt="Số lượt"/></noscript>'
-    url = pages.put(ARTICLE, article(element(service) + fallback))
+    url = pages.put(ARTICLE, article(snippet(service) + fallback))
     await firefox.goto(url)
     await shows_once(firefox, 1)
     # A sandbox without scripts is a page whose visitor does not allow them.
@@ -108,3 +97,23 @@ async def test_the_image_counts_where_scripts_do_not_run_and_only_there(
     await firefox.goto(url)
     await comes_true(lambda: counted(service).total == 2, "the image counts")
     assert counted(service) == (2, {ARTICLE: 2})
+    del pages.headers["Content-Security-Policy"]
+
+
+RULES = (
+    each_page_that_is_opened_counts_once_and_has_its_block,
+    changes_of_the_address_count_once_each,
+    a_page_that_the_back_button_brings_back_counts_once,
+    the_image_counts_where_scripts_do_not_run_and_only_there,
+)
+
+
+async def test_firefox_keeps_the_rules(
+    service: RunningService, firefox: Firefox, pages: Pages
+) -> None:
+    # One after the other: it takes longer to start than all of them.
+    for rule in RULES:
+        for kind, snippet in SNIPPETS.items():
+            await firefox.open_tab()
+            own = replace(service, site=f"{service.site}-{RULES.index(rule)}-{kind}")
+            await rule(own, firefox, pages, snippet)
