@@ -53,6 +53,7 @@ check: .venv/dev.stamp
 	$(BIN)/mypy
 	sh deploy/check.sh
 	sh tests/browser/javascript/check.sh
+	sh tests/browser/packages/install.sh
 
 # The script that is served, built anew from widget/; needs Node.js.
 widget:

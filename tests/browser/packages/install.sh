@@ -13,6 +13,7 @@ fi
 sources=$(cat package-lock.json build.js applications/* astro/*.* astro/src/*/* | cksum)
 if [ "$(cat node_modules/built/complete 2>/dev/null)" != "$sources" ]; then
     if ! cmp -s package-lock.json node_modules/installed.json; then
+        # React stands there under two other names than those that its companions ask for.
         npm ci --ignore-scripts --legacy-peer-deps
         cp package-lock.json node_modules/installed.json
     fi
