@@ -230,6 +230,20 @@ async def test_a_snippet_beside_the_root_is_none_of_reacts_business(
 
 
 @pytest.mark.slow
+async def test_a_tag_in_what_a_server_rendered_waits_until_react_has_found_its_markup(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic, faults: Faults
+) -> None:
+    # As Next.js names its root; React 19 takes such a tag into the head, where it draws nothing.
+    script = packages.built("react-18.js").read_text("utf-8")
+    pages.put("/application.js", fill_in(script, service), "text/javascript")
+    rendered = fill_in(packages.built("tag-18.html").read_text("utf-8"), service)
+    body = f'<div id="__next">{rendered}</div><script src="/application.js"></script>'
+    await walk(page, pages.put("/a", document(body)))
+    assert await settled_views(page, service, traffic) == VIEWS
+    assert faults.seen == []
+
+
+@pytest.mark.slow
 async def test_react_router_counts_one_view_for_each_path(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, faults: Faults
 ) -> None:

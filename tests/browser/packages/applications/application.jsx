@@ -1,15 +1,12 @@
-// An application with three pages and a sidebar, where the block is one of its elements.
+// An application with three pages and a sidebar, where the block, or a tag that draws it, is one of its elements.
 import { useEffect, useState } from "react";
 
-export function Sidebar() {
-  return (
-    <aside id="sidebar">
-      <hit-counter server="COUNTER" site="SITE"></hit-counter>
-    </aside>
-  );
+export function Sidebar({ isTag }) {
+  const tag = <script async src="COUNTER/widget.js" data-site="SITE"></script>;
+  return <aside id="sidebar">{isTag ? tag : <hit-counter server="COUNTER" site="SITE"></hit-counter>}</aside>;
 }
 
-export function Application({ path }) {
+export function Application({ path, isTag }) {
   const [current, setCurrent] = useState(path);
   useEffect(() => {
     const follow = () => setCurrent(location.pathname);
@@ -31,7 +28,7 @@ export function Application({ path }) {
         ))}
       </nav>
       <h1>{current}</h1>
-      <Sidebar key={current} />
+      <Sidebar key={current} isTag={isTag} />
     </div>
   );
 }
