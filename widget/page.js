@@ -1,5 +1,6 @@
 /* Which page this is: its address, and the path that is counted. */
 import { make } from "./make.js";
+import { hasHash } from "./places.js";
 import { findAll } from "./roots.js";
 
 /** Read an address as the page's own links are read; one that is none has no host. @param {string} href */
@@ -22,13 +23,10 @@ export function here() {
   }
 }
 
-/** Where the fragment of the address is part of a page. */
-const HASH = "hit-counter[hash],[data-hitcounter][data-hash],[data-site][data-hash]";
-
 /** Return the part of an address that names a page; the fragment only where a place says so. @param {string} href */
 export function pageOf(href) {
   const { pathname, hash } = parse(href);
-  const fragment = findAll(HASH)[0] ? hash.replace(/^#[!/]*$/, "") : "";
+  const fragment = hasHash() ? hash.replace(/^#[!/]*$/, "") : "";
   return pathname.replace(/(.)\/+$/, "$1") + fragment.replace("#", "%23");
 }
 

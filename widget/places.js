@@ -44,6 +44,9 @@ export function survey() {
   return { tags: tags.filter(isNaming), gone: gone.filter(isNaming) };
 }
 
+/** Return whether a tag or block makes the fragment of the address a part of the page's path. */
+export const hasHash = () => speakers.some((place) => place.matches("hit-counter[hash],[data-hash]"));
+
 /**
  * Read what an element says itself.
  *

@@ -16,7 +16,7 @@ let path = "";
 let timer = 0;
 
 /** Return whether the address has changed, and nobody knows yet whether it stays. */
-export const isMoving = () => pageOf(next) !== pageOf(current);
+export const isMoving = () => next !== current && pageOf(next) !== pageOf(current);
 
 /** Return the path that the view counts; fixed when it is first asked for. */
 export const viewPath = () => (path = path || (isFirst && canonicalPage(current)) || pageOf(current));

@@ -327,10 +327,13 @@ async def test_a_redirect_by_the_page_itself_is_one_view(
     assert counted(service).total == 2
 
 
-async def test_a_fragment_is_a_page_where_a_place_says_so(
-    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+@pytest.mark.parametrize("who", ["place", "tag"])
+async def test_a_fragment_is_a_page_where_a_place_or_tag_says_so(
+    service: RunningService, page: Page, pages: Pages, who: str
 ) -> None:
-    await page.goto(pages.put("/app", document(snippet(service, 'hash=""') + VIEWS)) + "#/")
+    place = element(service, 'hash=""' if who == "place" else "")
+    loading = bare(service).replace("async", 'data-hash="" async' if who == "tag" else "async")
+    await page.goto(pages.put("/app", document(place + VIEWS, head=loading)) + "#/")
     await shows(page, 1)
     await page.evaluate("location.hash = '#/tin/1?trang=2'")
     await shows(page, 2)
