@@ -236,3 +236,10 @@ def test_what_was_killed_or_has_lost_its_python_is_set_up_anew(
     python.symlink_to("/nonexistent/python3")
     assert machine.make("install").returncode == 0
     assert "hitcounter" in machine.installed()
+
+
+@pytest.mark.xdist_group("together")
+def test_tests_that_share_a_service_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("all tests run in one process")
+    assert request.node.nodeid.endswith("@together")  # by which pytest-xdist deals them out
