@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePath
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -40,3 +41,9 @@ def slow_by_layer(reports: Iterable[pytest.TestReport]) -> str:
     slow = {report.nodeid for report in reports if "slow" in report.keywords}
     layers = Counter(PurePath(nodeid.partition("::")[0]).parts[1] for nodeid in slow)
     return ", ".join(f"{n} of {layer}" for layer, n in sorted(layers.items()))
+
+
+def first_is_quick(values: Iterable[str]) -> list[Any]:
+    """Mark all values of a parameter as slow but the first, which stands for their kind."""
+    first, *others = values
+    return [first, *(pytest.param(each, marks=pytest.mark.slow) for each in others)]

@@ -9,6 +9,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.pages import Pages, document, tag
 from tests.conftest import RunningService
+from tests.speeds import first_is_quick
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,8 +42,8 @@ async def findings(page: Page, axe: str) -> Any:
     return await page.evaluate(REPORT)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("scheme", first_is_quick(["light", "dark"]))
+@pytest.mark.parametrize("theme", first_is_quick(THEMES))
 async def test_axe_finds_nothing(
     service: RunningService, page: Page, pages: Pages, axe: str, theme: str, scheme: Any
 ) -> None:

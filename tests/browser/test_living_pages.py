@@ -18,6 +18,7 @@ from tests.browser.test_failing import Console
 from tests.browser.visitor import visiting
 from tests.conftest import RunningService
 from tests.integration.load import comes_true
+from tests.speeds import first_is_quick
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -83,7 +84,7 @@ async def console(page: Page) -> Console:
     return Console(page)
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", first_is_quick(HOSTILE))
 async def test_the_tab_lives_whatever_another_script_does_about_what_we_write(
     service: RunningService, page: Page, pages: Pages, console: Console, kind: str
 ) -> None:
@@ -99,6 +100,7 @@ async def test_the_tab_lives_whatever_another_script_does_about_what_we_write(
     assert console.lines == []
 
 
+@pytest.mark.slow
 async def test_what_the_page_makes_of_a_number_stays_until_ours_changes(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -113,7 +115,7 @@ async def test_what_the_page_makes_of_a_number_stays_until_ours_changes(
     await expect(number).to_have_text("2")
 
 
-@pytest.mark.parametrize("text", ["", "…"])
+@pytest.mark.parametrize("text", first_is_quick(["", "…"]))
 async def test_a_number_that_was_emptied_or_set_back_is_written_again(
     service: RunningService, page: Page, pages: Pages, text: str
 ) -> None:
@@ -142,7 +144,7 @@ REPLACINGS = {
 }
 
 
-@pytest.mark.parametrize("kind", REPLACINGS)
+@pytest.mark.parametrize("kind", first_is_quick(REPLACINGS))
 async def test_where_a_tag_stands_there_is_one_block(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, kind: str
 ) -> None:
@@ -156,6 +158,7 @@ async def test_where_a_tag_stands_there_is_one_block(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_where_a_tag_has_gone_so_has_its_block(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -165,6 +168,7 @@ async def test_where_a_tag_has_gone_so_has_its_block(
     await expect(page.locator("hit-counter")).to_have_count(0)
 
 
+@pytest.mark.slow
 async def test_a_block_that_came_with_the_page_is_taken_over(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -177,6 +181,7 @@ async def test_a_block_that_came_with_the_page_is_taken_over(
     await shows(page, 3)
 
 
+@pytest.mark.slow
 async def test_a_loader_may_take_its_tag_away_at_once(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -208,7 +213,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", first_is_quick(FORMS))
 async def test_every_form_of_the_snippet_counts_once_and_draws_one_block(
     service: RunningService,
     page: Page,
@@ -225,6 +230,7 @@ async def test_every_form_of_the_snippet_counts_once_and_draws_one_block(
     assert console.lines == []
 
 
+@pytest.mark.slow
 async def test_an_inlined_script_counts_where_the_place_names_the_server(
     service: RunningService, page: Page, pages: Pages, console: Console
 ) -> None:
@@ -236,6 +242,7 @@ async def test_an_inlined_script_counts_where_the_place_names_the_server(
     assert console.lines == []
 
 
+@pytest.mark.slow
 async def test_a_number_alone_counts_its_site_and_beside_a_block_that_does_not_count_it_does_not(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -248,6 +255,7 @@ async def test_a_number_alone_counts_its_site_and_beside_a_block_that_does_not_c
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_a_number_may_be_of_another_page(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -259,6 +267,7 @@ async def test_a_number_may_be_of_another_page(
     assert counted(service) == (2, {ARTICLE: 1, "/khac": 1})
 
 
+@pytest.mark.slow
 async def test_what_stands_in_a_place_is_shown_until_there_are_numbers_and_where_there_are_none(
     service: RunningService, page: Page, pages: Pages, relay: Relay
 ) -> None:
@@ -284,7 +293,7 @@ ROUTES = {
 }
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", first_is_quick(ROUTES))
 async def test_a_page_that_stands_counts_once(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, route: str
 ) -> None:
@@ -299,6 +308,7 @@ async def test_a_page_that_stands_counts_once(
     assert counted(service) == (2, {ARTICLE: 1, "/c": 1})
 
 
+@pytest.mark.slow
 async def test_an_address_that_is_taken_back_or_left_counts_nothing(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -315,6 +325,7 @@ async def test_an_address_that_is_taken_back_or_left_counts_nothing(
     assert counted(service) == (2, {ARTICLE: 1, "/c": 1})
 
 
+@pytest.mark.slow
 async def test_a_redirect_by_the_page_itself_is_one_view(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -327,6 +338,7 @@ async def test_a_redirect_by_the_page_itself_is_one_view(
     assert counted(service).total == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["place", "tag"])
 async def test_a_fragment_is_a_page_where_a_place_or_tag_says_so(
     service: RunningService, page: Page, pages: Pages, who: str
@@ -341,6 +353,7 @@ async def test_a_fragment_is_a_page_where_a_place_or_tag_says_so(
     assert counted(service) == (2, {"/app": 1, "/app%23/tin/1": 1})
 
 
+@pytest.mark.slow
 async def test_a_frame_that_the_page_wrote_counts_under_its_page(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -351,6 +364,7 @@ async def test_a_frame_that_the_page_wrote_counts_under_its_page(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 async def test_a_saved_copy_counts_nothing_and_names_no_path(
     service: RunningService, page: Page, traffic: Traffic, tmp_path: Path
 ) -> None:
@@ -373,6 +387,7 @@ for (const type of ["counted", "shown", "failed"]) {
 </script>"""
 
 
+@pytest.mark.slow
 async def test_the_page_hears_of_what_was_counted_and_shown(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -399,6 +414,7 @@ async def test_a_refused_hit_is_followed_by_one_read_and_shows_numbers(
     assert len([line for line in console.lines if line.startswith("hitcounter")]) == 1
 
 
+@pytest.mark.slow
 async def test_an_element_of_another_script_is_told_and_the_place_gets_a_list(
     service: RunningService, page: Page, pages: Pages, console: Console
 ) -> None:
@@ -410,6 +426,7 @@ async def test_an_element_of_another_script_is_told_and_the_place_gets_a_list(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["customElements", "navigation", "adoptedStyleSheets", "old"])
 async def test_what_an_old_browser_lacks_costs_no_view(
     service: RunningService, page: Page, pages: Pages, console: Console, missing: str
@@ -434,6 +451,7 @@ async def test_what_an_old_browser_lacks_costs_no_view(
     assert console.lines == []
 
 
+@pytest.mark.slow
 async def test_a_name_in_its_own_script_is_asked_for_as_its_punycode(
     service: RunningService, page: Page, pages: Pages, relay: Relay
 ) -> None:
@@ -444,6 +462,7 @@ async def test_a_name_in_its_own_script_is_asked_for_as_its_punycode(
     assert counted(service, name.encode("idna").decode()).total == 1
 
 
+@pytest.mark.slow
 async def test_frameworks_find_what_the_server_wrote_until_they_took_over(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -479,6 +498,7 @@ async def _parsed(page: Page, body: str) -> Any:
     )
 
 
+@pytest.mark.slow
 async def test_a_tag_without_a_block_counts_and_fills_numbers(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -487,6 +507,7 @@ async def test_a_tag_without_a_block_counts_and_fills_numbers(
     await expect(page.locator("hit-counter")).to_have_count(0)
 
 
+@pytest.mark.slow
 async def test_a_program_that_runs_already_is_given_the_tag(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic
 ) -> None:
@@ -499,6 +520,7 @@ async def test_a_program_that_runs_already_is_given_the_tag(
     assert traffic.asked == []
 
 
+@pytest.mark.slow
 async def test_an_earlier_program_that_comes_later_gives_its_tag_to_ours(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
@@ -524,6 +546,7 @@ addEventListener("load", () => fetch("/note/prerendering " + document.prerenderi
 </script>"""
 
 
+@pytest.mark.slow
 async def test_a_picture_on_a_page_that_was_rendered_in_advance_counts_when_it_is_shown(
     service: RunningService, pages: Pages, chromium_path: str, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ async def listed(service: RunningService) -> dict[str, list[str]]:
     return {site: rest for site, *rest in rows}
 
 
+@pytest.mark.slow
 async def test_sites_are_removed_while_they_are_counted(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -172,6 +173,7 @@ async def test_a_store_that_is_full_gets_room(start_service: StartService, tmp_p
     }
 
 
+@pytest.mark.slow
 async def test_pages_of_others_stay_whatever_they_are_called(
     start_service: StartService, tmp_path: Path
 ) -> None:

@@ -144,6 +144,7 @@ async def test_operations_that_die_are_started_again_and_nobody_is_refused_meanw
     assert await asyncio.to_thread(service.stop) == 0
 
 
+@pytest.mark.slow
 async def test_operations_that_cannot_start_never_end_the_counting(
     start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

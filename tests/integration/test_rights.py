@@ -24,6 +24,7 @@ from tests.integration.servers import (
     packaged_program,
     store_server,
 )
+from tests.speeds import first_is_quick
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 HITS = "/v1/sites/demo/hits"
@@ -31,7 +32,7 @@ ALL_RIGHTS = ("~hc:*", "+@all")
 TIMEOUT_S = 20.0
 
 
-@pytest.fixture(params=["packaged", "debian"])
+@pytest.fixture(params=first_is_quick(["packaged", "debian"]))
 def program(request: pytest.FixtureRequest) -> str:
     """Name each kind of server program that we run."""
     return packaged_program() if request.param == "packaged" else debian_program()
