@@ -24,7 +24,6 @@ class Language:
     name: str
     title: str
     labels: Mapping[str, str]
-    short_labels: Mapping[str, str]  # where room is short: all lines change alike
     separator: str
     fewest_digits: int = 4
     upper_group: int = 3
@@ -42,13 +41,6 @@ LANGUAGES: Mapping[str, Language] = {
             "year": "Trong năm",
             "total": "Tổng truy cập",
         },
-        short_labels={
-            "today": "Hôm nay",
-            "yesterday": "Hôm qua",
-            "month": "Tháng",
-            "year": "Năm",
-            "total": "Tổng",
-        },
         separator=".",
     ),
     "en": Language(
@@ -59,13 +51,6 @@ LANGUAGES: Mapping[str, Language] = {
             "yesterday": "Yesterday",
             "month": "This month",
             "year": "This year",
-            "total": "Total",
-        },
-        short_labels={
-            "today": "Today",
-            "yesterday": "Yesterday",
-            "month": "Month",
-            "year": "Year",
             "total": "Total",
         },
         separator=",",

@@ -84,7 +84,7 @@ def test_a_language_that_a_translator_adds_is_written_as_browsers_write_it(
     monkeypatch.setitem(
         cast("dict[str, Language]", LANGUAGES),
         tag,
-        Language("…", "…", labels, labels, separator, fewest, upper),
+        Language("…", "…", labels, separator, fewest, upper),
     )
     assert line_texts(NUMBERS, tag) == [text.replace(" ", separator) for text in expected]
 
@@ -93,7 +93,7 @@ def test_a_language_that_a_translator_adds_is_written_as_browsers_write_it(
 def test_however_a_language_groups_the_digits_stay_the_same(
     number: int, fewest_digits: int, upper_group: int
 ) -> None:
-    language = Language("…", "…", {}, {}, ".", fewest_digits, upper_group)
+    language = Language("…", "…", {}, ".", fewest_digits, upper_group)
     text = block._number_text(number, language)
     assert text.replace(".", "") == str(number)
     first, *groups = text.split(".")

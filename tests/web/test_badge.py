@@ -512,7 +512,7 @@ def test_fields_that_others_add_change_nothing(anyone: RunningService, added: st
 
 def test_a_language_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = {"today": "Hoy", "yesterday": "Ayer", "month": "Mes", "year": "Año", "total": "Total"}
-    spanish = Language("Español", "Visitas <&>", labels, labels, ".", fewest_digits=5)
+    spanish = Language("Español", "Visitas <&>", labels, ".", fewest_digits=5)
     monkeypatch.setitem(cast("dict[str, Language]", LANGUAGES), "es", spanish)
     assert requests.language({"lang": "es"}) == "es"
     configured = config.load({"lang": "es"}, {})

@@ -434,7 +434,7 @@ def test_every_link_of_the_page_leads_somewhere(anyone: RunningService) -> None:
 
 def test_a_language_that_is_added_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = dict.fromkeys(LINE_KEYS, "<i>")
-    words = Language("Español", "Visitas <&>", labels, labels, ".")
+    words = Language("Español", "Visitas <&>", labels, ".")
     monkeypatch.setitem(cast("dict[str, Language]", LANGUAGES), "es", words)
     choice = Choice(Config().site("demo"), Look("es"), counts=True)
     page = Page(front_page.page(choice, "http://counter", CURRENT))

@@ -35,7 +35,6 @@ class Line(msgspec.Struct, gc=False):
 
     key: str
     label: str
-    short: str
     value: int
     text: str
 
@@ -161,8 +160,7 @@ def _page(numbers: Numbers, unnamed: str | None) -> Page | msgspec.UnsetType:
 
 
 def _lines(words: Language, values: Sequence[int], texts: Sequence[str]) -> list[Line]:
-    labels, short = words.labels.values(), words.short_labels.values()
-    return list(map(Line, LINE_KEYS, labels, short, values, texts))
+    return list(map(Line, LINE_KEYS, words.labels.values(), values, texts))
 
 
 def pages_answer(site: Site, state: str, pages: Sequence[Page], lang: str | None) -> web.Response:
