@@ -313,4 +313,4 @@ async def test_a_view_costs_one_request_for_the_script_and_one_for_count_and_num
 
 async def test_the_script_is_small() -> None:
     script = resources.files("hitcounter.web").joinpath("static", "widget.js").read_bytes()
-    assert len(gzip.compress(script, 9)) <= 6000
+    assert len(gzip.compress(script, 9)) <= 4900

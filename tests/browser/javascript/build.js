@@ -7,7 +7,7 @@ import { minify } from "terser";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
 const SERVED = `${ROOT}src/hitcounter/web/static/widget.js`;
-const MAX_BYTES = 6000; // gzipped
+const MAX_BYTES = 4900; // gzipped
 
 /** Takes style sheets in as texts, without their white space. @type {import("esbuild").Plugin} */
 const styles = {
