@@ -23,6 +23,11 @@ def pytest_report_header() -> str:
     return speeds.amounts()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests for which all other processes would wait at the end."""
+    items.sort(key=lambda item: item.path.name != "test_corpus.py")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was done that `make test` leaves out."""
     done = [

@@ -23,9 +23,8 @@ HITS = [Target("late.example.vn", f"/{n}") for n in range(8)]
 SITES = {target.site for target in HITS}
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_first_write_that_arrives_when_its_writer_is_gone_counts_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -195,6 +195,7 @@ def test_a_command_waits_for_no_store_that_hangs(service: RunningService) -> Non
             )
 
 
+@pytest.mark.slow
 def test_a_second_service_on_the_same_directory_is_refused(service: RunningService) -> None:
     result = run_command("serve", port="0", data_dir=str(service.data_dir))
     owner = f"data_dir: {service.data_dir} is in use by process {service.process.pid}"

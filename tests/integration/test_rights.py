@@ -62,6 +62,7 @@ async def replaced(service: RunningService) -> None:
     await comes_true(lambda: service.log.count("replaced all workers") > n, "it is reloaded")
 
 
+@pytest.mark.slow
 async def test_the_documented_user_can_do_all_that_the_service_and_its_commands_do(
     start_service: StartService, tmp_path: Path, program: str
 ) -> None:

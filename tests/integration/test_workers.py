@@ -149,9 +149,8 @@ async def test_a_worker_killed_under_load_loses_no_acknowledged_hit(
     await expect_between(service.port, tally)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_service_told_to_stop_under_load_keeps_every_acknowledged_hit(
     start_service: StartService, number: int
 ) -> None:
