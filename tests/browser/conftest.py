@@ -17,7 +17,7 @@ from tests.browser.relay import Relay, relaying
 from tests.conftest import RunningService, start
 
 _NUMBERS = count(1)
-expect.set_options(timeout=30_000)  # a script that gets no answer tries again for some seconds
+expect.set_options(timeout=60_000)  # a script that gets no answer tries again for some seconds
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from tests.conftest import RunningService
 
 Found = TypeVar("Found")
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 POLL_S = 0.005
 KEPT_EQUAL = ("today", "month", "year", "total")
 
