@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitcounter import block
-from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language, line_texts
+from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language, line_texts, number_text
 
 languages = st.sampled_from(sorted(LANGUAGES))
 numbers = st.lists(
@@ -65,6 +65,7 @@ def test_numbers_are_grouped_by_threes_and_read_back(values: list[int], lang: st
     separator = LANGUAGES[lang].separator
     texts = line_texts(values, lang)
     assert [int(text.replace(separator, "")) for text in texts] == values
+    assert [number_text(value, lang) for value in values] == texts
     for text in texts:
         first, *groups = text.split(separator)
         assert 1 <= len(first) <= 3

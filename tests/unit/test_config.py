@@ -339,6 +339,8 @@ def test_a_site_that_is_not_declared_has_the_settings_of_the_service() -> None:
         ("[sites.demo]\nlang = ['vi']", "sites.'demo'.lang: "),
         ("[sites.demo]\nmax_pages = -1", "sites.'demo'.max_pages: -1"),
         ("[sites.demo]\norigins = 1", "sites.'demo'.origins: 1"),
+        ("[sites.demo]\nquery = ['a b']", "sites.'demo'.query: 'a b' is not the name"),
+        ("[sites.demo]\nquery = ['id', 'id']", "sites.'demo'.query: at most 8 parameters"),
         ("[sites.demo]\norigins = [1]", "sites.'demo'.origins: "),
     ],
 )
