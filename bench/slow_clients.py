@@ -21,8 +21,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.__main__ import BELOW, FAILED, KEPT, stop
-from bench.contenders import serve_command
-from bench.processes import BenchError, descendants, first_line, running
+from bench.contenders import family, serve_command
+from bench.processes import BenchError, first_line, running
 
 N_CONNECTIONS = 1000
 FIXED = ("-c", f"{N_CONNECTIONS}", "-r", "500", "-l", "120", "-p", "5", "-u")
@@ -100,13 +100,6 @@ def n_open(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def worker_below(supervisor: int) -> int:
-    """Find the one worker."""
-    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(supervisor)}
-    (worker,) = [pid for pid, line in lines.items() if b"hitcounter.worker" in line]
-    return worker
-
-
 def measure(scratch: Path) -> bool:
     """Attack a service in every way, print what was found, and say whether the claims hold."""
     everywhere = frozenset(os.sched_getaffinity(0))
@@ -117,7 +110,7 @@ def measure(scratch: Path) -> bool:
         serve = ["prlimit", f"--nofile={n_files}", *serve_command(scratch / case)]
         with running(serve, everywhere, log := scratch / f"{case}.log") as process:
             url = first_line(process, log).split()[-1]
-            worker = worker_below(process.pid)
+            worker, _ = family(process.pid)
             found = outlast(url, worker, name, scratch / f"{case}.attack")
         tqdm.write(
             f"{name}, {n_files} files: p99 of {len(found.hits_ms)} hits {found.p99_ms:.1f} ms"

@@ -115,8 +115,9 @@ class EmbeddedStore:
             assert self._process is not None
             started_at_s = time.monotonic()
             code = await self._process.wait()
-            words = self._log.last_words()
-            log.error("our own store ended with %s; starting it again: %s", code, words)
+            # Whoever was killed has written nothing of it.
+            why = f": {self._log.last_words()}" if code > 0 else ""
+            log.error("our own store ended with %s; starting it again%s", code, why)
             if time.monotonic() - started_at_s > _SERVED_S:
                 wait_s = _RESTART_AFTER_S
             wait_s = await self._start_again(wait_s)

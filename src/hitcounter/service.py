@@ -229,6 +229,8 @@ class Service:
 
         Raise `Unavailable` where none is.
         """
+        if not paths:
+            return FRESH, []
         pages = [counted.page_keys(path) for path in paths]
         if not self._writer.is_away:
             try:

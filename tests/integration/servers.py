@@ -213,6 +213,17 @@ def _answers(server: StoreServer) -> bool:
 
 
 @contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of its own, of a size like `8m`, at a new directory."""
+    path.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk takes root")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@contextmanager
 def connected(path: Path) -> Iterator[Any]:
     """Talk to a server through its unix socket."""
     redis = Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0))

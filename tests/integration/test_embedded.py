@@ -39,6 +39,7 @@ from tests.integration.servers import (
     config_of,
     debian_program,
     named_program,
+    small_disk,
     store_server,
 )
 from tests.web.stores import frozen_store
@@ -95,29 +96,24 @@ async def test_no_hit_is_refused_or_lost_when_the_store_is_killed(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def store_disk(tmp_path: Path) -> Iterator[Path]:
     """Keep the files of a store on a disk of its own with little room."""
-    path = tmp_path / "data" / "store"
-    path.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk takes root")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with small_disk(tmp_path / "data" / "store", "1m") as path:
+        yield path
 
 
 @pytest.mark.slow
 async def test_a_store_whose_disk_is_full_is_started_ever_more_seldom_and_loses_nothing(
-    start_service: StartService, small_disk: Path
+    start_service: StartService, store_disk: Path
 ) -> None:
     service, tally = start_service(timezone=zone_at_noon()), Tally()
     await send(service.port, tally, HITS[:20], 1)
-    fill(small_disk / "full")
+    fill(store_disk / "full")
     await send(service.port, tally, HITS[:400], 1)
     again = re.compile("our own store ended with 1; starting it again: (.*)")
     await comes_true(lambda: len(again.findall(service.log)) >= 4, "it was started four times")
-    assert set(again.findall(service.log)) == {f"there is no room left for {small_disk}"}
-    (small_disk / "full").unlink()
+    assert set(again.findall(service.log)) == {f"there is no room left for {store_disk}"}
+    (store_disk / "full").unlink()
     await settled(service)
     assert tally.states.keys() == {"counted", "stored"}
     await expect_exact(service.port, tally)

@@ -11,7 +11,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,6 +49,7 @@ from tests.integration.servers import (
     free_port,
     mortal_store,
     named_program,
+    small_disk,
 )
 
 SITES = [Target(f"site{n}.example.vn", f"/tin-tuc/{n % 2}") for n in range(6)]
@@ -601,20 +601,15 @@ async def test_a_service_told_to_end_while_the_store_is_away_leaves_its_hits_to_
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def journal_disk(tmp_path: Path) -> Iterator[Path]:
     """Keep the journal on a disk of its own with little room."""
-    path = tmp_path / "data" / "journal"
-    path.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk takes root")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with small_disk(tmp_path / "data" / "journal", "8m") as path:
+        yield path
 
 
 @pytest.mark.slow
 async def test_hits_are_refused_while_the_disk_of_the_journal_is_full(
-    small_disk: Path, start_service: StartService, tmp_path: Path
+    journal_disk: Path, start_service: StartService, tmp_path: Path
 ) -> None:
     async with mortal_store(tmp_path / "store") as store:
         service, tally = serve(start_service, store), Tally()
@@ -622,29 +617,29 @@ async def test_hits_are_refused_while_the_disk_of_the_journal_is_full(
             await more(tally, "counted", SOME)
             await store.kill()
             await more(tally, "stored", SOME)
-            fill(small_disk / "full")
+            fill(journal_disk / "full")
             await refused(tally, SOME)
             await eventually(lambda: none_takes_hits(service, tally), "it is not ready")
-            (small_disk / "full").unlink()
+            (journal_disk / "full").unlink()
             await more(tally, "stored", SOME)
             await eventually(lambda: is_ready(service, 200), "it is ready again")
-            fill(small_disk / "full")
+            fill(journal_disk / "full")
             await refused(tally, SOME)
             await store.start()
             await more(tally, "counted", SOME)
         assert set(tally.refused) <= {"journal_full", "outcome_unknown"}
         assert tally.unanswered == {}
-        (small_disk / "full").unlink()
+        (journal_disk / "full").unlink()
         await expect_all_arrives(service, tally)
 
 
 @pytest.mark.slow
 async def test_hits_are_refused_from_the_first_if_the_disk_is_full_when_the_store_goes_away(
-    small_disk: Path, start_service: StartService, tmp_path: Path
+    journal_disk: Path, start_service: StartService, tmp_path: Path
 ) -> None:
     async with mortal_store(tmp_path / "store") as store:
         service, tally = serve(start_service, store), Tally()
-        fill(small_disk / "full")
+        fill(journal_disk / "full")
         async with visiting(service.port, tally, SITES):
             await more(tally, "counted", SOME)
             await store.kill()
@@ -653,7 +648,7 @@ async def test_hits_are_refused_from_the_first_if_the_disk_is_full_when_the_stor
             await more(tally, "counted", SOME)
         assert set(tally.refused) <= {"journal_full", "outcome_unknown"}
         assert (tally.states["stored"], tally.unanswered) == (0, {})
-        (small_disk / "full").unlink()
+        (journal_disk / "full").unlink()
         await expect_all_arrives(service, tally)
 
 

@@ -3,17 +3,15 @@
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from hitcounter.metrics import OTHER_SITES, RESULTS, RESULTS_OF_OTHERS
 from tests.conftest import RunningService, StartService
-from tests.integration.load import ask, eventually, signal_all
-from tests.integration.servers import store_server
+from tests.integration.load import ask, eventually, fill, signal_all
+from tests.integration.servers import small_disk, store_server
 
 LONGEST_NAME = "a" * 63
 HITS = re.compile(r'^hitcounter_hits_total{result="(.+)",site="(.+)"} (\S+)$', re.MULTILINE)
@@ -85,17 +83,10 @@ async def test_what_a_killed_service_left_is_cleared_away_by_the_next(
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """Keep the data of a service on a disk that has no room at all."""
-    path = tmp_path / "data"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk takes root")
-    (path / "lock").write_text("0")
-    with (path / "full").open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(1024))
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with small_disk(tmp_path / "data", "1m") as path:
+        (path / "lock").write_text("0")
+        fill(path / "full")
+        yield path
 
 
 @pytest.mark.slow

@@ -153,32 +153,18 @@ def _hits() -> Iterator[tuple[Outcome, Trigger]]:
     yield on(503, "overloaded", FULL)
 
 
-def _counts(method: str) -> Iterator[tuple[Outcome, Trigger]]:
-    def on(status: int, code: str, state: str, target: str) -> tuple[Outcome, Trigger]:
-        raw = request(method, f"/v1/sites/{target}")
-        return Outcome(method, COUNTS, status, code), Trigger(state, raw)
+def _reads(method: str, path: str) -> Iterator[tuple[Outcome, Trigger]]:
+    def on(status: int, code: str, state: str, query: str, site: str = "demo") -> Any:
+        raw = request(method, path.format(site=site) + query)
+        return Outcome(method, path, status, code), Trigger(state, raw)
 
-    yield on(200, "", OPEN, "demo/counts?path=/tin-tuc/1&lang=en")
-    yield on(400, "bad_site", OPEN, "DEMO/counts")
-    yield on(400, "bad_path", OPEN, "demo/counts?path=")
-    yield on(400, "bad_query", OPEN, "demo/counts?page=/a")
-    yield on(400, "bad_lang", OPEN, "demo/counts?lang=fr")
-    yield on(404, "unknown_site", DECLARED, "demo/counts")
-    yield on(503, "store_unavailable", AWAY, "demo/counts")
-
-
-def _totals(method: str) -> Iterator[tuple[Outcome, Trigger]]:
-    def on(status: int, code: str, state: str, target: str) -> tuple[Outcome, Trigger]:
-        raw = request(method, f"/v1/sites/{target}")
-        return Outcome(method, TOTALS, status, code), Trigger(state, raw)
-
-    yield on(200, "", OPEN, "demo/pages?path=/tin-tuc/1&path=/tin-tuc/2&lang=en")
-    yield on(400, "bad_site", OPEN, "DEMO/pages?path=/a")
-    yield on(400, "bad_path", OPEN, "demo/pages?path=a")
-    yield on(400, "bad_query", OPEN, "demo/pages")
-    yield on(400, "bad_lang", OPEN, "demo/pages?path=/a&lang=fr")
-    yield on(404, "unknown_site", DECLARED, "demo/pages?path=/a")
-    yield on(503, "store_unavailable", AWAY, "demo/pages?path=/a")
+    yield on(200, "", OPEN, "?path=/tin-tuc/1&lang=en")
+    yield on(400, "bad_site", OPEN, "?path=/a", "DEMO")
+    yield on(400, "bad_path", OPEN, "?path=")
+    yield on(400, "bad_query", OPEN, "?page=/a")
+    yield on(400, "bad_lang", OPEN, "?path=/a&lang=fr")
+    yield on(404, "unknown_site", DECLARED, "?path=/a")
+    yield on(503, "store_unavailable", AWAY, "?path=/a")
 
 
 def _pixel(method: str) -> Iterator[tuple[Outcome, Trigger]]:
@@ -272,8 +258,7 @@ def _others() -> Iterator[tuple[Outcome, Trigger]]:
 TRIGGERS = dict(
     [
         *_hits(),
-        *(each for method in ("GET", "HEAD") for each in _counts(method)),
-        *(each for method in ("GET", "HEAD") for each in _totals(method)),
+        *(each for m in ("GET", "HEAD") for path in (COUNTS, TOTALS) for each in _reads(m, path)),
         *(each for method in ("GET", "HEAD") for each in _pixel(method)),
         *(each for method in ("GET", "HEAD") for each in _badge(method)),
         *(each for method in ("GET", "HEAD") for each in _embedding(method)),

@@ -60,6 +60,8 @@ def test_one_request_brings_the_totals_of_a_list_in_its_order_and_counts_nothing
             {"path": None, "total": None, "reason": "invisible"},
         ],
     }
+    unnamed = pages(service, "news.example.vn", "/a\u200db").json["pages"]
+    assert unnamed == [{"path": None, "total": None, "reason": "invisible"}]
     assert hit(service, "news.example.vn", "/bai/3").status == 200  # as many as it stores
     full = pages(service, "news.example.vn", "/bai/4", "/bai/3").json["pages"]
     assert full == [{"path": "/bai/4", "total": None}, {"path": "/bai/3", "total": 1, "text": "1"}]

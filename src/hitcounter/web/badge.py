@@ -38,7 +38,7 @@ _ICONS = {
     "yesterday": "M2 2v3h3M2 5a4 4 0 1 1 1 4",
     "month": "M1 3h10v8H1zM1 5h10M4 1v3M8 1v3",
     "year": "M2 11V7M6 11V4M10 11V1",
-    "total": "M10 3V1H2l4 5-4 5h8V9",
+    "total": "M6 1a2 2 0 1 0 .1 0M1 11c0-5 10-5 10 0",
 }
 # Of DejaVu Sans Bold, one of the widest, rounded up: these, other Latin letters, all others.
 _WIDTHS_EM = {
