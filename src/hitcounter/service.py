@@ -134,6 +134,7 @@ class Service:
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
         self._page_totals: dict[str, int] = {}
         self._refuses_sites = False
+        self.turn = asyncio.Lock()  # of answers that take as long as many hits
         self.readiness = Shared(self._ask_readiness)
 
     def known(self, name: str) -> CountedSite | None:

@@ -1,12 +1,14 @@
 """The totals of many pages at once, and pages whose address is a query."""
 
+import select
+from contextlib import ExitStack
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
-from tests.web.wire import Answer, ask
+from tests.web.wire import Answer, Connection, ask, request
 
 # One process starts the service that these share.
 pytestmark = pytest.mark.xdist_group("pages")
@@ -18,6 +20,8 @@ max_pages = 3
 origins = ["https://php.example.vn"]
 query = ["nv", "op", "id"]
 """
+
+LIST = "/v1/sites/news.example.vn/pages?" + "&".join(f"path=/bai-viet-{n}" for n in range(100))
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +115,21 @@ def test_parameters_that_a_site_names_are_part_of_its_pages_wherever_a_page_is_n
     assert "page" not in hit(service, "php", Referer="https://php.example.vn/?x=1").json
     # Other sites have none.
     assert hit(service, "news.example.vn", "/bai/1?nv=news").json["page"]["path"] == "/bai/1"
+
+
+@pytest.mark.parametrize("target", ["/", LIST], ids=["front page", "list"])
+def test_a_hit_passes_between_answers_that_take_long(service: RunningService, target: str) -> None:
+    with ExitStack() as stack:
+        asking = [stack.enter_context(Connection(service.port)) for _ in range(100)]
+        hitting = stack.enter_context(Connection(service.port))
+        for connection in (*asking, hitting):  # taken up by the service, each of them
+            connection.send(request("GET", "/healthz"))
+            assert connection.receive()
+        for connection in asking:
+            connection.send(request("GET", target))
+        hitting.send(request("POST", "/v1/sites/news.example.vn/hits"))
+        assert hitting.receive("POST")
+        answered, _, _ = select.select([each.socket for each in asking], [], [], 0)
+        assert len(answered) < len(asking)
+        answers = [connection.receive() for connection in asking]
+    assert {answer.status for answer in answers if answer} == {200}

@@ -49,11 +49,30 @@ def _if_asked(target: Target) -> bool:
     return "count=1" in target.query.split("&")
 
 
+Handler = Callable[[Service, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
+
+
+def _in_turn(handler: Handler) -> Handler:
+    """Let a handler that takes as long as many hits answer one request at a time.
+
+    Then hits pass between them, however many clients ask, and only one is in memory.
+    """
+
+    async def answer(
+        service: Service, request: web.BaseRequest, target: Target
+    ) -> web.StreamResponse:
+        async with service.turn:
+            await asyncio.sleep(0)  # the loop goes round once for each, also where nothing waits
+            return await handler(service, request, target)
+
+    return answer
+
+
 class Route(NamedTuple):
     """Who answers, to which method, and whether a target asks there to count a hit."""
 
     method: str
-    handler: Callable[[Service, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
+    handler: Handler
     is_counting: Callable[[Target], bool] = _never
 
     @property
@@ -66,12 +85,12 @@ class Route(NamedTuple):
 SITE_ROUTES: Mapping[str, Route] = {
     "hits": Route("POST", hits.hits, _always),
     "counts": Route("GET", hits.counts),
-    "pages": Route("GET", hits.pages),
+    "pages": Route("GET", _in_turn(hits.pages)),
     "pixel.gif": Route("GET", hits.pixel, _always),
     "badge.svg": Route("GET", hits.badge, _if_asked),
 }
 ROUTES: Mapping[str, Route] = {
-    "/": Route("GET", operations.index),
+    "/": Route("GET", _in_turn(operations.index)),
     "/index.js": Route("GET", operations.index_script),
     "/widget.js": Route("GET", partial(scripts.serve, scripts.CURRENT, scripts.AN_HOUR)),
     **{
