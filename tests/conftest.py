@@ -108,7 +108,7 @@ def _children(parent: int) -> Iterator[tuple[int, str]]:
     for pid in map(int, pids):
         try:
             yield pid, Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it ended before, or between, these lines
             continue
 
 
