@@ -19,7 +19,7 @@ LADDER = """
     web.front_page
     web.scripts
     web.badge
-    web.connections
+    web.acceptor web.connections
     web.protocol
     web.answers web.requests
     watch operations.readiness

@@ -40,6 +40,7 @@ from hitcounter.metrics import Metrics
 from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.watch import Watch
+from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.app import App, Server, require_c_parser
 from hitcounter.web.protocol import KEEPALIVE_S
 from hitcounter.writer import Writer
@@ -47,8 +48,6 @@ from hitcounter.writer import Writer
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-# So few are taken up before the first of them can be ended: each needs one of the spare files.
-ACCEPTED_AT_ONCE = 8
 DRAIN_S = 0.5
 # A connection that is idle for longer is closed anyway.
 LEAVE_S = KEEPALIVE_S + 1.0
@@ -101,8 +100,8 @@ async def _serve(job: Job, max_connections: int) -> None:
     server = Server(app.handle, metrics.connections_refused.inc, max_connections, *timeouts_s)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
-    socket_ = socket.socket(fileno=job.listener_fd)
-    listener = await _listening(runner, socket_, config)
+    acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
+    _listen(acceptor, config)
     _tame_collector()
     report_ready()
 
@@ -112,7 +111,7 @@ async def _serve(job: Job, max_connections: int) -> None:
     for task in background:
         task.add_done_callback(ending.task_ended)
     await ending.is_told.wait()
-    await _stop_listening(listener, socket_)
+    await acceptor.close()
     app.is_draining = True
     await _drained(server, ending.is_urgent)
     await runner.cleanup()
@@ -121,17 +120,12 @@ async def _serve(job: Job, max_connections: int) -> None:
     await store.close()
 
 
-async def _listening(
-    runner: web.ServerRunner, socket_: socket.socket, config: Config
-) -> web.SockSite:
-    listener = web.SockSite(runner, socket_, backlog=ACCEPTED_AT_ONCE)
+def _listen(acceptor: Acceptor, config: Config) -> None:
     try:
-        await listener.start()
-        socket_.listen(BACKLOG)  # asyncio takes one number for both
+        acceptor.start(BACKLOG)
     except OSError as error:  # another service bound the port at the same moment
         where = f"{config.host} port {config.port}"
         raise StartError(f"cannot listen on {where}: {error.strerror}") from None
-    return listener
 
 
 def report_ready() -> None:
@@ -214,14 +208,6 @@ async def _check(watch: Watch, metrics: Metrics, *, is_successor: bool) -> None:
             raise StartError(f"{error}; without it a new worker would refuse hits") from None
         metrics.store_up.set(0)
         log.error("%s; hits are refused until it does", error)
-
-
-async def _stop_listening(listener: web.SockSite, socket_: socket.socket) -> None:
-    """Leave new connections to the other workers."""
-    # What asyncio accepted, but has not made a transport for, would be lost with its server.
-    asyncio.get_running_loop().remove_reader(socket_)
-    await asyncio.sleep(0)
-    await listener.stop()
 
 
 async def _drained(server: Server, is_urgent: asyncio.Event) -> None:

@@ -13,6 +13,7 @@ from hitcounter.job import Job
 from hitcounter.listener import OPERATIONS_BACKLOG
 from hitcounter.operations.app import App, private
 from hitcounter.store import Store
+from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.app import Server
 from hitcounter.web.protocol import Connection
 from hitcounter.worker import Ending, begin, report_ready
@@ -50,9 +51,10 @@ async def _serve(job: Job) -> None:
     )
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
-    listener = socket.socket(fileno=job.listener_fd)
-    await web.SockSite(runner, listener, backlog=OPERATIONS_BACKLOG).start()
+    acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
+    acceptor.start(OPERATIONS_BACKLOG)
     report_ready()
     await ending.is_told.wait()
+    await acceptor.close()
     await runner.cleanup()
     await store.close()

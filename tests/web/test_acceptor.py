@@ -1,0 +1,99 @@
+"""How connections are taken up, on the event loop that serves, with real sockets."""
+
+import asyncio
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import uvloop
+
+from hitcounter.web.acceptor import Acceptor
+
+BACKLOG = 128
+
+
+def connected(listener: socket.socket) -> socket.socket:
+    """Connect, which the system does before anybody takes the connection up."""
+    return socket.create_connection(listener.getsockname())
+
+
+class TakingUp(asyncio.Protocol):
+    """An acceptor, and the protocol of all whom it takes up."""
+
+    def __init__(self) -> None:
+        self.transports: list[asyncio.BaseTransport] = []
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        self.acceptor = Acceptor(self.listener, lambda: self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember one that was taken up."""
+        self.transports.append(transport)
+
+    async def end(self) -> None:
+        """Take up nobody any more, and leave those who were."""
+        await self.acceptor.close()
+        for transport in self.transports:
+            transport.close()
+
+    async def rounds_until(self, n_taken_up: int) -> int:
+        """Count the rounds of the loop until so many are taken up."""
+        n_rounds = 0
+        while len(self.transports) < n_taken_up:
+            await asyncio.sleep(0)
+            n_rounds += 1
+        return n_rounds
+
+
+def test_a_newcomer_does_not_wait_a_round_for_each_of_those_before_it() -> None:
+    async def run() -> None:
+        taking_up = TakingUp()
+        with ExitStack() as clients:
+            for _ in range(96):
+                clients.enter_context(connected(taking_up.listener))
+            taking_up.acceptor.start(BACKLOG)
+            assert await taking_up.rounds_until(96) <= 12
+            await taking_up.end()
+
+    uvloop.run(run())
+
+
+def test_who_is_being_taken_up_when_others_take_over_is_served() -> None:
+    async def run() -> None:
+        taking_up = TakingUp()
+        with connected(taking_up.listener):
+            taking_up.acceptor.start(BACKLOG)
+            while not taking_up.acceptor._taking_up:
+                await asyncio.sleep(0)
+            await taking_up.end()
+            assert len(taking_up.transports) == 1
+
+    uvloop.run(run())
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open none for a while."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_process_without_a_free_file_takes_up_whoever_waits_when_it_has_one() -> None:
+    async def run() -> None:
+        taking_up = TakingUp()
+        with connected(taking_up.listener):
+            with no_more_files():
+                taking_up.acceptor.start(BACKLOG)
+                while taking_up.acceptor._pause is None:
+                    await asyncio.sleep(0)
+            await taking_up.rounds_until(1)
+            await taking_up.end()
+
+    uvloop.run(run())
