@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -95,9 +95,15 @@ async def _expect_no_process(directory: Path) -> None:
     give_up_at_s = time.monotonic() + ENDED_DEADLINE_S
     while (pids := processes_of(directory)) and time.monotonic() < give_up_at_s:
         await asyncio.sleep(POLL_S)
-    left = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids]
+    left = [line for pid in pids if (line := _command_line(pid))]
     signal_all(pids, signal.SIGKILL)
     assert left == [], f"left running, and killed now: {left}"
+
+
+def _command_line(pid: int) -> str:
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
 
 
 def processes_of(directory: Path) -> list[int]:

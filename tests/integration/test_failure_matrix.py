@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -547,7 +547,9 @@ def owners_of_journals(service: RunningService) -> list[int]:
 
 def is_journal(fd: Path) -> bool:
     """Tell whether a file descriptor leads to a journal."""
-    return fd.is_symlink() and fd.readlink().suffix == ".journal"
+    with suppress(FileNotFoundError):  # closed meanwhile
+        return fd.readlink().suffix == ".journal"
+    return False
 
 
 def replaced(service: RunningService, old: Sequence[int]) -> bool:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -110,8 +110,13 @@ class Faults:
 
 def is_traced(pid: int) -> bool:
     """Tell whether all threads of a process are traced."""
-    statuses = Path(f"/proc/{pid}/task").glob("*/status")
-    return not any(UNTRACED in status.read_text() for status in statuses)
+    return not any(map(_is_untraced, Path(f"/proc/{pid}/task").glob("*/status")))
+
+
+def _is_untraced(status: Path) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+        return UNTRACED in status.read_text()
+    return False
 
 
 @cache
