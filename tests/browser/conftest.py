@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.browser import chromium
 from tests.browser.counted import Traffic
@@ -22,8 +22,13 @@ expect.set_options(timeout=60_000)  # a script that gets no answer tries again f
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """Find Chromium; where there is none, skip, except that CI must not pass without it."""
-    path, missing = chromium.find(), chromium.missing_library()
+    """Find Chromium."""
+    return _required(chromium.find())
+
+
+def _required(path: str | None) -> str:
+    """Skip where a browser is missing, except that CI must not pass without it."""
+    missing = chromium.missing_library()
     if path is not None and missing is None:
         return path
     reason = "no chromium on the PATH" if path is None else f"Playwright needs {missing}"
@@ -44,9 +49,31 @@ async def browser(chromium_path: str) -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """Open an empty page with a fresh profile."""
-    context = await browser.new_context(user_agent=chromium.USER_AGENT, locale="vi-VN")
+    context = await _visitor(browser)
     yield await context.new_page()
     await context.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def whole_browser() -> AsyncIterator[Browser]:
+    """Run the browser that visitors have: the shell forgets pages, and moves the mouse itself."""
+    path = _required(chromium.find_whole())
+    async with async_playwright() as playwright:
+        running = await chromium.launch(playwright, path)
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page_of_whole_browser(whole_browser: Browser) -> AsyncIterator[Page]:
+    """Open an empty page with a fresh profile in the whole browser."""
+    context = await _visitor(whole_browser)
+    yield await context.new_page()
+    await context.close()
+
+
+async def _visitor(browser: Browser) -> BrowserContext:
+    return await browser.new_context(user_agent=chromium.USER_AGENT, locale="vi-VN")
 
 
 @pytest.fixture(scope="session")

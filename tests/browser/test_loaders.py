@@ -74,13 +74,13 @@ async def test_a_loader_that_keeps_scripts_in_their_place(
 @pytest.mark.parametrize("loader", loaders.DELAYED)
 async def test_a_loader_that_waits_for_the_visitor_counts_when_they_do_something(
     service: RunningService,
-    page: Page,
+    page_of_whole_browser: Page,
     pages: Pages,
-    traffic: Traffic,
-    faults: Faults,
     loader: str,
     kind: str,
 ) -> None:
+    page = page_of_whole_browser
+    traffic, faults = Traffic(page.context), Faults(page)
     body = loaders.DELAYED[loader](with_sidebar(SNIPPETS[kind](service)))
     await page.goto(pages.put(ARTICLE, document(body)))
     assert counted(service).total == 0

@@ -149,7 +149,9 @@ def proxy(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("command", "text"), [(nginx, NGINX), (haproxy, HAPROXY)])
+@pytest.mark.parametrize(
+    ("command", "text"), [(nginx, NGINX), (haproxy, HAPROXY)], ids=["nginx", "haproxy"]
+)
 def test_behind_a_proxy_nobody_gets_the_answer_of_another(
     services: Services,
     tmp_path: Path,
