@@ -189,6 +189,19 @@ def test_idle_clients_make_room_for_newcomers_the_longest_idle_first(
     assert service.log == log
 
 
+def test_who_leaves_keeps_the_turn_of_long_answers_from_nobody(
+    start_service: StartService,
+) -> None:
+    service = start_service(store_timeout_s=300)
+    with frozen_store(service):
+        for _ in range(2):  # one who has the turn, and one who waits for it
+            with Connection(service.port) as client:
+                client.send(request("GET", "/v1/sites/demo/pages?path=/"))
+                assert ask(service.port, "GET", "/healthz").status == 200
+        assert ask(service.port, "GET", "/").status == 200
+    assert ask(service.port, "GET", "/v1/sites/demo/pages?path=/").status == 200
+
+
 HEAD_TIMEOUT_S = 0.5
 
 

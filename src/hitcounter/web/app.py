@@ -55,12 +55,15 @@ Handler = Callable[[Service, web.BaseRequest, Target], Awaitable[web.StreamRespo
 def _in_turn(handler: Handler) -> Handler:
     """Let a handler that takes as long as many hits answer one request at a time.
 
-    Then hits pass between them, however many clients ask, and only one is in memory.
+    Then hits pass between them, however many clients ask, and only one is in memory. Whoever leaves
+    has no turn: or else who asks and leaves, over and over, keeps it from all others.
     """
 
     async def answer(
         service: Service, request: web.BaseRequest, target: Target
     ) -> web.StreamResponse:
+        assert isinstance(request.protocol, Connection)
+        request.protocol.is_given_up_when_left = True
         async with service.turn:
             await asyncio.sleep(0)  # the loop goes round once for each, also where nothing waits
             return await handler(service, request, target)

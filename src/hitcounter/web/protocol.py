@@ -69,6 +69,7 @@ class Connection(web.RequestHandler):
         "_unread",
         "_waiting",
         "_waits_since",
+        "is_given_up_when_left",
     )
 
     def __init__(
@@ -98,6 +99,7 @@ class Connection(web.RequestHandler):
         self._n_current = 0  # bytes of the request that was taken up last
         self._waiting = waiting
         self._n_counted = 0  # bytes of ours in there
+        self.is_given_up_when_left = False  # the request, as nothing is missed that it would do
 
     @property
     def idle_since(self) -> float | None:
@@ -113,7 +115,9 @@ class Connection(web.RequestHandler):
         self._await_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the clock."""
+        """Stop the clock, and the request where nobody else needs its end."""
+        if self.is_given_up_when_left and self._task_handler is not None:
+            self._task_handler.cancel()
         super().connection_lost(exc)
         self._stop_awaiting_head()
         self._last = None  # whose body knows us: nobody shall have to look for the circle
@@ -161,6 +165,7 @@ class Connection(web.RequestHandler):
 
     def take_up(self) -> None:
         """Begin with the next request, whose head stays in memory until the one after it."""
+        self.is_given_up_when_left = False
         n_before, self._n_current = self._n_current, self._sizes.popleft() if self._sizes else 0
         if n_before or self._n_current:
             self._count_waiting()
