@@ -61,7 +61,7 @@ _POLL_S = 0.01
 
 def main() -> None:
     """Serve as the job on standard input says."""
-    begin(lambda job: _serve(job, _max_connections(job.config.max_connections)))
+    begin(lambda job: _serve(job, allowed_connections(job.config.max_connections)))
 
 
 def begin(serve: Callable[[Job], Coroutine[Any, Any, None]]) -> None:
@@ -135,8 +135,11 @@ def report_ready() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def _max_connections(wanted: int) -> int:
-    """Tell how many clients may connect, so that journal and store can always be opened."""
+def allowed_connections(wanted: int) -> int:
+    """Tell how many clients may connect, so that journal and store can always be opened.
+
+    Raise `StartError` where none may.
+    """
     n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if n_files != resource.RLIM_INFINITY and n_files <= SPARE_FILES:
         raise StartError(

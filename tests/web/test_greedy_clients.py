@@ -25,7 +25,7 @@ SMALL = (
     *("/v1/sites/demo/counts", "/v1/sites/demo/badge.svg", "/v1/sites/demo/pixel.gif"),
     "/nothing",
 )
-N_FILES, N_CLIENTS = 256, 400
+N_FILES, N_CLIENTS = 128, 400
 SEND_TIMEOUT_S, PATIENCE_S = 1.0, 300.0
 
 
@@ -170,7 +170,7 @@ def n_refused(service: RunningService) -> int:
 def test_idle_clients_make_room_for_newcomers_the_longest_idle_first(
     start_service: StartService,
 ) -> None:
-    service = start_service(operations_port=0)
+    service = start_service(operations_port=0, head_timeout_s=60)
     workers, log = service.worker_pids(), service.log
     n_places = N_FILES - SPARE_FILES
     with ExitStack() as stack:
@@ -184,6 +184,9 @@ def test_idle_clients_make_room_for_newcomers_the_longest_idle_first(
             assert select.select([client], [], [], PATIENCE_S)[0]
             assert not is_open(client)
         assert all(map(is_open, clients[N_CLIENTS - n_places + 30 :]))
+        for _ in range(N_FILES):  # operations have as few files
+            operations = ("127.0.0.1", service.operations_port)
+            stack.enter_context(socket.create_connection(operations))
         assert n_refused(service) >= N_CLIENTS - n_places
     assert service.worker_pids() == workers
     assert service.log == log

@@ -16,7 +16,7 @@ from hitcounter.store import Store
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.app import Server
 from hitcounter.web.protocol import Connection
-from hitcounter.worker import Ending, begin, report_ready
+from hitcounter.worker import Ending, allowed_connections, begin, report_ready
 
 # Few ask, and each answer may be megabytes. Whoever is one too many is noted nowhere.
 MAX_CONNECTIONS = 128
@@ -46,9 +46,8 @@ async def _serve(job: Job) -> None:
     store = Store(job.store_url, STORE_TIMEOUT_S)
     app = App(job.config, store, job.metrics_dir)
     config = job.config
-    server = _Server(
-        app.handle, lambda: None, MAX_CONNECTIONS, config.head_timeout_s, config.send_timeout_s
-    )
+    most = allowed_connections(MAX_CONNECTIONS)
+    server = _Server(app.handle, lambda: None, most, config.head_timeout_s, config.send_timeout_s)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
