@@ -152,8 +152,10 @@ def _add_housekeeping(add: Callable[[str, Command, str], argparse.ArgumentParser
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_COUNT))):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count")
+    n_digits = len(str(MAX_COUNT))
+    if not (text.isascii() and text.isdigit() and len(text) <= n_digits):
+        reason = f"{text!r} is not a count: up to {n_digits} digits alone, like 1619938"
+        raise argparse.ArgumentTypeError(reason)
     return int(text)
 
 
@@ -409,8 +411,11 @@ async def _prune(settings: Config, args: argparse.Namespace) -> None:
             for name, n in sorted(pages.items(), key=lambda page: -page[1]):
                 print(f"{n}\t{keys.counter_of(name).name}")
             return
+        if args.page and not pages:
+            raise CommandError(f"{site} has no page {args.page}")
         if not pages:
-            raise CommandError(f"{site} has no such page")
+            print(f"{site} has no page with fewer than {below} pageviews")
+            return
         file = _export_file(args, "pruned")
         bar = partial(_progress, unit=" steps")
         n_pages = await housekeeping.prune(store, site, pages, below, file, bar)

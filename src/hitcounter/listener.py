@@ -10,6 +10,7 @@ from hitcounter.errors import StartError
 
 LISTEN_TIMEOUT_S = 5.0
 OPERATIONS_BACKLOG = 128
+HINT = "host and port say where"
 _POLL_S = 0.005
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 -- to compare with
 
@@ -26,14 +27,13 @@ async def listen_for_operations(config: Config) -> socket.socket | None:
         config.host == config.operations_host or {config.host, config.operations_host} & _ANY
     ):
         raise StartError(f"port and operations_port are both {config.port}: give another, or off")
-    try:
-        return await listen(config.operations_host, config.operations_port, OPERATIONS_BACKLOG)
-    except StartError as error:
-        hint = "operations_host and operations_port say where, or off"
-        raise StartError(f"{error}; {hint}") from None
+    hint = "operations_host and operations_port say where, or off"
+    return await listen(config.operations_host, config.operations_port, hint, OPERATIONS_BACKLOG)
 
 
-async def listen(host: str, port: int, backlog: int | None = None) -> socket.socket:
+async def listen(
+    host: str, port: int, hint: str = HINT, backlog: int | None = None
+) -> socket.socket:
     """Bind; a predecessor that was killed leaves workers that take a moment to follow it.
 
     One that had only begun to start notices when it has loaded its modules.
@@ -44,7 +44,8 @@ async def listen(host: str, port: int, backlog: int | None = None) -> socket.soc
             return await _bound(host, port, backlog)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up_at_s:
-                raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+                reason = f"cannot listen on {host} port {port}: {error.strerror}; {hint}"
+                raise StartError(reason) from None
         await asyncio.sleep(_POLL_S)
 
 

@@ -36,6 +36,7 @@ from hitcounter.job import (
     refuse,
 )
 from hitcounter.journal import Journals
+from hitcounter.listener import HINT
 from hitcounter.metrics import Metrics
 from hitcounter.service import Service
 from hitcounter.store import Store
@@ -125,7 +126,7 @@ def _listen(acceptor: Acceptor, config: Config) -> None:
         acceptor.start(BACKLOG)
     except OSError as error:  # another service bound the port at the same moment
         where = f"{config.host} port {config.port}"
-        raise StartError(f"cannot listen on {where}: {error.strerror}") from None
+        raise StartError(f"cannot listen on {where}: {error.strerror}; {HINT}") from None
 
 
 def report_ready() -> None:

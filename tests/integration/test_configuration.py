@@ -189,7 +189,8 @@ def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         line = refusal("serve", "--port", str(port), code=1)
-    assert line == f"hitcounter: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    reason = f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+    assert line == f"hitcounter: {reason}; host and port say where\n"
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "host.invalid"])

@@ -116,6 +116,8 @@ async def test_pages_are_pruned_while_they_are_counted(
     assert service.run(*prune, "--pages-below", "2", check=False).returncode == 1
     rest = tmp_path / "rest.ndjson"
     service.run("prune", KEPT.site, "--export-to", str(rest), "--pages-below", "2")
+    nothing_left = service.run("prune", KEPT.site, "--pages-below", "2").stdout
+    assert nothing_left == f"{KEPT.site} has no page with fewer than 2 pageviews\n"
     assert (await listed(service))[KEPT.site][1] == "2"
     # There is room again: as many new pages, and no more, have counters of their own.
     await send_hits(service.port, tally, [Target(KEPT.site, f"/n/{n}") for n in range(39)], 4)

@@ -224,7 +224,8 @@ def test_a_port_in_use_is_one_clear_line(start_service: StartService, tmp_path: 
     service = start_service()
     result = run_command("serve", port=str(service.port), data_dir=str(tmp_path / "other"))
     reason = f"cannot listen on 127.0.0.1 port {service.port}: Address already in use"
-    assert (result.returncode, result.stderr) == (1, f"hitcounter: {reason}\n")
+    line = f"hitcounter: {reason}; host and port say where\n"
+    assert (result.returncode, result.stderr) == (1, line)
 
 
 @pytest.mark.slow
