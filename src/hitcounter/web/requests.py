@@ -182,7 +182,8 @@ def check_origin(headers: Headers, site: Site) -> None:
         return
     origin = headers.get(hdrs.ORIGIN) or _origin_of(headers.get(hdrs.REFERER, ""))
     if origin and not site.admits(origin):
-        raise ForeignOrigin("foreign_origin", "this page may not count for the site")
+        reason = "this page may not count for the site: its origins do not name this address"
+        raise ForeignOrigin("foreign_origin", reason)
 
 
 def _origin_of(url: str) -> str:
