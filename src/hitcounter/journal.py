@@ -70,7 +70,7 @@ class Journal:
     """The file of one writer, locked by us; a thread of its own does all work on it."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Own a file that is open and locked."""
+        """Own a file that is open and locked; raise `ValueError` where no writer is named so."""
         self.name = path.name
         lane, self.writer, _ = path.stem.split("-")
         self.lane = int(lane)
@@ -231,9 +231,9 @@ class Journals:
         elif path.suffix == SUFFIX and path.name not in self._known:
             if path.stat().st_size == 0:
                 _sweep(path)
-            elif (connection := _adopted(path)) is not None:
+            elif (journal := _adopted(path)) is not None:
                 self._known.add(path.name)
-                return Journal(path, connection)
+                return journal
         return None
 
 
@@ -281,16 +281,15 @@ def _sweep_log(path: Path) -> None:
             path.unlink()
 
 
-def _adopted(path: Path) -> sqlite3.Connection | None:
+def _adopted(path: Path) -> Journal | None:
     """Lock a file that holds something to replay, and clear another away."""
     connection = _locked(path)
     try:
-        is_ours = path.exists() and _is_replayed(path, connection)
+        if path.exists() and _is_replayed(path, connection):
+            return Journal(path, connection)
     except (sqlite3.Error, OSError, ValueError):
         _close(path, connection)
         raise
-    if is_ours:
-        return connection
     connection.close()
     return None
 

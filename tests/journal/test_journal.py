@@ -673,6 +673,7 @@ async def test_a_file_with_a_name_that_is_not_ours_is_reported_and_stays(
     journals = Journals(directory, MAX_BYTES)
     for _ in range(2):
         assert await journals.orphans() == []
+        assert journals.unread == {name}
     (line,) = errors()
     assert str(path) in line
     assert path.exists()
