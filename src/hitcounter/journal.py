@@ -184,7 +184,6 @@ class Journals:
         self._known.add(path.name)
         try:
             connection = _made(path, self._fitting_bytes())
-            disk.sync_directory(self._directory)
         except (sqlite3.Error, OSError) as error:
             # It holds nothing yet. The file goes last: a log without one would be set aside.
             for file in (_beside(path, _WAL), _beside(path, _ROLLBACK), path):
@@ -380,7 +379,8 @@ def _made(path: Path, max_bytes: int) -> sqlite3.Connection:
         connection.execute("COMMIT")
         is_folded = _folds(connection)
         assert is_folded, "from now on the file itself says that it needs its log"
-    except sqlite3.Error:
+        disk.sync_directory(path.parent)
+    except (sqlite3.Error, OSError):
         connection.close()
         raise
     return connection
