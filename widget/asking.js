@@ -1,21 +1,23 @@
 /* What is asked of the service: one hit for each site and view, and what else is to be shown. */
 import { warn } from "./console.js";
-import { here } from "./page.js";
-import { get, siteUrl } from "./places.js";
+import { here, namedPage } from "./page.js";
+import { get, said, siteUrl } from "./places.js";
 import { plan } from "./rounds.js";
 import { asked, isMoving, viewPath } from "./views.js";
 
+/** @typedef {{ key: string, label: string, short?: string, text: string }} Line */
 /**
  * @typedef {object} Answer
  * @property {string} site
  * @property {string} state
  * @property {{ total: number | null }} [page]
- * @property {{ lang: string, title: string, lines: { key: string, label: string, text: string }[] }} widget
+ * @property {{ lang: string, title: string, lines: Line[] }} widget
  */
 /**
  * @typedef {object} Reading what was asked, and what came
  * @property {Answer} [answer]
  * @property {boolean} [hasFailed]
+ * @property {boolean} [isRefused] whether asking again would not help
  * @property {Promise<void>} [end]
  */
 
@@ -43,7 +45,7 @@ async function ask(url, body, ...waits_ms) {
       status = response.status;
       if (/^4/.test(`${status}`)) break;
       const answer = /json/.test(`${response.headers.get("content-type")}`) && (await response.json());
-      if (answer.widget.lines) return answer;
+      if (answer.pages || answer.widget.lines) return answer;
     } catch {
       // It is asked again.
     }
@@ -63,6 +65,17 @@ export function tell(place, type, detail) {
   (place.isConnected ? place : document).dispatchEvent(event);
 }
 
+/** Wait until the page is shown, if it is rendered in advance. */
+const shown = () =>
+  document.prerendering && new Promise((resolve) => document.addEventListener("prerenderingchange", resolve));
+
+/**
+ * Numbers of pages that are to be asked for together.
+ *
+ * @type {{ url: string, path: string, place: Element, reading: Reading }[]}
+ */
+let listed = [];
+
 /**
  * Return what is known for a place; ask for it unless that was done in this view, or the page is being left.
  *
@@ -73,15 +86,23 @@ export function tell(place, type, detail) {
 export function readingOf(place, isHit) {
   const site = siteUrl(place);
   const lang = get(place, "lang") && `lang=${encodeURIComponent(get(place, "lang"))}`;
-  const path = get(place, "page") || viewPath();
+  const page = get(place, "page");
+  const path = page ? namedPage(page) : viewPath();
   const isWeb = here();
-  const counts = `${site}counts?${lang}${isWeb && `&path=${encodeURIComponent(path)}`}`;
+  const field = isWeb && `&path=${encodeURIComponent(path)}`;
+  const counts = `${site}counts?${lang}${field}`;
+  const pages = field && page && said(place, "hitcounter") === "page" && `${site}pages?${lang}`;
   const hits = isHit && isWeb && !asked.has(site) && `${site}hits?${lang}`;
-  const known = asked.get(counts);
+  const known = asked.get(counts) || (pages && asked.get(pages + field));
   if (!site || isMoving() || (known && !hits)) return known || {};
   if (hits) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before
   /** @type {Reading} */
   const reading = {};
+  if (pages && !hits) {
+    asked.set(pages + field, reading);
+    listed.push({ url: pages, path: field, place, reading });
+    return reading;
+  }
   const before = asked.get(site);
   asked.set(hits ? site : counts, reading).set(counts, reading);
   reading.end = fill();
@@ -89,16 +110,54 @@ export function readingOf(place, isHit) {
 
   /** Ask. A hit that is refused, or fails, is followed by a request that only reads. */
   async function fill() {
-    if (document.prerendering) await new Promise((resolve) => document.addEventListener("prerenderingchange", resolve));
+    await shown();
     if (before) await before.end;
     const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
     const first = await ask(hits || counts, hits && JSON.stringify({ path, id }), 0, 2000, 4000);
     const answer = first.widget || !hits ? first : await ask(counts, "", 0);
     if (!first.widget) warn(`${first.url} ${first.status}`);
     reading.hasFailed = !answer.widget;
+    reading.isRefused = answer.status > 399 && answer.status < 500;
     if (reading.hasFailed) tell(place, "failed", first);
     else reading.answer = answer;
     if (hits && first.widget) tell(place, "counted", first);
     plan();
   }
+}
+
+/** Ask for the pages that the numbers of a round name: as many at once as a request line carries. */
+export function askPages() {
+  const MOST = 100;
+  const MOST_CHARACTERS = 6000;
+  while (listed.length) {
+    let { url } = listed[0];
+    const start = url;
+    /** @type {typeof listed} */
+    const batch = [];
+    listed = listed.filter((number) => {
+      const isRoom = batch.length < MOST && url.length + number.path.length <= MOST_CHARACTERS;
+      if (number.url !== start || (batch[0] && !isRoom)) return true;
+      url += number.path;
+      return batch.push(number) < 0;
+    });
+    fillPages(url, batch);
+  }
+}
+
+/**
+ * Ask for pages; nothing is counted.
+ *
+ * @param {string} url
+ * @param {typeof listed} batch
+ */
+async function fillPages(url, batch) {
+  await shown();
+  const answer = await ask(url, "", 0, 2000, 4000);
+  const { pages } = answer;
+  if (!pages) warn(`${answer.url} ${answer.status}`);
+  batch.forEach(({ place, reading }, nth) => {
+    if (pages) reading.answer = { ...answer, page: pages[nth], widget: answer };
+    else tell(place, "failed", answer);
+  });
+  plan();
 }

@@ -3,12 +3,12 @@
  *
  * One program serves a page, however often it is loaded, and from wherever: later ones hand their tag to the first.
  */
-import { readingOf } from "./asking.js";
+import { askPages, readingOf } from "./asking.js";
 import { paintBlock } from "./block.js";
 import { warn } from "./console.js";
 import { arrange } from "./drawn.js";
 import { paintNumber } from "./numbers.js";
-import { addTag, get, siteUrl, survey } from "./places.js";
+import { addTag, get, said, siteUrl, survey } from "./places.js";
 import { BLOCKS, PLACES, findAll, findRoots, startWatching } from "./roots.js";
 import { isLightFree, plan, roundNow, startRounds } from "./rounds.js";
 import { startViews } from "./views.js";
@@ -34,10 +34,12 @@ function round(isTask) {
   const numbers = isRead ? findAll(PLACES).filter((place) => !place.matches(BLOCKS) && isNamed(place)) : [];
   const standing = [...blocks, ...tags];
   const urls = standing.map(siteUrl);
-  const others = [...gone, ...numbers].filter((place) => !urls.includes(siteUrl(place)));
+  const counting = numbers.filter((place) => !said(place, "page")); // the others are of lists of pages
+  const others = [...gone, ...counting].filter((place) => !urls.includes(siteUrl(place)));
   for (const place of [...standing, ...others]) if (get(place, "count") !== "false") readingOf(place, true);
   blocks.forEach((host, nth) => paintBlock(host, nth, isForeign, isFree, readingOf(host)));
   if (isFree) for (const place of numbers) paintNumber(place, readingOf(place).answer);
+  askPages();
 }
 
 /** Take a tag up. @param {any} tag */

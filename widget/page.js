@@ -1,6 +1,6 @@
 /* Which page this is: its address, and the path that is counted. */
 import { make } from "./make.js";
-import { hasHash } from "./places.js";
+import { hasHash, queryNames } from "./places.js";
 import { findAll } from "./roots.js";
 
 /** Read an address as the page's own links are read; one that is none has no host. @param {string} href */
@@ -23,16 +23,39 @@ export function here() {
   }
 }
 
+/**
+ * Add to a path the parameters that name a page, as the service does: the first of each name, without empty ones.
+ *
+ * @param {string} path
+ * @param {string} search of the address, as it came
+ * @param {string} otherwise what to return where there is none of them
+ */
+function withQuery(path, search, otherwise = path) {
+  const parameters = search.slice(1).split("&");
+  const kept = queryNames()
+    .map((name) => parameters.find((parameter) => parameter.split("=")[0] === name) || "")
+    .filter((parameter) => /=./.test(parameter))
+    .join("&");
+  if (!kept) return otherwise;
+  const folded = path.replace(/\/+/g, "/").replace(/(\/index\.html?)*\/?$/, "") || "/";
+  return `${folded}%3F${kept.replace(/\+/g, "%20")}`;
+}
+
+/** Return the page that a place names: its query is cut as that of an address. @param {string} page */
+export const namedPage = (page) =>
+  page.replace(/^([^?#]+)(\?[^#]*).*/, (all, path, search) => withQuery(path, search, all));
+
 /** Return the part of an address that names a page; the fragment only where a place says so. @param {string} href */
 export function pageOf(href) {
-  const { pathname, hash } = parse(href);
+  const { pathname, search, hash } = parse(href);
   const fragment = hasHash() ? hash.replace(/^#[!/]*$/, "") : "";
-  return pathname.replace(/(.)\/+$/, "$1") + fragment.replace("#", "%23");
+  return withQuery(pathname.replace(/(.)\/+$/, "$1"), search) + fragment.replace("#", "%23");
 }
 
 /** Return the page that the canonical link names, if it is one of the same host. @param {string} href */
 export function canonicalPage(href) {
   const [link = {}] = findAll("link[rel=canonical]");
   const [, host, path] = /\/\/(?:www\.)?(.+?)(\/[^?#]*)/.exec(link.href) || [];
-  return host === parse(href).host.replace("www.", "") && path;
+  const { host: own, search } = parse(href);
+  return host === own.replace("www.", "") && withQuery(path, search);
 }

@@ -47,14 +47,24 @@ export function survey() {
 /** Return whether a tag or block makes the fragment of the address a part of the page's path. */
 export const hasHash = () => speakers.some((place) => place.matches("hit-counter[hash],[data-hash]"));
 
+/** Name the parameters of an address that name a page: what the first tag or place says that does. */
+export function queryNames() {
+  const [text = ""] = [...speakers, ...findAll(PLACES)].map((place) => said(place, "query")).filter(Boolean);
+  return (text.match(/[\w.[\]-]{1,32}/g) || []).slice(0, 8);
+}
+
 /**
- * Read what an element says itself.
+ * Read what an element says itself. No title is one of a space, so that it counts as said.
  *
  * @param {Element} element
  * @param {string} name
  */
-export const said = (element, name) =>
-  (element.localName === "hit-counter" && element.getAttribute(name)) || element.getAttribute(`data-${name}`) || "";
+export function said(element, name) {
+  const isHtmls = /^(title|style)$/.test(name);
+  const own = !isHtmls && element.localName === "hit-counter" && element.getAttribute(name);
+  const text = own || element.getAttribute(`data-${name}`);
+  return text || (text === "" && name === "title" ? " " : "");
+}
 
 /**
  * Return whether one element speaks for a place that does not say `name`.
@@ -64,7 +74,7 @@ export const said = (element, name) =>
  * @param {Place} other
  */
 function speaksFor(place, name, other) {
-  if (name[0] === "s") return true; // site and server
+  if (/^s[ei]/.test(name)) return true; // server and site
   if (isTag(place)) return false; // two tags on a page do not disturb each other
   const isSame = ["", get(place, "site")].includes(said(other, "site"));
   if (!place.matches(BLOCKS)) return isSame;
