@@ -21,18 +21,25 @@ import { asked, isMoving, viewPath } from "./views.js";
  * @property {Promise<void>} [end]
  */
 
+/** @typedef {{ url: string, numbers: Reading[] }} Batch pages asked for together */
+
+/** Of a request for pages, which has to fit into a request line. */
+const MOST_PAGES = 100;
+const MOST_CHARACTERS = 6000;
+
 /**
  * Ask the service.
  *
  * @param {string} url
  * @param {string | false | undefined} body
- * @param {...number} waits_ms before it is asked, and asked again where there is no answer
+ * @param {number[]} waits_ms before it is asked, and asked again where there is no answer
  * @returns {Promise<any>} the answer, or an object with the address and the status that came instead
  */
-async function ask(url, body, ...waits_ms) {
+async function ask(url, body, waits_ms = [0, 2000, 4000]) {
   const AT_MOST_MS = 9000;
   const KNOWN_MS = 3e5; // after ten minutes an id would be forgotten, and its hit counted again
   const startedAt = Date.now();
+  /** @type {any} */
   let status = 0;
   for (const wait_ms of waits_ms) {
     if (wait_ms) await new Promise((resolve) => setTimeout(resolve, wait_ms));
@@ -43,13 +50,15 @@ async function ask(url, body, ...waits_ms) {
       const method = body ? "POST" : "GET";
       const response = await fetch(url, { method, body: body || null, keepalive: true, signal: limit.signal });
       status = response.status;
-      if (/^4/.test(`${status}`)) break;
-      const answer = /json/.test(`${response.headers.get("content-type")}`) && (await response.json());
+      if (/^4/.test(status)) break;
+      const type = /** @type {string} */ (response.headers.get("content-type"));
+      const answer = /json/.test(type) && (await response.json());
       if (answer.pages || answer.widget.lines) return answer;
     } catch {
       // It is asked again.
     }
   }
+  if (waits_ms[1]) warn(`${url} ${status}`);
   return { url, status };
 }
 
@@ -66,15 +75,11 @@ export function tell(place, type, detail) {
 }
 
 /** Wait until the page is shown, if it is rendered in advance. */
-const shown = () =>
+export const shown = async () =>
   document.prerendering && new Promise((resolve) => document.addEventListener("prerenderingchange", resolve));
 
-/**
- * Numbers of pages that are to be asked for together.
- *
- * @type {{ url: string, path: string, place: Element, reading: Reading }[]}
- */
-let listed = [];
+/** @param {string} name @param {string} value */
+const field = (name, value) => value && `${name}=${encodeURIComponent(value)}`;
 
 /**
  * Return what is known for a place; ask for it unless that was done in this view, or the page is being left.
@@ -85,22 +90,29 @@ let listed = [];
  */
 export function readingOf(place, isHit) {
   const site = siteUrl(place);
-  const lang = get(place, "lang") && `lang=${encodeURIComponent(get(place, "lang"))}`;
+  const lang = field("lang", get(place, "lang"));
   const page = get(place, "page");
   const path = page ? namedPage(page) : viewPath();
   const isWeb = here();
-  const field = isWeb && `&path=${encodeURIComponent(path)}`;
-  const counts = `${site}counts?${lang}${field}`;
-  const pages = field && page && said(place, "hitcounter") === "page" && `${site}pages?${lang}`;
+  const named = isWeb && `&${field("path", path)}`;
+  const counts = `${site}counts?${lang}${named}`;
+  const pages = named && page && said(place, "hitcounter") === "page" && `${site}pages?${lang}`;
   const hits = isHit && isWeb && !asked.has(site) && `${site}hits?${lang}`;
-  const known = asked.get(counts) || (pages && asked.get(pages + field));
+  const known = asked.get(counts) || (pages && asked.get(pages + named));
   if (!site || isMoving() || (known && !hits)) return known || {};
   if (hits) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before
   /** @type {Reading} */
   const reading = {};
   if (pages && !hits) {
-    asked.set(pages + field, reading);
-    listed.push({ url: pages, path: field, place, reading });
+    /** @type {Batch} */
+    let batch = asked.get(pages);
+    if (!batch || batch.numbers[MOST_PAGES - 1] || batch.url.length + named.length > MOST_CHARACTERS) {
+      batch = { url: pages, numbers: [] };
+      fillPages(pages, batch);
+    }
+    batch.url += named;
+    batch.numbers.push(reading);
+    asked.set(pages, batch).set(pages + named, reading);
     return reading;
   }
   const before = asked.get(site);
@@ -113,11 +125,10 @@ export function readingOf(place, isHit) {
     await shown();
     if (before) await before.end;
     const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
-    const first = await ask(hits || counts, hits && JSON.stringify({ path, id }), 0, 2000, 4000);
-    const answer = first.widget || !hits ? first : await ask(counts, "", 0);
-    if (!first.widget) warn(`${first.url} ${first.status}`);
+    const first = await ask(hits || counts, hits && JSON.stringify({ path, id }));
+    const answer = first.widget || !hits ? first : await ask(counts, "", [0]);
     reading.hasFailed = !answer.widget;
-    reading.isRefused = answer.status > 399 && answer.status < 500;
+    reading.isRefused = /^4/.test(answer.status);
     if (reading.hasFailed) tell(place, "failed", first);
     else reading.answer = answer;
     if (hits && first.widget) tell(place, "counted", first);
@@ -125,39 +136,18 @@ export function readingOf(place, isHit) {
   }
 }
 
-/** Ask for the pages that the numbers of a round name: as many at once as a request line carries. */
-export function askPages() {
-  const MOST = 100;
-  const MOST_CHARACTERS = 6000;
-  while (listed.length) {
-    let { url } = listed[0];
-    const start = url;
-    /** @type {typeof listed} */
-    const batch = [];
-    listed = listed.filter((number) => {
-      const isRoom = batch.length < MOST && url.length + number.path.length <= MOST_CHARACTERS;
-      if (number.url !== start || (batch[0] && !isRoom)) return true;
-      url += number.path;
-      return batch.push(number) < 0;
-    });
-    fillPages(url, batch);
-  }
-}
-
 /**
- * Ask for pages; nothing is counted.
+ * Ask for the totals of pages, when the round is over that names them; nothing is counted.
  *
- * @param {string} url
- * @param {typeof listed} batch
+ * @param {string} pages
+ * @param {Batch} batch
  */
-async function fillPages(url, batch) {
+async function fillPages(pages, batch) {
   await shown();
-  const answer = await ask(url, "", 0, 2000, 4000);
-  const { pages } = answer;
-  if (!pages) warn(`${answer.url} ${answer.status}`);
-  batch.forEach(({ place, reading }, nth) => {
-    if (pages) reading.answer = { ...answer, page: pages[nth], widget: answer };
-    else tell(place, "failed", answer);
+  asked.delete(pages);
+  const answer = await ask(batch.url, "");
+  batch.numbers.forEach((reading, nth) => {
+    if (answer.pages) reading.answer = { ...answer, page: answer.pages[nth], widget: answer };
   });
   plan();
 }

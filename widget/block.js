@@ -6,7 +6,9 @@ import { tell } from "./asking.js";
 import CSS from "./block.css";
 import { make, memoryOf } from "./make.js";
 import { get } from "./places.js";
-import { mayWrite } from "./rounds.js";
+import { mayWrite, plan } from "./rounds.js";
+
+/** @typedef {import("./asking.js").Answer["widget"]} Widget */
 
 /** @type {Record<string, string>} */
 const ICONS = {
@@ -14,9 +16,14 @@ const ICONS = {
   yesterday: "M2 2v3h3M2 5a4 4 0 1 1 1 4",
   month: "M1 3h10v8H1zM1 5h10M4 1v3M8 1v3",
   year: "M2 11V7M6 11V4M10 11V1",
-  total: "M6 1a2 2 0 1 0 .1 0M1 11c0-5 10-5 10 0",
+  total: "M10 3V1H2l4 5-4 5h8V9",
 };
 export const KEYS = Object.keys(ICONS);
+const NBSP = "\xa0";
+/** What a block shows before there are numbers. */
+const EMPTY = { lang: "", title: NBSP, lines: [] };
+const LOOK = ["theme", "style", "title", "icons", "accent", "lines"];
+
 /**
  * Give a shadow root our styles.
  *
@@ -37,27 +44,54 @@ function dress(root) {
 }
 
 /**
- * @param {import("./asking.js").Answer | undefined} answer
- * @param {string} lines
- * @param {number} nth among the blocks of the page
- * @param {string | false} theme false where there are no styles
+ * @param {string} key
+ * @param {import("./asking.js").Line | undefined} line
+ * @param {boolean} hasIcon
+ * @param {boolean} isLine
  */
-function makeSection(answer, lines, nth, theme) {
-  const { lang = "", title = "\xa0", lines: found = [] } = answer ? answer.widget : {};
-  const row = (/** @type {string} */ key) => {
-    const { label = title, text = title } = found.find((line) => line.key === key) || {};
-    const path = make("path", { d: ICONS[key] });
-    const icon = theme !== false ? make("svg", { viewBox: "0 0 17 12", "aria-hidden": "true" }, path) : "";
-    return make("li", {}, icon, make("span", {}, `${label}:`), ` ${text}`);
-  };
+function makeRow(key, line, hasIcon, isLine) {
+  const { label = NBSP, short = label, text = NBSP } = line || {};
+  const words = make("span", {}, isLine ? short : label);
+  return make(
+    "li",
+    { part: `row row-${key}` },
+    hasIcon
+      ? make("svg", { part: "icon", viewBox: "0 0 17 12", "aria-hidden": "true" }, make("path", { d: ICONS[key] }))
+      : "",
+    make("span", { part: "label", "data-short": short }, words, make("span", {}, ":")),
+    " ",
+    make("data", { part: "number" }, text),
+  );
+}
+
+/**
+ * @param {Widget} widget
+ * @param {string[]} look what is said of it, in the order of LOOK
+ * @param {number} nth among the blocks of the page
+ * @param {boolean} isStyled
+ */
+function makeSection({ lang, title, lines: found }, [theme, style, ownTitle, icons, accent, lines], nth, isStyled) {
+  const heading = ownTitle ? ownTitle.trim().slice(0, 60) : title;
+  const keys = (lines.match(/\w+/g) || KEYS).filter((key) => KEYS.includes(key));
+  const isLine = style === "line";
+  const hasIcons = isStyled && !isLine && icons !== "off";
+  const rows = keys.map((key) => {
+    const line = found.find((other) => other.key === key);
+    return makeRow(key, line, hasIcons, isLine);
+  });
   const section = make(
     "section",
-    { lang, dir: "auto", "aria-label": title + (nth > 0 ? ` ${nth + 1}` : "") },
-    make("h2", {}, title),
-    make("ul", { role: "list" }, ...(lines.match(/\w+/g) || KEYS).filter((key) => KEYS.includes(key)).map(row)),
+    { part: "block", lang, dir: "auto", "aria-label": (heading || title) + (nth > 0 ? ` ${nth + 1}` : "") },
+    heading ? make("h2", { part: "title" }, heading) : "",
+    " ",
+    make("ul", { part: "list", role: "list" }, ...rows.flatMap((row) => [row, " "])),
   );
-  if (!answer) section.style.visibility = "hidden";
-  if (theme === "light" || theme === "dark") section.style.colorScheme = theme;
+  if (!lang) section.style.visibility = "hidden";
+  if (isStyled) {
+    section.className = `${theme} ${style}`; // of which only those of block.css mean anything
+    const isColour = /^#?([\da-f]{3}){1,2}$/i.test(accent);
+    if (isColour) section.style.setProperty("--hitcounter-accent", `#${accent.replace("#", "")}`);
+  }
   return section;
 }
 
@@ -66,9 +100,11 @@ function makeSection(answer, lines, nth, theme) {
  *
  * @param {HTMLElement} host
  * @param {boolean} isPlain
- * @param {(hasIcons: boolean) => HTMLElement} content
+ * @param {Widget} widget
+ * @param {string[]} look
+ * @param {number} nth
  */
-function draw(host, isPlain, content) {
+function draw(host, isPlain, widget, look, nth) {
   /** @type {HTMLElement | ShadowRoot} */
   let root = host;
   try {
@@ -77,9 +113,15 @@ function draw(host, isPlain, content) {
     // Then it is plain.
   }
   root.textContent = "";
-  const section = content(root !== host && dress(/** @type {ShadowRoot} */ (root)));
+  const section = makeSection(widget, look, nth, root !== host && dress(/** @type {ShadowRoot} */ (root)));
   root.append(section);
   return section;
+}
+
+/** Return whether a block may go without moving what is read; else look again later. @param {HTMLElement} host */
+function isBelow(host) {
+  addEventListener("scroll", plan, { once: true });
+  return host.getBoundingClientRect().top > innerHeight;
 }
 
 /** Return whether a place holds something that is seen. @param {Element} host */
@@ -94,23 +136,21 @@ const hasFallback = (host) => /\S/.test(host.innerHTML.replace(/<(noscript|!--)[
  * @param {boolean} isFree whether the element itself may be written, not only its shadow root
  * @param {import("./asking.js").Reading} reading
  */
-export function paintBlock(host, nth, isForeign, isFree, { answer: news, hasFailed }) {
+export function paintBlock(host, nth, isForeign, isFree, { answer: news, hasFailed, isRefused }) {
   const memory = memoryOf(host);
-  const theme = get(host, "theme");
-  const lines = get(host, "lines");
+  const look = LOOK.map((name) => get(host, name));
   const answer = news || memory.answer;
-  const isWaiting = !answer && !memory.section && hasFallback(host);
-  const isHidden = !!hasFailed && !answer && !isWaiting;
+  const isWaiting = !answer && !memory.shownSection && hasFallback(host);
+  const isEmpty = !answer && !isWaiting;
+  const isHidden = !!(isEmpty && (memory.isHidden || (hasFailed && (isRefused || isBelow(host)))));
   const state = news ? news.state : hasFailed && answer ? "stale" : memory.state || "";
-  const key = [theme, lines, nth, state, isHidden].join();
+  const key = [...look, nth, state, isHidden].join();
   const isKnown = answer === memory.answer && key === memory.key;
-  const isPlain = isForeign || (theme === "plain" && !host.shadowRoot);
+  const isPlain = isForeign || (look[0] === "plain" && !host.shadowRoot);
   const isMarked = !isFree || host.dataset.state === state;
-  if (isKnown && isMarked && (isWaiting || memory.section.isConnected)) return;
+  if (isKnown && isMarked && (isWaiting || memory.shownSection.isConnected)) return;
   if ((isPlain && !isFree) || !mayWrite(memory, isKnown)) return;
-  if (!isWaiting) {
-    memory.section = draw(host, isPlain, (hasIcons) => makeSection(answer, lines, nth, hasIcons && theme));
-  }
+  if (!isWaiting) memory.shownSection = draw(host, isPlain, answer ? answer.widget : EMPTY, look, nth);
   if (isFree) {
     host.dataset.state = state;
     if (isHidden || memory.isHidden !== false) host.hidden = isHidden;

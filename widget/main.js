@@ -3,7 +3,7 @@
  *
  * One program serves a page, however often it is loaded, and from wherever: later ones hand their tag to the first.
  */
-import { askPages, readingOf } from "./asking.js";
+import { readingOf, shown } from "./asking.js";
 import { paintBlock } from "./block.js";
 import { warn } from "./console.js";
 import { arrange } from "./drawn.js";
@@ -39,7 +39,6 @@ function round(isTask) {
   for (const place of [...standing, ...others]) if (get(place, "count") !== "false") readingOf(place, true);
   blocks.forEach((host, nth) => paintBlock(host, nth, isForeign, isFree, readingOf(host)));
   if (isFree) for (const place of numbers) paintNumber(place, readingOf(place).answer);
-  askPages();
 }
 
 /** Take a tag up. @param {any} tag */
@@ -60,8 +59,9 @@ function define() {
 
 /** Ask again for pictures that count, on a page that was rendered in advance; no browser asks for an address twice. */
 function reloadPictures() {
-  for (const picture of findAll("img[src*='/v1/sites/']")) {
-    if (/pixel\.gif|count=1/.test(picture.src)) picture.src += picture.src.includes("?") ? "&_" : "?_";
+  for (const picture of findAll("img")) {
+    const { src } = picture;
+    if (/\/v1\/sites\/.+(pixel\.gif|count=1)/.test(src)) picture.src += /\?/.test(src) ? "&_" : "?_";
   }
 }
 
@@ -75,7 +75,7 @@ function main() {
     join(/** @type {CustomEvent} */ (event).detail);
   });
   document.addEventListener("DOMContentLoaded", plan);
-  if (document.prerendering) document.addEventListener("prerenderingchange", reloadPictures);
+  if (document.prerendering) shown().then(reloadPictures);
   startWatching();
   startViews();
   startRounds(round);

@@ -31,31 +31,35 @@ export function here() {
  * @param {string} otherwise what to return where there is none of them
  */
 function withQuery(path, search, otherwise = path) {
-  const parameters = search.slice(1).split("&");
-  const kept = queryNames()
-    .map((name) => parameters.find((parameter) => parameter.split("=")[0] === name) || "")
-    .filter((parameter) => /=./.test(parameter))
-    .join("&");
-  if (!kept) return otherwise;
+  const kept = queryNames().map((name) => {
+    const [, rest = ""] = search.replace("?", "&").split(`&${name}=`);
+    const [value] = rest.split("&");
+    return value && `&${name}=${value}`;
+  });
+  const query = kept.join("").slice(1).replace(/\+/g, "%20");
   const folded = path.replace(/\/+/g, "/").replace(/(\/index\.html?)*\/?$/, "") || "/";
-  return `${folded}%3F${kept.replace(/\+/g, "%20")}`;
+  return query ? `${folded}%3F${query}` : otherwise;
 }
 
 /** Return the page that a place names: its query is cut as that of an address. @param {string} page */
 export const namedPage = (page) =>
   page.replace(/^([^?#]+)(\?[^#]*).*/, (all, path, search) => withQuery(path, search, all));
 
-/** Return the part of an address that names a page; the fragment only where a place says so. @param {string} href */
-export function pageOf(href) {
+/**
+ * Return the part of an address that names a page; the fragment only where a place says so.
+ *
+ * @param {string} href
+ * @param {string | false} [path] instead of its own
+ */
+export function pageOf(href, path) {
   const { pathname, search, hash } = parse(href);
   const fragment = hasHash() ? hash.replace(/^#[!/]*$/, "") : "";
-  return withQuery(pathname.replace(/(.)\/+$/, "$1"), search) + fragment.replace("#", "%23");
+  return withQuery(path || pathname.replace(/(.)\/+$/, "$1"), search) + fragment.replace("#", "%23");
 }
 
 /** Return the page that the canonical link names, if it is one of the same host. @param {string} href */
 export function canonicalPage(href) {
   const [link = {}] = findAll("link[rel=canonical]");
   const [, host, path] = /\/\/(?:www\.)?(.+?)(\/[^?#]*)/.exec(link.href) || [];
-  const { host: own, search } = parse(href);
-  return host === own.replace("www.", "") && withQuery(path, search);
+  return host === parse(href).host.replace("www.", "") && path;
 }

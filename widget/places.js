@@ -50,7 +50,7 @@ export const hasHash = () => speakers.some((place) => place.matches("hit-counter
 /** Name the parameters of an address that name a page: what the first tag or place says that does. */
 export function queryNames() {
   const [text = ""] = [...speakers, ...findAll(PLACES)].map((place) => said(place, "query")).filter(Boolean);
-  return (text.match(/[\w.[\]-]{1,32}/g) || []).slice(0, 8);
+  return (text.match(/[^\s,]+/g) || []).slice(0, 8);
 }
 
 /**
@@ -60,8 +60,7 @@ export function queryNames() {
  * @param {string} name
  */
 export function said(element, name) {
-  const isHtmls = /^(title|style)$/.test(name);
-  const own = !isHtmls && element.localName === "hit-counter" && element.getAttribute(name);
+  const own = element.localName === "hit-counter" && !/^(title|style)$/.test(name) && element.getAttribute(name);
   const text = own || element.getAttribute(`data-${name}`);
   return text || (text === "" && name === "title" ? " " : "");
 }

@@ -7,7 +7,7 @@
 import { canonicalPage, here, pageOf } from "./page.js";
 import { plan } from "./rounds.js";
 
-/** What the view has asked, by address. @type {Map<string, import("./asking.js").Reading>} */
+/** What the view has asked, by address. @type {Map<string, any>} */
 export let asked = new Map();
 let current = here();
 let next = current;
@@ -19,7 +19,7 @@ let timer = 0;
 export const isMoving = () => next !== current && pageOf(next) !== pageOf(current);
 
 /** Return the path that the view counts; fixed when it is first asked for. */
-export const viewPath = () => (path = path || (isFirst && canonicalPage(current)) || pageOf(current));
+export const viewPath = () => (path = path || pageOf(current, isFirst && canonicalPage(current)));
 
 function begin() {
   clearTimeout(timer);

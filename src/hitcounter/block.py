@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LINE_KEYS = ("today", "yesterday", "month", "year", "total")
-# `auto` is light or dark as the visitor likes it; `plain` has no colours and no frame of ours.
-THEMES = ("auto", "light", "dark", "plain")
+# `page` has the ink and paper of where it stands; `auto` is light or dark as the visitor likes it;
+# `plain` has no styles of ours at all.
+THEMES = ("page", "auto", "light", "dark", "plain")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AXE = Path(__file__).parent / "javascript" / "node_modules" / "axe-core" / "axe.min.js"
 ARTICLE = "/tin-tuc/1"
-THEMES = ("auto", "light", "dark", "plain")
+THEMES = ("page", "auto", "light", "dark", "plain")
 DARK_PAGE = "<style>body { color: #eee; background: #111 }</style>"
 REPORT = """async () => {
   const { violations, incomplete, passes } = await axe.run({ resultTypes: ["violations"] });
@@ -66,10 +66,10 @@ async def test_axe_finds_nothing_on_a_page_with_many_blocks(
     english = tag(service, 'data-lang="en"')
     await page.goto(pages.put(ARTICLE, document("".join([*blocks, english]))))
     regions = page.get_by_role("region")
-    await expect(regions).to_have_count(5)
-    await expect(page.get_by_role("listitem")).to_have_count(25)
+    await expect(regions).to_have_count(6)
+    await expect(page.get_by_role("listitem")).to_have_count(30)
     names = [await region.get_attribute("aria-label") for region in await regions.all()]
-    assert len(set(names)) == 5
+    assert len(set(names)) == 6
     assert (await findings(page, axe))["violations"] == []
 
 

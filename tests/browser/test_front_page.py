@@ -44,7 +44,7 @@ async def counts(page: Page, service: RunningService, site: str = "demo") -> Any
     return await answer.json()
 
 
-async def test_it_shows_four_live_blocks_counts_one_hit_and_asks_nobody_else(
+async def test_it_shows_all_live_blocks_counts_one_hit_and_asks_nobody_else(
     service: RunningService, page: Page
 ) -> None:
     asked: list[str] = []

@@ -56,8 +56,8 @@ def test_a_language_has_words_for_everything_and_its_lines_in_order(lang: str) -
     assert re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", lang)
 
 
-def test_the_theme_that_a_visitor_may_choose_is_the_default() -> None:
-    assert THEMES[0] == "auto"
+def test_the_theme_that_follows_the_page_is_the_default() -> None:
+    assert THEMES[0] == "page"
 
 
 @given(numbers, languages)

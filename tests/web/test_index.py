@@ -134,7 +134,7 @@ def test_an_open_service_shows_demo_in_all_themes_and_one_block_counts(
     anyone: RunningService,
 ) -> None:
     page = front(anyone)
-    assert [sample.get("theme", "auto") for sample in page.samples] == list(THEMES)
+    assert [sample.get("theme", "page") for sample in page.samples] == list(THEMES)
     assert {sample["site"] for sample in page.samples} == {"demo"}
     # With scripts it is the first, and without them the picture in its place.
     assert counting(page) == [page.samples[0], page.fallbacks[0]]
@@ -249,7 +249,7 @@ def test_a_tag_says_nothing_that_goes_without_saying(declared: RunningService) -
         place = front(declared, f"?{query}").snippets[0].partition("></hit-counter>")[0]
         return place.partition(" site=")[2]
 
-    assert tag("site=english") == tag("site=english&lang=en&theme=auto") == '"english"'
+    assert tag("site=english") == tag("site=english&lang=en&theme=page") == '"english"'
     assert tag("site=english&lang=vi") == '"english" lang="vi"'
     assert tag("site=english&" + "&".join(f"{key}=1" for key in LINE_KEYS)) == '"english"'
     assert front(declared, "?site=english").chosen["lang"] == "en"

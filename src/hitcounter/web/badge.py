@@ -70,8 +70,10 @@ _DARK = _SURFACE("#e8ebf4", "#11151f", "#2e364a", "#aab9ff")
 _ACCENT = ".icon{{stroke:#{0};stroke:color-mix(in srgb,#{0} 75%,currentColor)}}\n"
 _WHEN_DARK = "@media (prefers-color-scheme:dark){{\n{}}}\n"
 _PLAIN = "svg{{color:#{0}}}\n.icon,.rule{{stroke:currentColor}}\n"
+_AUTO = _LIGHT + _WHEN_DARK.format(_DARK)
 _COLOURS = {
-    "auto": _LIGHT + _WHEN_DARK.format(_DARK),
+    "page": _AUTO,  # a picture cannot see its page
+    "auto": _AUTO,
     "light": _LIGHT,
     "dark": _DARK,
     # A picture cannot know what it lies on: this stands out from white and from black.

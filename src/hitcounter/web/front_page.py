@@ -34,7 +34,13 @@ CSP = (
     f"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'sha256-{_STYLE_HASH}';"
     " img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
-_CAPTIONS = {"auto": "tự động", "light": "sáng", "dark": "tối", "plain": "theo trang"}
+_CAPTIONS = {
+    "page": "theo trang",
+    "auto": "theo máy",
+    "light": "sáng",
+    "dark": "tối",
+    "plain": "không kiểu dáng",
+}
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _FITTING = 'style="max-width:100%;height:auto"'
 # In a page that a script has parsed, a lazy image of a <noscript> is never asked for.
