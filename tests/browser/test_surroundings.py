@@ -218,6 +218,24 @@ async def test_nothing_moves_when_the_numbers_come_or_change(
 
 
 @pytest.mark.slow
+async def test_a_block_without_an_answer_goes_only_where_that_moves_nothing(
+    page: Page, pages: Pages, relay: Relay
+) -> None:
+    relay.faults = ["gateway"] * 4
+    far = '<div style="height: 3000px"></div>'
+    place = f'<hit-counter server="{relay.url}" site="{relay.site}"></hit-counter>'
+    body = f'{tag(relay)}<div id="after">{SOME_LINES}</div>{far}{place}'
+    await page.goto(pages.put(ARTICLE, document(body)))
+    await page.wait_for_selector("hit-counter", state="attached")
+    reserved = await page.evaluate(POSITION)
+    await page.evaluate(SHIFTS)
+    await expect(page.locator("hit-counter").last).to_be_hidden()
+    await expect(page.locator("hit-counter").last).to_have_attribute("hidden", "")
+    assert await page.evaluate(POSITION) == reserved
+    assert await page.evaluate("window.shifts") == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [200, 220, 260])
 async def test_nothing_moves_in_a_narrow_sidebar(
     service: RunningService, page: Page, pages: Pages, relay: Relay, width: int
