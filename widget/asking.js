@@ -21,7 +21,7 @@ import { asked, isMoving, viewPath } from "./views.js";
  * @property {Promise<void>} [end]
  */
 
-/** @typedef {{ url: string, numbers: Reading[] }} Batch pages asked for together */
+/** @typedef {{ url: string, ends: ((answer: any, nth: number) => void)[] }} Batch pages asked for together */
 
 /** Of a request for pages, which has to fit into a request line. */
 const MOST_PAGES = 100;
@@ -90,14 +90,14 @@ const field = (name, value) => value && `${name}=${encodeURIComponent(value)}`;
  */
 export function readingOf(place, isHit) {
   const site = siteUrl(place);
-  const lang = field("lang", get(place, "lang"));
+  const lang = field("&lang", get(place, "lang"));
   const page = get(place, "page");
   const path = page ? namedPage(page) : viewPath();
   const isWeb = here();
-  const named = isWeb && `&${field("path", path)}`;
-  const counts = `${site}counts?${lang}${named}`;
-  const pages = named && page && said(place, "hitcounter") === "page" && `${site}pages?${lang}`;
-  const hits = isHit && isWeb && !asked.has(site) && `${site}hits?${lang}`;
+  const named = isWeb && field("&path", path);
+  const counts = `${site}counts?labels=both${lang}${named}`;
+  const pages = named && page && said(place, "hitcounter") === "page" && `${site}pages?${lang.slice(1)}`;
+  const hits = isHit && isWeb && !asked.has(site) && `${site}hits?labels=both${lang}`;
   const known = asked.get(counts) || (pages && asked.get(pages + named));
   if (!site || isMoving() || (known && !hits)) return known || {};
   if (hits) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before
@@ -106,12 +106,15 @@ export function readingOf(place, isHit) {
   if (pages && !hits) {
     /** @type {Batch} */
     let batch = asked.get(pages);
-    if (!batch || batch.numbers[MOST_PAGES - 1] || batch.url.length + named.length > MOST_CHARACTERS) {
-      batch = { url: pages, numbers: [] };
+    if (!batch || batch.ends[MOST_PAGES - 1] || batch.url.length + named.length > MOST_CHARACTERS) {
+      batch = { url: pages, ends: [] };
       fillPages(pages, batch);
     }
     batch.url += named;
-    batch.numbers.push(reading);
+    batch.ends.push((answer, nth) => {
+      if (answer.pages) reading.answer = { ...answer, page: answer.pages[nth], widget: answer };
+      else tell(place, "failed", answer);
+    });
     asked.set(pages, batch).set(pages + named, reading);
     return reading;
   }
@@ -146,8 +149,6 @@ async function fillPages(pages, batch) {
   await shown();
   asked.delete(pages);
   const answer = await ask(batch.url, "");
-  batch.numbers.forEach((reading, nth) => {
-    if (answer.pages) reading.answer = { ...answer, page: answer.pages[nth], widget: answer };
-  });
+  batch.ends.forEach((end, nth) => end(answer, nth));
   plan();
 }

@@ -19,10 +19,11 @@ const ICONS = {
   total: "M10 3V1H2l4 5-4 5h8V9",
 };
 export const KEYS = Object.keys(ICONS);
-const NBSP = "\xa0";
+/** Keeps the place of a text that is not known yet; it is not seen. */
+const UNKNOWN = "…";
 /** What a block shows before there are numbers. */
-const EMPTY = { lang: "", title: NBSP, lines: [] };
-const LOOK = ["theme", "style", "title", "icons", "accent", "lines"];
+const EMPTY = { lang: "", title: UNKNOWN, lines: [] };
+const LOOK = "theme style title icons accent lines".split(" ");
 
 /**
  * Give a shadow root our styles.
@@ -50,15 +51,19 @@ function dress(root) {
  * @param {boolean} isLine
  */
 function makeRow(key, line, hasIcon, isLine) {
-  const { label = NBSP, short = label, text = NBSP } = line || {};
-  const words = make("span", {}, isLine ? short : label);
+  const { label = UNKNOWN, short = label, text = UNKNOWN } = line || {};
   return make(
     "li",
     { part: `row row-${key}` },
     hasIcon
       ? make("svg", { part: "icon", viewBox: "0 0 17 12", "aria-hidden": "true" }, make("path", { d: ICONS[key] }))
       : "",
-    make("span", { part: "label", "data-short": short }, words, make("span", {}, ":")),
+    make(
+      "span",
+      { part: "label", "data-short": short },
+      make("span", {}, isLine ? short : label),
+      make("span", {}, ":"),
+    ),
     " ",
     make("data", { part: "number" }, text),
   );
@@ -81,7 +86,7 @@ function makeSection({ lang, title, lines: found }, [theme, style, ownTitle, ico
   });
   const section = make(
     "section",
-    { part: "block", lang, dir: "auto", "aria-label": (heading || title) + (nth > 0 ? ` ${nth + 1}` : "") },
+    { part: "block", lang, dir: "auto", "aria-label": (heading || title) + (nth ? ` ${nth + 1}` : "") },
     heading ? make("h2", { part: "title" }, heading) : "",
     " ",
     make("ul", { part: "list", role: "list" }, ...rows.flatMap((row) => [row, " "])),
@@ -89,8 +94,8 @@ function makeSection({ lang, title, lines: found }, [theme, style, ownTitle, ico
   if (!lang) section.style.visibility = "hidden";
   if (isStyled) {
     section.className = `${theme} ${style}`; // of which only those of block.css mean anything
-    const isColour = /^#?([\da-f]{3}){1,2}$/i.test(accent);
-    if (isColour) section.style.setProperty("--hitcounter-accent", `#${accent.replace("#", "")}`);
+    const [, digits] = /^#?([\da-f]{3,6})$/i.exec(accent) || [];
+    if (digits) section.style.setProperty("--hitcounter-accent", `#${digits}`);
   }
   return section;
 }
@@ -118,10 +123,17 @@ function draw(host, isPlain, widget, look, nth) {
   return section;
 }
 
-/** Return whether a block may go without moving what is read; else look again later. @param {HTMLElement} host */
-function isBelow(host) {
+/**
+ * Return whether a block may go: one that is refused does at once, others where that moves nothing that is read.
+ * Above, most browsers keep what is in sight where it is. Else look again later.
+ *
+ * @param {HTMLElement} host
+ * @param {boolean | undefined} isRefused
+ */
+function mayGo(host, isRefused) {
+  const { top, bottom } = host.getBoundingClientRect();
   addEventListener("scroll", plan, { once: true });
-  return host.getBoundingClientRect().top > innerHeight;
+  return bottom < 0 ? "overflowAnchor" in host.style : isRefused || top > innerHeight;
 }
 
 /** Return whether a place holds something that is seen. @param {Element} host */
@@ -142,10 +154,10 @@ export function paintBlock(host, nth, isForeign, isFree, { answer: news, hasFail
   const answer = news || memory.answer;
   const isWaiting = !answer && !memory.shownSection && hasFallback(host);
   const isEmpty = !answer && !isWaiting;
-  const isHidden = !!(isEmpty && (memory.isHidden || (hasFailed && (isRefused || isBelow(host)))));
-  const state = news ? news.state : hasFailed && answer ? "stale" : memory.state || "";
+  const isHidden = !!(isEmpty && (memory.isHidden || (hasFailed && mayGo(host, isRefused))));
+  const state = news ? news.state : hasFailed && answer ? "stale" : memory.shownState || "";
   const key = [...look, nth, state, isHidden].join();
-  const isKnown = answer === memory.answer && key === memory.key;
+  const isKnown = answer === memory.answer && key === memory.shownLook;
   const isPlain = isForeign || (look[0] === "plain" && !host.shadowRoot);
   const isMarked = !isFree || host.dataset.state === state;
   if (isKnown && isMarked && (isWaiting || memory.shownSection.isConnected)) return;
@@ -153,9 +165,11 @@ export function paintBlock(host, nth, isForeign, isFree, { answer: news, hasFail
   if (!isWaiting) memory.shownSection = draw(host, isPlain, answer ? answer.widget : EMPTY, look, nth);
   if (isFree) {
     host.dataset.state = state;
-    if (isHidden || memory.isHidden !== false) host.hidden = isHidden;
+    if (isHidden || memory.isHidden !== isHidden) host.hidden = isHidden;
     memory.isHidden = isHidden;
   }
-  Object.assign(memory, { answer, key, state });
+  memory.answer = answer;
+  memory.shownLook = key;
+  memory.shownState = state;
   if (news) tell(host, "shown", news);
 }

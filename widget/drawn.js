@@ -21,7 +21,7 @@ const isDrawing = (tag) =>
 const isLeft = (element) =>
   element.tag
     ? !element.tag.isConnected
-    : element.matches("hit-counter[data-drawn],hit-counter[data-state]:not([site])") && !memoryOf(element).key;
+    : element.matches("hit-counter[data-drawn],hit-counter[data-state]:not([site])") && !memoryOf(element).shownLook;
 
 /** @param {string} selector */
 function findTarget(selector) {

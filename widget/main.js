@@ -79,7 +79,7 @@ function main() {
   startWatching();
   startViews();
   startRounds(round);
-  isForeign = "prototype" in earlier;
+  isForeign = !!earlier.prototype;
   join(tag);
   if (isForeign) warn(`<${NAME}> is an element of another script`);
   else if (window.customElements) define();

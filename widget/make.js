@@ -9,8 +9,9 @@
  * @returns {any}
  */
 export function make(name, attributes = {}, ...children) {
-  const space = /svg|path/.test(name) ? "2000/svg" : "1999/xhtml";
-  const element = document.createElementNS(`http://www.w3.org/${space}`, name);
+  const element = /svg|path/.test(name)
+    ? document.createElementNS("http://www.w3.org/2000/svg", name)
+    : document.createElement(name);
   for (const key in attributes) element.setAttribute(key, attributes[key]);
   element.append(...children);
   return element;

@@ -20,23 +20,23 @@ import { isMoving } from "./views.js";
 export function paintNumber(place, answer) {
   const old = place.textContent;
   const memory = memoryOf(place);
-  const { before = old, text } = memory;
+  const { before = old, written } = memory;
   memory.before = before;
   const name = said(place, "hitcounter");
   const isLeft = name === "page" && isMoving() && !get(place, "page");
-  if (isLeft && text) {
-    if (old === text) place.textContent = "";
-    memory.text = "";
+  if (isLeft && written) {
+    if (old === written) place.textContent = "";
+    memory.written = "";
   }
-  const { page = {}, ...lines } = (!isLeft && answer) || {};
-  const number = name === "page" ? page.total : KEYS.includes(name) && lines[name];
+  const found = (!isLeft && answer) || {};
+  const number = name === "page" ? (found.page || {}).total : KEYS.includes(name) && found[name];
   if (typeof number !== "number") return;
   const ours = number.toLocaleString(answer.widget.lang);
-  const isRepeated = ours === text;
+  const isRepeated = ours === written;
   if (ours !== old && (!isRepeated || !old || old === before)) {
     if (!mayWrite(memory, isRepeated)) return;
     place.textContent = ours;
   }
-  memory.text = ours;
+  memory.written = ours;
   if (memory.answer !== answer) tell(place, "shown", (memory.answer = answer));
 }

@@ -32,13 +32,13 @@ export function here() {
  */
 function withQuery(path, search, otherwise = path) {
   const kept = queryNames().map((name) => {
-    const [, rest = ""] = search.replace("?", "&").split(`&${name}=`);
-    const [value] = rest.split("&");
-    return value && `&${name}=${value}`;
+    const parameters = search.slice(1).split("&");
+    const [first = ""] = parameters.filter((parameter) => parameter.split("=")[0] === name);
+    return name && first.slice(name.length + 1) && `&${first}`;
   });
   const query = kept.join("").slice(1).replace(/\+/g, "%20");
   const folded = path.replace(/\/+/g, "/").replace(/(\/index\.html?)*\/?$/, "") || "/";
-  return query ? `${folded}%3F${query}` : otherwise;
+  return query ? folded + "%3F" + query : otherwise;
 }
 
 /** Return the page that a place names: its query is cut as that of an address. @param {string} page */

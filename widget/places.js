@@ -49,8 +49,8 @@ export const hasHash = () => speakers.some((place) => place.matches("hit-counter
 
 /** Name the parameters of an address that name a page: what the first tag or place says that does. */
 export function queryNames() {
-  const [text = ""] = [...speakers, ...findAll(PLACES)].map((place) => said(place, "query")).filter(Boolean);
-  return (text.match(/[^\s,]+/g) || []).slice(0, 8);
+  const text = [...speakers, ...findAll(PLACES)].map((place) => said(place, "query")).find(Boolean) || "";
+  return text.split(/[\s,]+/, 8);
 }
 
 /**
@@ -106,7 +106,7 @@ export function siteUrl(place) {
   const server = get(place, "server");
   const { src = "" } = [/** @type {any} */ (place).tag || place, ...ran, ...speakers].find((tag) => tag.src) || {};
   const base = server ? parse(server.replace(/\/*$/, "/")).href : src.replace(/[^/]*([?#].*)?$/, "");
-  if (!/^http/.test(base)) return warn('say where the service is: server="https://…"');
+  if (!/^http/.test(base)) return warn('no server="https://…"');
   const ascii = /[^ -~]/.test(site) && parse(`http://${site}`).hostname; // the one way to write it
   return `${base}v1/sites/${encodeURIComponent(ascii || site)}/`;
 }

@@ -41,7 +41,7 @@ function moved(isReplaced) {
   if (isReplaced && isFirst && isLoading && !isMoving()) current = now; // a redirect
   next = now;
   clearTimeout(timer);
-  if (isMoving()) timer = window.setTimeout(begin, STANDS_MS);
+  if (isMoving()) timer = /** @type {any} */ (setTimeout(begin, STANDS_MS));
   plan();
 }
 

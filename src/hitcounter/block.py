@@ -6,6 +6,7 @@ what a browser's `Intl.NumberFormat` writes for the same language.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LINE_KEYS = ("today", "yesterday", "month", "year", "total")
 # `page` has the ink and paper of where it stands; `auto` is light or dark as the visitor likes it;
@@ -25,9 +26,17 @@ class Language:
     name: str
     title: str
     labels: Mapping[str, str]
+    short_labels: Mapping[str, str]  # where room is short: all lines change alike
     separator: str
     fewest_digits: int = 4
     upper_group: int = 3
+
+
+class Wording(NamedTuple):
+    """In which words a block is answered: in the site's language if `lang` is None."""
+
+    lang: str | None = None
+    has_short: bool = False  # the short labels too
 
 
 # By language tag (BCP 47); the first is the default of the configuration.
@@ -42,16 +51,30 @@ LANGUAGES: Mapping[str, Language] = {
             "year": "Trong năm",
             "total": "Tổng truy cập",
         },
+        short_labels={
+            "today": "Hôm nay",
+            "yesterday": "Hôm qua",
+            "month": "Tháng",
+            "year": "Năm",
+            "total": "Tổng",
+        },
         separator=".",
     ),
     "en": Language(
         name="English",
-        title="Visits",
+        title="Page views",
         labels={
             "today": "Today",
             "yesterday": "Yesterday",
             "month": "This month",
             "year": "This year",
+            "total": "Total",
+        },
+        short_labels={
+            "today": "Today",
+            "yesterday": "Yesterday",
+            "month": "Month",
+            "year": "Year",
             "total": "Total",
         },
         separator=",",

@@ -24,7 +24,7 @@ VIEWS = 40
 SLOWER = (1, 6)
 ARTICLE = "<p>Một đoạn văn của bài viết, như trang nào cũng có.</p>" * 200
 SCRIPT = "/widget.js"
-HITS = "**/hits?"
+HITS = "**/hits?*"
 IDLE = "new Promise((r) => requestAnimationFrame(() => requestIdleCallback(() => r(0))))"
 LAYOUT = ("LayoutDuration", "RecalcStyleDuration")
 SAMPLE_EVERY_US = 50

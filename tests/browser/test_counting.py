@@ -55,7 +55,7 @@ async def test_every_view_of_a_page_counts_one_hit(
     for views in (1, 2, 3):
         await page.goto(url)
         await shows(page, views)
-    assert traffic.asked == ["POST hits?"] * 3
+    assert traffic.asked == ["POST hits?labels=both"] * 3
     assert counted(service) == (3, {ARTICLE: 3})
 
 
@@ -85,7 +85,7 @@ async def test_tags_elements_and_placeholders_of_a_page_count_one_hit_together(
         await expect(line).to_have_text("Tổng truy cập: 1")
     await expect(page.locator("[data-hitcounter]")).to_have_text(["1", "1"])
     await traffic.settled()
-    assert traffic.asked == ["POST hits?"]
+    assert traffic.asked == ["POST hits?labels=both"]
     assert counted(service) == (1, {ARTICLE: 1})
 
 
@@ -122,7 +122,7 @@ async def test_a_script_that_is_added_later_joins_the_view_that_was_counted(
     )
     second = page.get_by_role("region").nth(1)
     await expect(second.get_by_role("listitem").last).to_have_text("Tổng truy cập: 1")
-    assert traffic.asked == ["POST hits?"]
+    assert traffic.asked == ["POST hits?labels=both"]
     assert counted(service).total == 1
 
 
@@ -162,7 +162,7 @@ async def test_two_languages_of_a_site_count_one_hit_and_show_the_same_numbers(
     body = tag(service) + tag(service, 'data-lang="en"')
     await page.goto(pages.put(ARTICLE, document(body)))
     await shows(page, 1)
-    english = page.get_by_role("region", name="Visits").get_by_role("listitem").last
+    english = page.get_by_role("region", name="Page views").get_by_role("listitem").last
     await expect(english).to_have_text("Total: 1")
     assert traffic.hits == 1
     assert counted(service).total == 1

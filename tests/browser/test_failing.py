@@ -62,7 +62,7 @@ async def test_a_page_is_left_alone_when_nobody_answers(
     relay.faults = ["lose"] * ATTEMPTS
     await page.goto(pages.put(ARTICLE, document(page_of)))
     await comes_true(lambda: console.lines, "the script gives up")
-    assert console.lines == [f"hitcounter: {relay.url}/v1/sites/{relay.site}/hits? 0"]
+    assert console.lines == [f"hitcounter: {relay.url}/v1/sites/{relay.site}/hits?labels=both 0"]
     await expect(page.get_by_role("region")).to_have_count(0)
     assert await page.evaluate(BOXES) == before
     assert set(await page.locator("b").all_inner_texts()) == {"?"}
@@ -100,7 +100,7 @@ async def test_an_answer_without_numbers_draws_nothing_and_says_so_once(
     await page.goto(pages.put(ARTICLE, document(tag(pages) + tag(pages) + OWN_MARKUP)))
     await comes_true(lambda: console.lines, "the script gives up")
     await expect(page.locator("hit-counter[hidden]")).to_have_count(2)
-    assert console.lines == [f"hitcounter: {pages.url}/v1/sites/demo/hits? 200"]
+    assert console.lines == [f"hitcounter: {pages.url}/v1/sites/demo/hits?labels=both 200"]
     assert set(await page.locator("b").all_inner_texts()) == {"?"}
 
 

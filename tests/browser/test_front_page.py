@@ -91,9 +91,9 @@ async def test_what_is_chosen_is_shown_at_once_and_counts_nothing(
     await page.get_by_label("Hôm qua").uncheck()
     await page.get_by_label("Giao diện").select_option("dark")
     await expect(tag).to_contain_text('lines="today,month,year,total" theme="dark">')
-    await expect(page.get_by_role("region", name="Visits")).to_have_count(len(THEMES))
-    await expect(page.locator("#json")).to_contain_text('"Visits"')
-    await expect(page.locator("img[data-badge]")).to_have_attribute("alt", "Visits")
+    await expect(page.get_by_role("region", name="Page views")).to_have_count(len(THEMES))
+    await expect(page.locator("#json")).to_contain_text('"Page views"')
+    await expect(page.locator("img[data-badge]")).to_have_attribute("alt", "Page views")
     # A name that nobody counts: it is shown, and does not become known.
     await page.get_by_label("Trang web").fill("www.example.vn")
     await page.get_by_label("Trang web").press("Enter")
@@ -171,8 +171,8 @@ async def test_below_a_path_it_works_and_names_where_it_was_found_whatever_a_pro
         for snippet in ("#tags pre", "#pinned pre"):
             await expect(page.locator(snippet).first).to_contain_text(place)
         await page.get_by_label("Ngôn ngữ").select_option("en")
-        await expect(page.get_by_role("region", name="Visits")).to_have_count(len(THEMES))
+        await expect(page.get_by_role("region", name="Page views")).to_have_count(len(THEMES))
         await expect(page.locator("#tags pre").first).to_contain_text(f'src="{host}/dem/widget.js"')
         await expect(page.locator("#pictures pre").first).to_contain_text(f'"{host}/dem/v1/sites/')
-        await expect(page.locator("#json")).to_contain_text('"Visits"')
+        await expect(page.locator("#json")).to_contain_text('"Page views"')
         assert [url for url in asked if not url.startswith((f"{host}/dem/", "data:"))] == []

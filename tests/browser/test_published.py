@@ -30,7 +30,7 @@ async def test_a_published_script_counts_once_and_draws(
 ) -> None:
     body = pinned(service, path, service.site) + '<b data-hitcounter="page">…</b>'
     await page.goto(pages.put(ARTICLE, document(body)))
-    region = page.get_by_role("region", name="Visits")
+    region = page.get_by_role("region", name="Page views")
     await expect(region.get_by_role("listitem")).to_have_text(["Today: 1", "Total: 1"])
     await expect(page.locator("b")).to_have_text("1")
     await traffic.settled()

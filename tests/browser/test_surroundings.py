@@ -119,7 +119,7 @@ async def test_the_styles_of_a_page_do_not_reach_the_block(
     await page.goto(pages.put(ARTICLE, document(tag(service, f"data-theme={theme}"), head)))
     assert_legible(await lines(page), 1280)
     block = page.get_by_role("region")
-    paper = "rgb(18, 18, 18)" if theme == "dark" else "rgb(255, 255, 255)"
+    paper = "rgb(17, 21, 31)" if theme == "dark" else "rgb(255, 255, 255)"
     await expect(block).to_have_css("background-color", paper)
     await expect(block).to_have_css("display", "flow-root")
 
@@ -159,9 +159,9 @@ async def test_a_page_that_reads_from_right_to_left_keeps_labels_before_their_co
     ("theme", "scheme", "paper"),
     [
         ("auto", "light", "rgb(255, 255, 255)"),
-        ("auto", "dark", "rgb(18, 18, 18)"),
+        ("auto", "dark", "rgb(17, 21, 31)"),
         ("light", "dark", "rgb(255, 255, 255)"),
-        ("dark", "light", "rgb(18, 18, 18)"),
+        ("dark", "light", "rgb(17, 21, 31)"),
         ("plain", "dark", "rgba(0, 0, 0, 0)"),
         ("page", "dark", "rgba(0, 0, 0, 0)"),
         ("unknown", "dark", "rgba(0, 0, 0, 0)"),
@@ -323,7 +323,7 @@ async def test_a_view_costs_one_request_for_the_script_and_one_for_count_and_num
     assert asked == [
         f"GET {url}",
         f"GET {service.url}/widget.js",
-        f"POST {service.site_url}/hits?",
+        f"POST {service.site_url}/hits?labels=both",
     ]
 
 

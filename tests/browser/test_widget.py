@@ -95,7 +95,7 @@ async def test_one_more_hit_shows_the_numbers_of_the_saved_page_plus_one(
     ]
     await expect(page.get_by_text("Số lượt xem: 211", exact=True)).to_be_visible()
 
-    assert traffic.asked == ["POST hits?"]
+    assert traffic.asked == ["POST hits?labels=both"]
     after = await counts(page, service)
     assert [after[key] for key in LINE_KEYS] == [1130, 5318, 179278, 970736, 1619939]
     assert after["page"] == {"path": ARTICLE, "total": 211}
@@ -130,7 +130,7 @@ async def test_english_is_asked_for_by_the_tag(
     service.run("baseline", service.site, *BASELINE)
     body = tag(service, 'data-lang="en"') + OWN_MARKUP
     await page.goto(pages.put("/en/news", document(body)))
-    block = page.get_by_role("region", name="Visits")
+    block = page.get_by_role("region", name="Page views")
     await expect(block.get_by_role("listitem").last).to_have_text("Total: 1,619,939")
     await expect(block).to_have_attribute("lang", "en")
     await expect(page.get_by_text("month: 179,278", exact=True)).to_be_visible()
@@ -245,7 +245,7 @@ async def test_own_markup_that_comes_later_is_filled_too(
     await traffic.settled()
     await page.evaluate("html => { document.querySelector('main').innerHTML = html; }", OWN_MARKUP)
     await expect(page.locator("b")).to_have_text(OWN_TEXTS)
-    assert traffic.asked == ["POST hits?"]
+    assert traffic.asked == ["POST hits?labels=both"]
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ async def test_the_element_takes_the_attributes_of_the_tag_without_their_prefix(
     await page.goto(
         pages.put(ARTICLE, document(ELEMENT.format(service.site, attributes), head=script))
     )
-    block = page.get_by_role("region", name="Visits")
+    block = page.get_by_role("region", name="Page views")
     await expect(block.get_by_role("listitem")).to_have_text(["Total: 1,619,938"])
     await expect(block).to_have_css("background-color", "rgb(18, 18, 18)")
     assert traffic.asked == ["GET counts?lang=en&path=%2Fkhac"]
@@ -271,9 +271,9 @@ async def test_an_element_takes_what_it_does_not_say_from_the_tag(
 ) -> None:
     script = tag(service, 'data-lang="en" data-lines="total"')
     await page.goto(pages.put(ARTICLE, document("<hit-counter></hit-counter>", head=script)))
-    await expect(page.get_by_role("region", name="Visits", exact=True)).to_have_count(1)
+    await expect(page.get_by_role("region", name="Page views", exact=True)).to_have_count(1)
     await expect(page.get_by_role("listitem")).to_have_text(["Total: 1"])
-    assert traffic.asked == ["POST hits?lang=en"]
+    assert traffic.asked == ["POST hits?labels=both&lang=en"]
 
 
 @pytest.mark.slow

@@ -50,8 +50,10 @@ def test_english_groups_with_a_comma() -> None:
 @pytest.mark.parametrize("lang", sorted(LANGUAGES))
 def test_a_language_has_words_for_everything_and_its_lines_in_order(lang: str) -> None:
     words = LANGUAGES[lang]
-    assert tuple(words.labels) == LINE_KEYS
-    assert all([words.name, words.title, *words.labels.values()])
+    assert tuple(words.labels) == tuple(words.short_labels) == LINE_KEYS
+    assert all([words.name, words.title, *words.labels.values(), *words.short_labels.values()])
+    for long, short in zip(words.labels.values(), words.short_labels.values(), strict=True):
+        assert len(short) <= len(long)
     assert re.fullmatch(r"[^\d\w]", words.separator)
     assert re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", lang)
 
@@ -85,7 +87,7 @@ def test_a_language_that_a_translator_adds_is_written_as_browsers_write_it(
     monkeypatch.setitem(
         cast("dict[str, Language]", LANGUAGES),
         tag,
-        Language("…", "…", labels, separator, fewest, upper),
+        Language("…", "…", labels, labels, separator, fewest, upper),
     )
     assert line_texts(NUMBERS, tag) == [text.replace(" ", separator) for text in expected]
 
@@ -94,7 +96,7 @@ def test_a_language_that_a_translator_adds_is_written_as_browsers_write_it(
 def test_however_a_language_groups_the_digits_stay_the_same(
     number: int, fewest_digits: int, upper_group: int
 ) -> None:
-    language = Language("…", "…", {}, ".", fewest_digits, upper_group)
+    language = Language("…", "…", {}, {}, ".", fewest_digits, upper_group)
     text = block._number_text(number, language)
     assert text.replace(".", "") == str(number)
     first, *groups = text.split(".")

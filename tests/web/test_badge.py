@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from hitcounter import config
-from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language, line_texts
+from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language, Wording, line_texts
 from hitcounter.config import Config
 from hitcounter.errors import BadRequest
 from hitcounter.keys import lane_of, site_keys
@@ -142,7 +142,7 @@ def test_it_says_what_the_block_of_a_real_page_says_and_with_count_one_more(
 def test_language_lines_and_theme_are_those_asked_for(anyone: RunningService, site: str) -> None:
     anyone.run("baseline", site, *BASELINE)
     answer = badge_of(anyone, site, "?lang=en&lines=total,yesterday&theme=dark")
-    assert texts(answer.body) == ["Visits", "Total: 1,619,938", "Yesterday: 5,318"]
+    assert texts(answer.body) == ["Page views", "Total: 1,619,938", "Yesterday: 5,318"]
     styles = {theme: badge_of(anyone, site, f"?theme={theme}").body for theme in THEMES}
     assert styles["page"] == styles["auto"]
     assert len(set(styles.values())) == len(THEMES) - 1
@@ -188,7 +188,7 @@ def test_a_look_that_is_none_is_refused(name: str, value: str) -> None:
 
 
 def test_without_a_language_it_is_in_the_sites(declared: RunningService) -> None:
-    assert texts(badge_of(declared, "english").body)[0] == "Visits"
+    assert texts(badge_of(declared, "english").body)[0] == "Page views"
     assert texts(badge_of(declared, "english", "?lang=vi").body)[0] == "Số lượt truy cập"
 
 
@@ -513,7 +513,7 @@ def test_fields_that_others_add_change_nothing(anyone: RunningService, added: st
 
 def test_a_language_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = {"today": "Hoy", "yesterday": "Ayer", "month": "Mes", "year": "Año", "total": "Total"}
-    spanish = Language("Español", "Visitas <&>", labels, ".", fewest_digits=5)
+    spanish = Language("Español", "Visitas <&>", labels, labels, ".", fewest_digits=5)
     monkeypatch.setitem(cast("dict[str, Language]", LANGUAGES), "es", spanish)
     assert requests.language({"lang": "es"}) == "es"
     configured = config.load({"lang": "es"}, {})
@@ -524,4 +524,6 @@ def test_a_language_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> No
         "Visitas <&>",
         *("Hoy: 1129", "Ayer: 5318", "Mes: 179.277", "Año: 970.735", "Total: 1.619.938"),
     ]
-    assert b'"lang":"es","title":"Visitas <&>"' in numbers_answer(given_numbers, "es")._json
+    assert (
+        b'"lang":"es","title":"Visitas <&>"' in numbers_answer(given_numbers, Wording("es"))._json
+    )

@@ -465,12 +465,32 @@ def test_the_block_is_in_the_language_that_is_asked_for_else_in_the_sites(
             hit(declared, name, query=query)["widget"],
             ask(declared.port, "GET", f"/v1/sites/{name}/counts{query}").json["widget"],
         ):
-            title, today = {"vi": ("Số lượt truy cập", "Trong ngày"), "en": ("Visits", "Today")}[
-                lang
-            ]
-            assert (widget["lang"], widget["title"]) == (lang, title)
+            words = {"vi": ("Số lượt truy cập", "Trong ngày"), "en": ("Page views", "Today")}
+            assert (widget["title"], widget["lines"][0]["label"]) == words[lang]
+            assert widget["lang"] == lang
             assert [line["key"] for line in widget["lines"]] == LINE_KEYS
-            assert widget["lines"][0]["label"] == today
+
+
+def test_lines_have_short_labels_where_they_are_asked_for(
+    anyone: RunningService, site: str
+) -> None:
+    base = f"/v1/sites/{site}"
+    for query, short in (
+        ("?labels=both", ["Hôm nay", "Hôm qua", "Tháng", "Năm", "Tổng"]),
+        ("?lang=en&labels=both", ["Today", "Yesterday", "Month", "Year", "Total"]),
+    ):
+        for widget in (
+            hit(anyone, site, query=query)["widget"],
+            ask(anyone.port, "GET", f"{base}/counts{query}").json["widget"],
+        ):
+            assert [line["short"] for line in widget["lines"]] == short
+            assert [line["key"] for line in widget["lines"]] == LINE_KEYS
+    assert all("short" not in line for line in hit(anyone, site)["widget"]["lines"])
+    for method, name in (("POST", "hits"), ("GET", "counts")):
+        for query in ("labels=short", "labels=", "labels=both&labels=both", "label=both"):
+            refused = ask(anyone.port, method, f"{base}/{name}?{query}")
+            assert (refused.status, refused.code) == (400, "bad_query")
+    assert counts(anyone, site)["total"] == 3
 
 
 # Other origins
@@ -594,7 +614,7 @@ def test_what_is_added_to_the_address_of_a_picture_changes_nothing(
     for query in (f"count=1&path=/a&{field}", f"{field}&lang=en&path=/a"):
         badge = ask(anyone.port, "GET", f"/v1/sites/{site}/badge.svg?{query}")
         assert badge.status == 200
-    assert b"Visits" in badge.body
+    assert b"Page views" in badge.body
     read = counts(anyone, site, path="/a")
     assert (read["total"], read["page"]["total"]) == (2, 2)
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, Language, line_texts, number_text
+from hitcounter.block import LANGUAGES, LINE_KEYS, Language, Wording, line_texts, number_text
 from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.service import Numbers
 from hitcounter.site import Site
@@ -37,6 +38,7 @@ class Line(msgspec.Struct, gc=False):
     label: str
     value: int
     text: str
+    short: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Widget(msgspec.Struct, gc=False):
@@ -126,16 +128,17 @@ def _http_date(now_s: int) -> bytes:
 
 
 def numbers_answer(
-    numbers: Numbers, lang: str | None, unnamed: str | None = None
+    numbers: Numbers, wording: Wording, unnamed: str | None = None
 ) -> NumbersResponse:
-    """Answer the numbers of a site, with the block in `lang` or else in the site's language.
+    """Answer the numbers of a site, with the block in the wording asked for.
 
     `unnamed` is why the page that was asked for has no name.
     """
     site, age_s = numbers.site, numbers.age_s
-    lang = lang or site.lang
+    lang = wording.lang or site.lang
     words = LANGUAGES[lang]
     today, yesterday, month, year, total = values = numbers.values
+    texts = line_texts(values, lang)
     answer = Answer(
         site.name,
         site.timezone.key,
@@ -148,7 +151,7 @@ def numbers_answer(
         _page(numbers, unnamed),
         numbers.state,
         msgspec.UNSET if age_s is None else age_s,
-        Widget(lang, words.title, _lines(words, values, line_texts(values, lang))),
+        Widget(lang, words.title, _lines(words, wording.has_short, values, texts)),
     )
     return NumbersResponse(_encode(answer))
 
@@ -159,8 +162,11 @@ def _page(numbers: Numbers, unnamed: str | None) -> Page | msgspec.UnsetType:
     return msgspec.UNSET if numbers.path is None else Page(numbers.path, numbers.page_total)
 
 
-def _lines(words: Language, values: Sequence[int], texts: Sequence[str]) -> list[Line]:
-    return list(map(Line, LINE_KEYS, words.labels.values(), values, texts))
+def _lines(
+    words: Language, has_short: bool, values: Sequence[int], texts: Sequence[str]
+) -> list[Line]:
+    short = words.short_labels.values() if has_short else repeat(msgspec.UNSET)
+    return list(map(Line, LINE_KEYS, words.labels.values(), values, texts, short))
 
 
 def pages_answer(site: Site, state: str, pages: Sequence[Page], lang: str | None) -> web.Response:

@@ -27,7 +27,7 @@ PIXEL_HEADERS = PICTURE_HEADERS | {"Content-Type": "image/gif"}
 
 async def hits(service: Service, request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Count one hit; answer the numbers with it."""
-    lang = requests.language(requests.fields(target, "lang")) if target.query else None
+    wording = requests.wording(target.query)
     body = await requests.hit_body(request, service.config.body_timeout_s)
     page = _named(service, target, body.path)
     is_prefetch = requests.is_prefetch(request.headers)
@@ -35,8 +35,8 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> Nu
     page = requests.page(page, request.headers, counted.site)
     if is_prefetch:
         service.metrics.not_counted(target.site, "prefetch")
-        return numbers_answer(await service.read(counted, page.path), lang, page.reason)
-    return numbers_answer(await service.count(counted, page.path, body.id), lang, page.reason)
+        return numbers_answer(await service.read(counted, page.path), wording, page.reason)
+    return numbers_answer(await service.count(counted, page.path, body.id), wording, page.reason)
 
 
 async def pixel(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
@@ -73,11 +73,11 @@ async def badge(service: Service, request: web.BaseRequest, target: Target) -> w
 
 async def counts(service: Service, _request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Answer the numbers; count nothing."""
-    fields = requests.fields(target, "path", "lang")
-    lang = requests.language(fields)
+    fields = requests.fields(target, "path", "lang", "labels")
+    wording = requests.chosen_wording(fields)
     page = _named(service, target, fields.get("path"))
     numbers = await service.read(service.site(site_name(target.site)), page.path)
-    return numbers_answer(numbers, lang, page.reason)
+    return numbers_answer(numbers, wording, page.reason)
 
 
 async def pages(service: Service, _request: web.BaseRequest, target: Target) -> web.Response:

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
-from hitcounter.block import LANGUAGES
+from hitcounter.block import LANGUAGES, Wording
 from hitcounter.config import Network
 from hitcounter.errors import BadRequest, ForeignOrigin, UnnamedPage
 from hitcounter.site import UNDECODED, Site, one_origin, page_path, referred_path
@@ -148,6 +148,20 @@ def language(fields: Mapping[str, str]) -> str | None:
     if lang is not None and lang not in LANGUAGES:
         raise BadRequest("bad_lang", f"lang is one of {', '.join(LANGUAGES)}")
     return lang
+
+
+@lru_cache(maxsize=64)  # every hit of the script asks for the same; what is refused is not kept
+def wording(query: str) -> Wording:
+    """Read the query of a hit."""
+    return chosen_wording(fields(Target("", query), "lang", "labels"))
+
+
+def chosen_wording(fields: Mapping[str, str]) -> Wording:
+    """Give the wording that a query asks for."""
+    labels = fields.get("labels")
+    if labels not in (None, "both"):
+        raise BadRequest("bad_query", "labels is both, or not there")
+    return Wording(language(fields), labels is not None)
 
 
 def page_list(target: Target, query: Sequence[str]) -> tuple[list[Page], str | None]:

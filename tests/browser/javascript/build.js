@@ -9,7 +9,7 @@ const ROOT = new URL("../../../", import.meta.url).pathname;
 const SERVED = `${ROOT}src/hitcounter/web/static/widget.js`;
 const MAX_BYTES = 6000; // gzipped
 /** Properties of objects that only the program itself sees: neither of an answer nor of the page. */
-const INTERNAL = /^(hasFailed|isRefused|isHidden|shownSection|numbers|answer)$/;
+const INTERNAL = /^(hasFailed|isRefused|isHidden|shown[LS]\w+|written|ends?|answer|before|at|tag)$/;
 
 /** Takes style sheets in as texts, without their white space. @type {import("esbuild").Plugin} */
 const styles = {
@@ -17,7 +17,8 @@ const styles = {
   setup(bundle) {
     bundle.onLoad({ filter: /\.css$/ }, async ({ path }) => {
       const { code } = await transform(readFileSync(path, "utf8"), { loader: "css", minify: true });
-      return { contents: code.trim().replace(/([,:]) /g, "$1"), loader: "text" };
+      const contents = code.trim().replace(/([,:]) | (?=})/g, "$1");
+      return { contents: contents.replace(/(--hc)-(.)\w+/g, "$1$2"), loader: "text" };
     });
   },
 };
@@ -36,7 +37,14 @@ const { code: text = "" } = await minify(outputFiles[0].text, {
   ecma: 2018,
   toplevel: true,
   mangle: { properties: { regex: INTERNAL } },
-  compress: { passes: 6, unsafe: true, unsafe_arrows: true, pure_getters: true, keep_fargs: false },
+  compress: {
+    passes: 6,
+    booleans_as_integers: true,
+    unsafe: true,
+    unsafe_arrows: true,
+    pure_getters: true,
+    keep_fargs: false,
+  },
   format: { preamble: "// hitcounter, MIT" },
 });
 parse(text, { ecmaVersion: 2018 }); // throws at what the oldest browsers do not know
