@@ -62,9 +62,12 @@ widget:
 bench: .venv/dev.stamp
 	$(BIN)/python -m bench
 
-# The pictures of the README, drawn anew; needs Chromium.
+# The pictures of the README, drawn anew, and sheets of the block in all its looks to be looked at; needs Chromium.
+SHEETS := build/blocks
 screenshots: .venv/dev.stamp
+	sh tests/browser/packages/install.sh
 	$(BIN)/python -m tests.browser.front_page
+	$(BIN)/python -m tests.browser.sheets $(SHEETS)
 
 # A Python that was removed leaves a link to nothing: then all of it is set up anew.
 $(BIN)/python: ;

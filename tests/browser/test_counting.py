@@ -136,7 +136,7 @@ async def test_showing_only_counts_nothing(
     await expect(page.locator("[data-hitcounter]")).to_have_text("210")
     await expect(page.locator("hit-counter")).to_have_attribute("data-state", "fresh")
     await traffic.settled()
-    assert traffic.asked == [f"GET counts?&path={ARTICLE.replace('/', '%2F')}"]
+    assert traffic.asked == [f"GET counts?labels=both&path={ARTICLE.replace('/', '%2F')}"]
     assert counted(service) == (1619938, {ARTICLE: 210})
 
 

@@ -25,10 +25,18 @@ SURROUNDINGS = """<style>
   main { display: flex; flex-direction: column; gap: 20px; }
   main > p:last-child { color: rgb(1, 2, 3); }
 </style><p>Trước</p><!--here--><p>Sau</p>"""
+TALL = "<style>body { min-height: 5000px }</style>"
 BOXES = """() => [...document.querySelectorAll("p")].map((element) => {
   const { x, y, width, height } = element.getBoundingClientRect();
   return [x, y, width, height, getComputedStyle(element).color];
 })"""
+
+
+async def read_past(page: Page, n_blocks: int) -> None:
+    """Read on until blocks without an answer are above, where they go, and come back."""
+    await page.evaluate("scrollTo(0, 4000)")
+    await expect(page.locator("hit-counter[hidden]")).to_have_count(n_blocks)
+    await page.evaluate("scrollTo(0, 0)")
 
 
 class Console:
@@ -55,15 +63,19 @@ async def console(page: Page) -> Console:
 async def test_a_page_is_left_alone_when_nobody_answers(
     service: RunningService, page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:
-    await page.goto(pages.put("/without", document(SURROUNDINGS + OWN_MARKUP)))
+    await page.goto(pages.put("/without", document(SURROUNDINGS + OWN_MARKUP, head=TALL)))
     before = await page.evaluate(BOXES)
     body = tag(relay) + tag(relay, 'data-theme="plain"')
     page_of = SURROUNDINGS.replace("<!--here-->", body) + OWN_MARKUP
     relay.faults = ["lose"] * ATTEMPTS
-    await page.goto(pages.put(ARTICLE, document(page_of)))
+    await page.goto(pages.put(ARTICLE, document(page_of, head=TALL)))
+    await page.wait_for_selector("hit-counter", state="attached")
+    reserved = await page.evaluate(BOXES)
     await comes_true(lambda: console.lines, "the script gives up")
     assert console.lines == [f"hitcounter: {relay.url}/v1/sites/{relay.site}/hits?labels=both 0"]
     await expect(page.get_by_role("region")).to_have_count(0)
+    assert await page.evaluate(BOXES) == reserved  # in sight, nothing moves
+    await read_past(page, 2)
     assert await page.evaluate(BOXES) == before
     assert set(await page.locator("b").all_inner_texts()) == {"?"}
     await expect(page.get_by_role("region")).to_have_count(0)
@@ -73,16 +85,20 @@ async def test_a_page_is_left_alone_when_nobody_answers(
 async def test_a_place_that_the_page_keeps_for_the_block_is_given_back(
     page: Page, pages: Pages, relay: Relay, console: Console
 ) -> None:
-    style = "<style>hit-counter { display: block; min-height: 200px; margin: 50px 0 }</style>"
+    style = (
+        "<style>hit-counter { display: block; min-height: 200px; margin: 50px 0 }</style>" + TALL
+    )
     await page.goto(pages.put("/without", document(SURROUNDINGS, head=style)))
     before = await page.evaluate(BOXES)
     relay.faults = ["lose"] * ATTEMPTS
     body = SURROUNDINGS.replace("<!--here-->", tag(relay))
     await page.goto(pages.put(ARTICLE, document(body, head=style)))
     await page.wait_for_selector("hit-counter", state="attached")
-    assert await page.evaluate(BOXES) != before
+    reserved = await page.evaluate(BOXES)
+    assert reserved != before
     await comes_true(lambda: console.lines, "the script gives up")
-    await expect(page.locator("hit-counter[hidden]")).to_have_count(1)
+    assert await page.evaluate(BOXES) == reserved
+    await read_past(page, 1)
     assert await page.evaluate(BOXES) == before
 
 
@@ -97,9 +113,10 @@ async def test_an_answer_without_numbers_draws_nothing_and_says_so_once(
     script = resources.files("hitcounter.web").joinpath("static", "widget.js").read_text("utf-8")
     pages.put("/widget.js", script, "text/javascript")
     pages.post_answer = answer
-    await page.goto(pages.put(ARTICLE, document(tag(pages) + tag(pages) + OWN_MARKUP)))
+    body = tag(pages) + tag(pages) + OWN_MARKUP
+    await page.goto(pages.put(ARTICLE, document(body, head=TALL)))
     await comes_true(lambda: console.lines, "the script gives up")
-    await expect(page.locator("hit-counter[hidden]")).to_have_count(2)
+    await read_past(page, 2)
     assert console.lines == [f"hitcounter: {pages.url}/v1/sites/demo/hits?labels=both 200"]
     assert set(await page.locator("b").all_inner_texts()) == {"?"}
 
