@@ -36,7 +36,7 @@ function withQuery(path, search, otherwise = path) {
     const [first = ""] = parameters.filter((parameter) => parameter.split("=")[0] === name);
     return name && first.slice(name.length + 1) && `&${first}`;
   });
-  const query = kept.join("").slice(1).replace(/\+/g, "%20");
+  const query = kept.join("").slice(1).replace(/\+/g, "%20").replace(/\?/g, "%3F");
   const folded = path.replace(/\/+/g, "/").replace(/(\/index\.html?)*\/?$/, "") || "/";
   return query ? folded + "%3F" + query : otherwise;
 }

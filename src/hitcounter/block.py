@@ -12,6 +12,7 @@ LINE_KEYS = ("today", "yesterday", "month", "year", "total")
 # `page` has the ink and paper of where it stands; `auto` is light or dark as the visitor likes it;
 # `plain` has no styles of ours at all.
 THEMES = ("page", "auto", "light", "dark", "plain")
+STYLES = ("list", "line")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ async def draw(service: RunningService, path: str) -> None:
         for scheme, name in (("light", "block"), ("dark", "block-dark")):
             page = await open_page(browser, service, scheme, 640, 800)
             await page.evaluate(ADD_STYLE, SIDEBAR)
-            block = page.locator("figure").first.get_by_role("region")
+            block = page.locator("hit-counter[theme=auto]").get_by_role("region")
             await block.screenshot(path=PICTURES / f"{name}.png", omit_background=True)
         page = await open_page(browser, service, "light", 800, 1200)
         await page.screenshot(path=PICTURES / "front-page.png")

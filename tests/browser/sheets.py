@@ -1,7 +1,7 @@
 """Draw contact sheets of the block: `make screenshots`, to be looked at.
 
-Two for each theme, with all styles, languages and widths: on white for visitors who prefer light, and
-on black for those who prefer dark; and one for each place in which blocks stand on real pages.
+Two for each theme, with all styles, languages and widths: on white for visitors who prefer light,
+and on black for those who prefer dark; and one for each place in which blocks stand on real pages.
 """
 
 import asyncio

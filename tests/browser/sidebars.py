@@ -1,7 +1,7 @@
 """Where blocks stand on real pages: columns, boxes and footers whose styles are none of ours.
 
-Those of Bootstrap are as it ships them. Those of NukeViet's default theme are written after what they
-do: a floating column, a panel with a heading of its own, a small font, styles for bare elements.
+Those of Bootstrap are as it ships them. Those of NukeViet's default theme are written after what
+they do: a floating column, a panel with a heading, a small font, styles for bare elements.
 """
 
 from tests.browser import packages
@@ -44,8 +44,8 @@ STYLED = {
 BOOTSTRAP = {
     "bootstrap-3": '<div class="container"><div class="row"><div class="col-xs-3">'
     f'<div class="panel panel-default"><div class="panel-heading">{TITLED}</div></div></div>',
-    "bootstrap-5": '<div class="container" data-bs-theme="dark"><div class="row"><div class="col-4">'
-    '<div class="card"><div class="card-header">Thống kê truy cập</div>'
+    "bootstrap-5": '<div class="container" data-bs-theme="dark"><div class="row">'
+    '<div class="col-4"><div class="card"><div class="card-header">Thống kê truy cập</div>'
     f'<div class="card-body">{PLACE}</div></div></div></div></div>',
 }
 NAMES = (*STYLED, *BOOTSTRAP)

@@ -59,6 +59,30 @@ async def test_axe_finds_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("colours", ["none", "active"])
+@pytest.mark.parametrize("lang", ["vi", "en"])
+async def test_axe_finds_nothing_in_any_style_at_200_percent(
+    service: RunningService, page: Page, pages: Pages, axe: str, lang: str, colours: Any
+) -> None:
+    await page.emulate_media(forced_colors=colours, reduced_motion="reduce")
+    looks = [(theme, style) for theme in THEMES for style in ("list", "line")]
+    blocks = [
+        tag(service, f'data-theme="{theme}" data-style="{style}" data-accent="#c8102e"')
+        for theme, style in looks
+    ]
+    column = f'<div style="zoom: 2; width: 150px">{"".join(blocks)}</div>'
+    attributes = f'lang="{lang}"'
+    await page.goto(pages.put(ARTICLE, document(column, attributes=attributes)))
+    await page.evaluate(
+        "lang => document.querySelectorAll('hit-counter').forEach((e) => (e.lang = lang))", lang
+    )
+    await expect(page.locator(f"hit-counter section[lang={lang}]")).to_have_count(len(looks))
+    found = await findings(page, axe)
+    assert found["violations"] == []
+    assert "color-contrast" in found["passed"]
+
+
+@pytest.mark.slow
 async def test_axe_finds_nothing_on_a_page_with_many_blocks(
     service: RunningService, page: Page, pages: Pages, axe: str
 ) -> None:

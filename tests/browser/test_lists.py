@@ -1,5 +1,8 @@
 """Lists of articles, and pages that are addressed by a query."""
 
+from html import escape
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 from playwright.async_api import Page, expect
 
@@ -7,19 +10,12 @@ from hitcounter.site import page_path
 from tests.browser.counted import Traffic, counted
 from tests.browser.pages import Pages, document, tag
 from tests.conftest import RunningService
+from tests.query_cases import CASES, NAMES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HOME = "/trang-chu"
 ROW = '<p>Bài {0} <b data-hitcounter="page" data-page="/bai/{0}">…</b></p>'
-NAMES = "id,nv,op"
-SEARCHES = (
-    "?nv=news&id=5",
-    "?id=5&id=6&op=",
-    "?id=a+b&nv=%C3%A1&utm_source=x",
-    "?x=1",
-    "?id=a=b&op=ti%E1%BA%BFng",
-)
 
 
 def _rows(first: int, last: int) -> str:
@@ -90,15 +86,43 @@ async def test_a_list_alone_counts_nothing_and_keeps_its_texts_without_an_answer
 async def test_a_page_is_named_by_its_query_as_the_service_names_it(
     service: RunningService, page: Page, pages: Pages, traffic: Traffic, path: str
 ) -> None:
-    pages.put(path, document(tag(service, f'data-query="{NAMES}"')))
+    pages.put(path, document(tag(service, f'data-query="{",".join(NAMES)}"')))
     expected: dict[str, int] = {}
-    for search in SEARCHES:
+    for search in CASES:
         await page.goto(pages.url + path + search)
         await expect(page.get_by_role("region")).to_be_visible()
         await traffic.settled()
-        name = page_path(path + search, NAMES.split(","))
+        name = page_path(path + search, NAMES)
         expected[name] = expected.get(name, 0) + 1
     assert counted(service).pages == expected
+
+
+async def test_a_list_names_pages_by_their_queries_as_the_service_does(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    named = [f"/bai{search}" for search in CASES]
+    rows = "".join(f'<b data-hitcounter="page" data-page="{escape(each)}">…</b>' for each in named)
+    options = f'data-query="{",".join(NAMES)}" data-count="false"'
+    await page.goto(pages.put(HOME, document(rows + tag(service, options))))
+    await expect(page.locator("b")).to_have_text(["0"] * len(named))
+    (asked,) = _pages_asked(traffic)
+    paths = [page_path(path) for path in parse_qs(urlsplit(asked).query)["path"]]
+    assert paths == [page_path(each, NAMES) for each in named]
+
+
+@pytest.mark.slow
+async def test_a_list_without_an_answer_tells_each_of_its_places(
+    service: RunningService, page: Page, pages: Pages
+) -> None:
+    await page.route("**/pages?*", lambda route: route.fulfill(status=404, json={"error": {}}))
+    note = """<script>window.told = [];
+      addEventListener("hitcounter:failed", ({ target, detail }) =>
+        told.push([target.dataset.page, detail.status]));</script>"""
+    await page.goto(pages.put(HOME, document(note + _rows(0, 3) + tag(service))))
+    await expect(page.get_by_role("region")).to_be_visible()
+    await page.wait_for_function("told.length === 3")
+    assert await page.evaluate("told") == [[f"/bai/{n}", 404] for n in range(3)]
+    await expect(page.locator("b")).to_have_text(["…"] * 3)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.browser import sidebars
 from tests.browser.pages import Pages, document, tag
 from tests.conftest import RunningService
 
@@ -179,6 +180,39 @@ async def test_one_line_has_short_labels_and_breaks_between_pairs_only(
     assert tops[0] < tops[1]
     assert tops[2] == tops[3]
     assert len(heights) == 1
+
+
+BOXES = """(host) => {
+  const box = (element) => element.getBoundingClientRect().toJSON();
+  const rows = [...host.shadowRoot.querySelectorAll("li")];
+  const size = parseFloat(getComputedStyle(rows[0]).fontSize);
+  return { place: box(host.parentElement), size, ink: getComputedStyle(rows[0]).color,
+    around: getComputedStyle(host.parentElement).color, page: document.documentElement.scrollWidth,
+    rows: rows.map(box), numbers: rows.map((row) => box(row.querySelector("[part=number]"))) };
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sidebars.NAMES)
+async def test_in_the_styles_of_other_pages_all_rows_are_alike(
+    service: RunningService, page: Page, pages: Pages, name: str
+) -> None:
+    _baseline(service, NINE_DIGITS)
+    await page.set_viewport_size({"width": 960, "height": 700})
+    place = f'<hit-counter site="{service.site}" count="false"></hit-counter>'
+    head, body = sidebars.surrounded(name, place)
+    script = f'<script async src="{service.url}/widget.js"></script>'
+    await page.goto(pages.put(ARTICLE, document(body + script, head=head)))
+    await expect(page.get_by_role("listitem").last).to_contain_text("123.619.943")
+    found = await page.locator("hit-counter").evaluate(BOXES)
+    assert found["ink"] == found["around"]
+    assert found["page"] == 960
+    right = found["rows"][0]["right"]
+    assert right <= found["place"]["right"] + 1
+    assert all(abs(number["right"] - right) < 1 for number in found["numbers"])
+    heights = [round(row["height"] / found["size"], 1) for row in found["rows"][:-1]]
+    assert len(set(heights)) == 1
+    assert heights[0] in (1.9, 3.4)  # all labels beside their numbers, or all above
 
 
 async def test_no_value_of_an_attribute_becomes_markup_style_or_script(

@@ -236,6 +236,24 @@ async def test_a_block_without_an_answer_goes_only_where_that_moves_nothing(
 
 
 @pytest.mark.slow
+async def test_a_block_above_the_screen_goes_without_moving_what_is_read(
+    page: Page, pages: Pages, relay: Relay
+) -> None:
+    relay.faults = ["gateway"] * 4
+    body = f'{tag(relay)}{SOME_LINES * 20}<div id="after">Đang đọc</div>{SOME_LINES * 20}'
+    await page.goto(pages.put(ARTICLE, document(body)))
+    await page.wait_for_selector("hit-counter", state="attached")
+    await page.evaluate("document.querySelector('#after').scrollIntoView()")
+    read, height = await page.evaluate(f"[({POSITION})(), document.body.clientHeight]")
+    await page.evaluate(SHIFTS)
+    await expect(page.locator("hit-counter")).to_have_attribute("hidden", "")
+    await page.evaluate(FRAMES)
+    assert await page.evaluate("document.body.clientHeight") < height
+    assert await page.evaluate(POSITION) == read
+    assert await page.evaluate("window.shifts") == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [200, 220, 260])
 async def test_nothing_moves_in_a_narrow_sidebar(
     service: RunningService, page: Page, pages: Pages, relay: Relay, width: int

@@ -22,6 +22,7 @@ from hitcounter.site import (
     site_in_path,
     site_name,
 )
+from tests.query_cases import CASES, NAMES
 
 # Arbitrary text hardly ever looks like an address; what has a meaning in one comes often.
 MEANINGFUL = ["/", "//", "%", "%2", "%25", "%2F", "%3F", "?", "#", "%C3%AA", "%CC%87", "+", "\\"]
@@ -419,3 +420,10 @@ def test_a_page_with_parameters_asked_for_again_is_the_same_page(text: str) -> N
     except (BadRequest, UnnamedPage):
         return
     assert page_path(page, ("id",)) == page
+
+
+@pytest.mark.parametrize(("search", "kept"), CASES.items())
+def test_a_query_names_a_page_by_the_first_of_each_parameter(search: str, kept: str) -> None:
+    expected = f"/bai%3F{kept}" if kept else "/bai"
+    assert page_path(f"/bai{search}", NAMES) == expected
+    assert page_path(expected) == expected

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language
+from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES, Language
 from hitcounter.config import Config
 from hitcounter.web import front_page
 from hitcounter.web.badge import Look
@@ -39,6 +39,8 @@ lang = "en"
 WITH_DEMO = f"{DECLARED}\n[sites.demo]\n"
 WITH_DEMO_ELSEWHERE = f'{DECLARED}\n[sites.demo]\norigins = ["https://demo.example.vn"]\n'
 Attributes = Mapping[str, str]
+
+WRITTEN = ("title", "accent")  # into the form
 
 
 class Page(HTMLParser):
@@ -91,8 +93,10 @@ class Page(HTMLParser):
         inputs = self.all("input")
         boxes = {each["name"]: each["value"] for each in inputs if "checked" in each}
         (site,) = (each["value"] for each in inputs if each["name"] == "site")
-        lang, theme = options
-        return {"site": site, "lang": lang, "theme": theme} | boxes
+        lang, theme, style = options
+        texts = {each["name"]: each["value"] for each in inputs if each["name"] in WRITTEN}
+        chosen = {"site": site, "lang": lang, "theme": theme, "style": style} | boxes | texts
+        return {name: value for name, value in chosen.items() if value}
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +208,8 @@ def test_what_cannot_be_chosen_is_refused_as_json(
 
 
 def test_what_is_chosen_is_in_every_tag_and_in_the_form(anyone: RunningService) -> None:
-    query = {"site": "www.example.vn", "lang": "en", "theme": "dark", "today": "1", "total": "1"}
+    query = {"site": "www.example.vn", "lang": "en", "theme": "dark", "style": "list"}
+    query |= {"today": "1", "total": "1"}
     page = front(anyone, f"?{urlencode(query)}", Host="dem.example.vn:8443")
     server, options = "http://dem.example.vn:8443", "?lang=en&amp;lines=today,total&amp;theme=dark"
     attributes = 'site="www.example.vn" lang="en" lines="today,total" theme="dark"'
@@ -216,12 +221,35 @@ def test_what_is_chosen_is_in_every_tag_and_in_the_form(anyone: RunningService) 
     attributes = re.sub(r"(\w+)=", r"data-\1=", attributes)
     assert div == f'<div data-hitcounter="block" data-server="{server}" {attributes}></div>'
     picture = f'<img src="{server}/v1/sites/www.example.vn/badge.svg{options}'
-    assert badge.startswith(f'{picture}" width="')
+    assert badge.startswith(f'{picture}&amp;path=/tin-tuc/1" width="')
     assert badge.endswith(' alt="Page views" style="max-width:100%;height:auto" loading="eager" />')
     assert noscript.startswith(f"<noscript>{picture}&amp;count=1")
     assert ' loading="lazy" ' in noscript
     assert f"{server}/v1/sites/www.example.vn/pixel.gif?path=/" in pixel
     assert page.chosen == query
+
+
+def test_how_the_block_looks_can_be_chosen(anyone: RunningService) -> None:
+    query = {"site": "demo", "lang": "vi", "theme": "page", "style": "line", "icons": "off"}
+    query |= {"title": 'Số "<lượt>"', "accent": "c8102e", "today": "1", "total": "1"}
+    page = front(anyone, f"?{urlencode(query)}")
+    assert page.chosen == query
+    sample = page.samples[0]
+    assert (sample["data-style"], sample["icons"], sample["accent"]) == ("line", "off", "c8102e")
+    assert sample["data-title"] == query["title"]
+    (div,) = Page(page.snippets[1]).all("div")
+    assert div["data-title"] == query["title"]
+    (image,) = Page(page.snippets[3]).all("img")
+    assert image["alt"] == query["title"]
+    named = {"title": query["title"], "lines": "today,total", "accent": "c8102e", "icons": "off"}
+    assert query_of(image["src"]) == named | {"path": "/tin-tuc/1"}
+    for refused in ("style=dots", "icons=on", "accent=red", f"title={'x' * 61}"):
+        answer = ask(anyone.port, "GET", f"/?{refused}")
+        assert (answer.status, answer.code) == (400, "bad_query")
+
+
+def test_an_empty_field_of_the_form_says_nothing(anyone: RunningService) -> None:
+    assert front(anyone, "?title=&accent=").snippets == front(anyone).snippets
 
 
 def test_what_is_copied_is_xml_too(anyone: RunningService) -> None:
@@ -362,6 +390,8 @@ VALID = st.fixed_dictionaries(
         "site": st.from_regex("[a-z0-9][a-z0-9.-]{0,62}", fullmatch=True),
         "lang": st.sampled_from(sorted(LANGUAGES)),
         "theme": st.sampled_from(THEMES),
+        "style": st.sampled_from(STYLES),
+        "title": WILD,
         **dict.fromkeys(LINE_KEYS, st.just("1")),
     },
 )

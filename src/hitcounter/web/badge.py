@@ -13,7 +13,7 @@ from html import escape
 from math import ceil
 from typing import NamedTuple
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, line_texts, number_text
+from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES, line_texts, number_text
 from hitcounter.errors import BadRequest
 from hitcounter.service import Numbers
 from hitcounter.web import requests
@@ -38,7 +38,7 @@ _ICONS = {
     "yesterday": "M2 2v3h3M2 5a4 4 0 1 1 1 4",
     "month": "M1 3h10v8H1zM1 5h10M4 1v3M8 1v3",
     "year": "M2 11V7M6 11V4M10 11V1",
-    "total": "M6 1a2 2 0 1 0 .1 0M1 11c0-5 10-5 10 0",
+    "total": "M10 3V1H2l4 5-4 5h8V9",
 }
 # Of DejaVu Sans Bold, one of the widest, rounded up: these, other Latin letters, all others.
 _WIDTHS_EM = {
@@ -91,6 +91,7 @@ class Look(NamedTuple):
     has_icons: bool = True
     accent: str = ""  # hexadecimal digits, or the theme's own
     color: str = ""
+    style: str = STYLES[0]  # of the script's block; a picture is always a list
 
 
 class Row(NamedTuple):

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
+from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES
 from hitcounter.config import Config
 from hitcounter.errors import BadRequest
 from hitcounter.filter_lists import listed_word, listed_word_of_site
@@ -23,7 +23,7 @@ from hitcounter.web.badge import Look
 from hitcounter.web.scripts import Script
 
 # A line that shall be shown is a field of its own, so that the form works without a script.
-FIELDS = ("site", "lang", "theme", *LINE_KEYS)
+FIELDS = ("site", "lang", "theme", "style", "title", "icons", "accent", *LINE_KEYS)
 DEMO = "demo"
 
 _TEMPLATE = resources.files("hitcounter.web").joinpath("static", "index.html").read_text("utf-8")
@@ -41,6 +41,8 @@ _CAPTIONS = {
     "dark": "tối",
     "plain": "không kiểu dáng",
 }
+_STYLE_CAPTIONS = {"list": "danh sách", "line": "một dòng"}
+_EXAMPLE = "/tin-tuc/1"
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _FITTING = 'style="max-width:100%;height:auto"'
 # In a page that a script has parsed, a lazy image of a <noscript> is never asked for.
@@ -74,8 +76,13 @@ def chosen_look(fields: Mapping[str, str]) -> Look:
     lines = [key for key in LINE_KEYS if key in fields]
     if any(fields[key] != "1" for key in lines):
         raise BadRequest("bad_query", f"{', '.join(LINE_KEYS)} are 1, or not there")
-    chosen = {name: fields[name] for name in ("lang", "theme") if name in fields}
-    return badge.look(chosen | ({"lines": ",".join(lines)} if lines else {}))
+    style = fields.get("style", STYLES[0])
+    if style not in STYLES:
+        raise BadRequest("bad_query", f"style is one of {', '.join(STYLES)}")
+    chosen = {name: fields[name] for name in ("lang", "theme", "icons") if name in fields}
+    written = {name: fields[name] for name in ("title", "accent") if fields.get(name)}
+    shown = {"lines": ",".join(lines)} if lines else {}
+    return badge.look(chosen | written | shown)._replace(style=style)
 
 
 def page(choice: Choice, server: str, pinned: Script) -> str:
@@ -91,6 +98,11 @@ def page(choice: Choice, server: str, pinned: Script) -> str:
         "samples": "".join(_sample(choice, theme) for theme in THEMES),
         "languages": _options({tag: words.name for tag, words in LANGUAGES.items()}, choice.lang),
         "themes": _options({key: f"{key} – {_CAPTIONS[key]}" for key in THEMES}, choice.look.theme),
+        "styles": _options(_STYLE_CAPTIONS, choice.look.style),
+        "title": escape(choice.look.title or ""),
+        "usual_title": escape(LANGUAGES[choice.lang].title),
+        "accent": escape(choice.look.accent),
+        "iconless": "" if choice.look.has_icons else " checked",
         "lines": "".join(_box(key, choice) for key in LINE_KEYS),
         "badge_url": escape(_badge_url(choice)),
         "badge_image": _image(choice, "", _LAZY),
@@ -102,8 +114,8 @@ def page(choice: Choice, server: str, pinned: Script) -> str:
 def _snippets(choice: Choice, server: str, pinned: Script) -> dict[str, str]:
     """Write what is there to be copied, as HTML that is XML as well."""
     address = f"{server}/"
-    counting = _image(choice, address, _FITTING, _LAZY, _REFERRED, count="1")
-    pixel = f"{address}v1/sites/{choice.site.name}/pixel.gif?path=/tin-tuc/1"
+    counting = _image(choice, address, _FITTING, _LAZY, _REFERRED, count="1", path=_EXAMPLE)
+    pixel = f"{address}v1/sites/{choice.site.name}/pixel.gif?path={_EXAMPLE}"
     place = f"<hit-counter{_attributes('', choice, server=server)}></hit-counter>\n"
     integrity = f'integrity="{pinned.integrity}" crossorigin="anonymous"'
     data = _attributes("data-", choice, hitcounter="block", server=server)
@@ -111,7 +123,7 @@ def _snippets(choice: Choice, server: str, pinned: Script) -> dict[str, str]:
         "tag": f'{place}<script async="" src="{address}widget.js"></script>',
         "pinned_tag": f'{place}<script async="" src="{server}{pinned.path}" {integrity}></script>',
         "div": f"<div{data}></div>",
-        "badge": _image(choice, address, _FITTING, _EAGER),
+        "badge": _image(choice, address, _FITTING, _EAGER, path=_EXAMPLE),
         "noscript": f"<noscript>{counting}</noscript>",
         "pixel": f'<img src="{pixel}" {_PIXEL} />',
         "placeholder": 'Số lượt xem: <b data-hitcounter="page"></b>',
@@ -121,15 +133,21 @@ def _snippets(choice: Choice, server: str, pinned: Script) -> dict[str, str]:
 def _attributes(prefix: str, choice: Choice, **first: str) -> str:
     """Write the attributes of a place, without those that say what goes without saying."""
     named = first | {"site": choice.site.name} | _differences(choice)
-    return "".join(f' {prefix}{name}="{escape(value)}"' for name, value in named.items())
+    own = {"title": "data-title", "style": "data-style"}  # the others of that name are HTML's
+    return "".join(
+        f' {own.get(name, prefix + name)}="{escape(value)}"' for name, value in named.items()
+    )
 
 
 def _differences(choice: Choice) -> dict[str, str]:
     """Name the options that differ from what a block of the site looks like without any."""
-    lang, lines, theme = choice.lang, ",".join(choice.look.lines), choice.look.theme
+    look = choice.look
     usual = {"lang": choice.site.lang, "lines": ",".join(LINE_KEYS), "theme": THEMES[0]}
-    chosen = {"lang": lang, "lines": lines, "theme": theme}
-    return {name: value for name, value in chosen.items() if value != usual[name]}
+    chosen = {"lang": choice.lang, "lines": ",".join(look.lines), "theme": look.theme}
+    chosen |= {"style": look.style, "title": look.title or "", "accent": look.accent}
+    chosen |= {"icons": "" if look.has_icons else "off"}
+    usual |= {"style": STYLES[0]}
+    return {name: value for name, value in chosen.items() if value != usual.get(name, "")}
 
 
 def _image(choice: Choice, address: str, *attributes: str, **more: str) -> str:
@@ -141,13 +159,14 @@ def _image(choice: Choice, address: str, *attributes: str, **more: str) -> str:
 
 def _badge_url(choice: Choice, **more: str) -> str:
     """Write the address of a badge, from where we are."""
-    query = urlencode(_differences(choice) | more, safe=",")
+    differences = _differences(choice._replace(look=choice.look._replace(style=STYLES[0])))
+    query = urlencode(differences | more, safe=",/")
     return f"v1/sites/{choice.site.name}/badge.svg" + (f"?{query}" if query else "")
 
 
 def _measures(choice: Choice) -> str:
     width, height = badge.size(choice.look._replace(lang=choice.lang))
-    title = LANGUAGES[choice.lang].title
+    title = choice.look.title or LANGUAGES[choice.lang].title
     return f'width="{width}" height="{height}" alt="{escape(title)}"'
 
 

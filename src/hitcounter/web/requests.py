@@ -19,7 +19,7 @@ from hitcounter.site import UNDECODED, Site, one_origin, page_path, referred_pat
 
 MAX_BODY_BYTES = 2048
 # Of a query; what shares links and pictures adds several to them.
-MAX_FIELDS, MAX_PICTURE_FIELDS = 8, 64
+MAX_FIELDS, MAX_PICTURE_FIELDS = 12, 64
 MAX_PAGES = 100  # that one request may ask for
 MAX_PREFIX = 200
 MAX_WANTED = 1024  # characters of what a preflight asks for
