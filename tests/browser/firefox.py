@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -86,6 +87,11 @@ class Firefox:
         if result["type"] == "exception":
             raise Refused(result["exceptionDetails"]["text"])
         return result["result"].get("value")
+
+    async def screenshot(self) -> bytes:
+        """Take a picture of what is in sight, as PNG."""
+        shot = await self.command("browsingContext.captureScreenshot", context=self._context)
+        return b64decode(shot["data"])
 
     async def becomes(self, expression: str, value: Any) -> None:
         """Wait until an expression has a value in the page."""

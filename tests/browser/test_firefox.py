@@ -24,6 +24,11 @@ LINES = """[...document.querySelectorAll("#sidebar hit-counter, #sidebar div[dat
   .map((block) => (block.shadowRoot ?? block).querySelector("section li:last-child")?.textContent)
   .filter(Boolean).join("|")"""
 
+BLOCK = "(document.querySelector('hit-counter, aside div').shadowRoot)"
+INK = f"getComputedStyle({BLOCK}.querySelector('h2')).color"
+EDGES = f"""new Set([...{BLOCK}.querySelectorAll("[part=number]")]
+  .map((number) => Math.round(number.getBoundingClientRect().right))).size"""
+
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def firefox(tmp_path: Path) -> AsyncIterator[Firefox]:
@@ -100,7 +105,24 @@ async def the_image_counts_where_scripts_do_not_run_and_only_there(
     del pages.headers["Content-Security-Policy"]
 
 
+async def the_block_is_drawn_in_its_page(
+    service: RunningService, firefox: Firefox, pages: Pages, snippet: Snippet
+) -> None:
+    style = "width:240px;padding:8px;color:rgb(255, 250, 240);background:#8c1220"
+    body = f'<aside id="sidebar" style="{style}">{snippet(service)}</aside>'
+    await firefox.goto(pages.put(ARTICLE, document(body)))
+    await shows_once(firefox, 1)
+    assert await firefox.evaluate(INK) == "rgb(255, 250, 240)"
+    assert await firefox.evaluate(EDGES) == 1  # one for all numbers
+    drawn = await firefox.screenshot()
+    await firefox.evaluate(f"{BLOCK}.host.style.opacity = 0")
+    empty = await firefox.screenshot()
+    assert drawn.startswith(b"\x89PNG")
+    assert len(drawn) > len(empty)
+
+
 RULES = (
+    the_block_is_drawn_in_its_page,
     each_page_that_is_opened_counts_once_and_has_its_block,
     changes_of_the_address_count_once_each,
     a_page_that_the_back_button_brings_back_counts_once,
