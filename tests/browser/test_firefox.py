@@ -122,7 +122,6 @@ async def the_block_is_drawn_in_its_page(
 
 
 RULES = (
-    the_block_is_drawn_in_its_page,
     each_page_that_is_opened_counts_once_and_has_its_block,
     changes_of_the_address_count_once_each,
     a_page_that_the_back_button_brings_back_counts_once,
@@ -139,3 +138,4 @@ async def test_firefox_keeps_the_rules(
             await firefox.open_tab()
             own = replace(service, site=f"{service.site}-{RULES.index(rule)}-{kind}")
             await rule(own, firefox, pages, snippet)
+    await the_block_is_drawn_in_its_page(service, firefox, pages, SNIPPETS["element"])

@@ -142,11 +142,11 @@ def _attributes(prefix: str, choice: Choice, **first: str) -> str:
 def _differences(choice: Choice) -> dict[str, str]:
     """Name the options that differ from what a block of the site looks like without any."""
     look = choice.look
-    usual = {"lang": choice.site.lang, "lines": ",".join(LINE_KEYS), "theme": THEMES[0]}
+    usual = {"lang": choice.site.lang, "lines": ",".join(LINE_KEYS)}
+    usual |= {"theme": THEMES[0], "style": STYLES[0]}
     chosen = {"lang": choice.lang, "lines": ",".join(look.lines), "theme": look.theme}
     chosen |= {"style": look.style, "title": look.title or "", "accent": look.accent}
     chosen |= {"icons": "" if look.has_icons else "off"}
-    usual |= {"style": STYLES[0]}
     return {name: value for name, value in chosen.items() if value != usual.get(name, "")}
 
 
