@@ -20,7 +20,7 @@ const ICONS = {
 };
 export const KEYS = Object.keys(ICONS);
 /** Keeps the place of a text that is not known yet; it is not seen. */
-const UNKNOWN = "…";
+const UNKNOWN = "-";
 /** What a block shows before there are numbers. */
 const EMPTY = { lang: "", title: UNKNOWN, lines: [] };
 const LOOK = "theme style title icons accent lines".split(" ");

@@ -106,7 +106,7 @@ export function siteUrl(place) {
   const server = get(place, "server");
   const { src = "" } = [/** @type {any} */ (place).tag || place, ...ran, ...speakers].find((tag) => tag.src) || {};
   const base = server ? parse(server.replace(/\/*$/, "/")).href : src.replace(/[^/]*([?#].*)?$/, "");
-  if (!/^http/.test(base)) return warn('no server="https://…"');
+  if (!/^http/.test(base)) return warn('no server');
   const ascii = /[^ -~]/.test(site) && parse(`http://${site}`).hostname; // the one way to write it
   return `${base}v1/sites/${encodeURIComponent(ascii || site)}/`;
 }

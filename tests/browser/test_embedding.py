@@ -220,4 +220,4 @@ async def test_a_page_hears_of_the_numbers(
     service: RunningService, page: Page, pages: Pages
 ) -> None:
     await page.goto(publish(pages, service, "Events for your own scripts"))
-    await expect(page.locator("body")).to_have_attribute("data-visits", "1")
+    await expect(page.locator("body")).to_have_attribute("data-views", "1")

@@ -45,7 +45,7 @@ const { code: text = "" } = await minify(outputFiles[0].text, {
     pure_getters: true,
     keep_fargs: false,
   },
-  format: { preamble: "// hitcounter, MIT" },
+  format: { preamble: "//hitcounter, MIT" },
 });
 parse(text, { ecmaVersion: 2018 }); // throws at what the oldest browsers do not know
 const size = gzipSync(text, { level: 9 }).length;
