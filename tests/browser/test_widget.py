@@ -261,7 +261,7 @@ async def test_the_element_takes_the_attributes_of_the_tag_without_their_prefix(
     block = page.get_by_role("region", name="Page views")
     await expect(block.get_by_role("listitem")).to_have_text(["Total: 1,619,938"])
     await expect(block).to_have_css("background-color", "rgb(17, 21, 31)")
-    assert traffic.asked == ["GET counts?lang=en&path=%2Fkhac"]
+    assert traffic.asked == ["GET counts?labels=both&lang=en&path=%2Fkhac"]
     assert counted(service).total == 1619938
 
 
