@@ -4,9 +4,11 @@ import asyncio
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import pytest
 import uvloop
 
 from hitcounter.web.acceptor import Acceptor
@@ -17,6 +19,19 @@ BACKLOG = 128
 def connected(listener: socket.socket) -> socket.socket:
     """Connect, which the system does before anybody takes the connection up."""
     return socket.create_connection(listener.getsockname())
+
+
+class Full(asyncio.Protocol):
+    """A server without a place for anybody, which notes the highest file that it had."""
+
+    def __init__(self) -> None:
+        self.n_made = self.highest = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """End a connection, some rounds later, as what makes room for it has to be ended."""
+        self.n_made += 1
+        self.highest = max(self.highest, transport.get_extra_info("socket").fileno())
+        asyncio.get_running_loop().call_soon(transport.close)
 
 
 class TakingUp(asyncio.Protocol):
@@ -73,14 +88,14 @@ def test_who_is_being_taken_up_when_others_take_over_is_served() -> None:
 
 
 @contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open none for a while."""
+def files(n_more: int) -> Iterator[int]:
+    """Let this process open no more for a while; give the limit."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + n_more, limits[1]))
     try:
-        yield
+        yield free + n_more
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -89,7 +104,7 @@ def test_a_process_without_a_free_file_takes_up_whoever_waits_when_it_has_one() 
     async def run() -> None:
         taking_up = TakingUp()
         with connected(taking_up.listener):
-            with no_more_files():
+            with files(0):
                 taking_up.acceptor.start(BACKLOG)
                 while taking_up.acceptor._pause is None:
                     await asyncio.sleep(0)
@@ -97,3 +112,24 @@ def test_a_process_without_a_free_file_takes_up_whoever_waits_when_it_has_one() 
             await taking_up.end()
 
     uvloop.run(run())
+
+
+@pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
+def test_newcomers_for_whom_there_is_no_place_leave_files_for_others(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    async def take_up() -> None:
+        full = Full()
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        with ExitStack() as clients:
+            for _ in range(96):
+                clients.enter_context(connected(listener))
+            with files(48) as limit:
+                acceptor = Acceptor(listener, lambda: full)
+                acceptor.start(BACKLOG)
+                while full.n_made < 96:
+                    await asyncio.sleep(0)
+                await acceptor.close()
+        assert full.highest < limit - 16
+
+    run(take_up())

@@ -5,11 +5,14 @@ a second, and a newcomer would wait for one round for each of those that came be
 """
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 
 # Each needs one of a process's spare files until the server knows whether there is a place for it.
 AT_ONCE = 16
+# Those that make room are open for some rounds yet, and so many files are for others than clients.
+_LEFT_FILES = 24
 # The system has no file or memory left for another connection: it may have later.
 _PAUSE_S = 0.1
 
@@ -26,6 +29,9 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._taking_up: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._is_unlimited = n_files == resource.RLIM_INFINITY
+        self._n_ours = n_files - _LEFT_FILES
 
     def start(self, backlog: int) -> None:
         """Listen; raise `OSError` where that cannot be."""
@@ -57,6 +63,9 @@ class Acceptor:
             task = self._loop.create_task(self._take_up(connection))
             self._taking_up.add(task)
             task.add_done_callback(self._taking_up.discard)
+            # The lowest free number is given, so a high one says that few are left.
+            if not self._is_unlimited and connection.fileno() >= self._n_ours:
+                return
 
     async def _take_up(self, connection: socket.socket) -> None:
         try:
