@@ -106,6 +106,26 @@ async def test_what_is_chosen_is_shown_at_once_and_counts_nothing(
 
 
 @pytest.mark.slow
+async def test_an_address_is_taken_for_its_site_and_what_is_copied_is_what_was_chosen_last(
+    service: RunningService, page: Page
+) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.goto(service.url)
+    await page.wait_for_selector(SHOWN)
+    field, snippet = page.get_by_label("Trang web"), page.locator("#tags .snippet").first
+    await field.fill("https://WWW.Example.VN/tin-tuc?id=5")
+    await snippet.get_by_role("button").click()
+    await expect(snippet.get_by_role("button")).to_have_text("Đã chép")
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert ' site="www.example.vn"' in copied
+    assert copied == await snippet.locator("pre").text_content()
+    assert await field.input_value() == "www.example.vn"
+    await field.fill("")
+    await field.press_sequentially("Demo")  # and shown while it is written
+    await expect(snippet.locator("pre")).to_contain_text(' site="demo"')
+
+
+@pytest.mark.slow
 async def test_a_site_that_cannot_be_chosen_is_told_in_words(
     service: RunningService, page: Page
 ) -> None:

@@ -5,8 +5,11 @@
  * with the form's button.
  */
 const WAIT_MS = 3000;
+const TYPED_MS = 300;
 /** What the answer to a choice replaces. */
-const PARTS = ["#listed", "#samples", "#tags", "#live", "#pictures", "#pinned", "#counts"];
+const PARTS = ["#listed", "#samples", "#live", "#picture", "#counts"];
+/** What it writes anew; the buttons beside it stay, as one may be being pressed. */
+const CODES = ".snippet code";
 
 /**
  * @param {string} selector
@@ -21,6 +24,7 @@ function find(selector, root = document) {
 
 const form = /** @type {HTMLFormElement} */ (find("form"));
 const status = find("[role=status]", form);
+const site = /** @type {HTMLInputElement} */ (find("[name=site]", form));
 
 /** When the block has its numbers, or will not get any. */
 const counted = new Promise((resolve) => {
@@ -36,7 +40,7 @@ const counted = new Promise((resolve) => {
 function correctAddresses(part) {
   const said = find("main").dataset.server ?? "";
   const found = new URL(".", location.href).href.replace(/\/$/, "");
-  for (const code of part.querySelectorAll(".snippet code")) {
+  for (const code of part.querySelectorAll(CODES)) {
     code.textContent = (code.textContent ?? "").replaceAll(said, found);
   }
 }
@@ -48,6 +52,7 @@ function offerCopy(snippet) {
   button.textContent = "Chép";
   button.title = "Copy";
   button.addEventListener("click", async () => {
+    await chosen;
     await navigator.clipboard.writeText(find("pre", snippet).textContent ?? "");
     button.textContent = "Đã chép";
     setTimeout(() => {
@@ -59,7 +64,7 @@ function offerCopy(snippet) {
 
 function offerCopies() {
   if (!navigator.clipboard) return; // http, other than of this machine
-  document.querySelectorAll(".snippet:not(:has(button))").forEach(offerCopy);
+  document.querySelectorAll(".snippet").forEach(offerCopy);
 }
 
 /** Show what depends on the numbers, after the block has counted. */
@@ -85,36 +90,59 @@ function takeOver(selector, page) {
   for (const place of part.querySelectorAll("hit-counter")) {
     place.setAttribute("count", "false"); // this page was counted when it was opened
   }
-  correctAddresses(part);
   return part;
 }
 
-let choices = 0;
+/** Return the site that a person names, also by an address. @param {string} text */
+const siteName = (text) => text.trim().replace(/^[a-z]+:\/\/([^/?#]+).*$/i, "$1").toLowerCase();
 
-async function choose() {
-  choices += 1;
-  const choice = choices;
-  const query = new URLSearchParams();
-  for (const [name, value] of new FormData(form)) query.append(name, String(value));
+/** What was chosen last, and when it is shown. */
+let choice = "";
+let chosen = Promise.resolve();
+
+/** @param {string} query */
+async function choose(query) {
   const answer = await fetch(`./?${query}`);
   const text = await answer.text();
-  if (choice !== choices) return; // there is a later one
+  if (query !== choice) return; // there is a later one
   const { unknown = "", failed = "" } = status.dataset;
   status.textContent = answer.ok ? "" : answer.status < 500 ? unknown : failed;
-  if (!answer.ok) return;
+  if (!answer.ok) {
+    choice = ""; // the same may be tried again
+    return;
+  }
   const page = new DOMParser().parseFromString(text, "text/html");
+  correctAddresses(page);
+  const codes = page.querySelectorAll(CODES);
+  document.querySelectorAll(CODES).forEach((code, nth) => {
+    code.textContent = codes[nth].textContent;
+  });
   for (const part of PARTS) find(part).replaceWith(takeOver(part, page));
-  offerCopies();
   await showNumbers();
 }
 
 function update() {
-  choose().catch(() => {
+  const fields = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) fields.append(name, String(value));
+  fields.set("site", siteName(site.value));
+  const query = `${fields}`;
+  if (query === choice) return;
+  choice = query;
+  chosen = choose(query).catch(() => {
     status.textContent = status.dataset.failed ?? "";
+    choice = "";
   });
 }
 
+let typing = 0;
+form.addEventListener("input", () => {
+  clearTimeout(typing);
+  if (site.value.includes("://")) site.value = siteName(site.value);
+  if (form.checkValidity()) typing = setTimeout(update, TYPED_MS);
+});
 form.addEventListener("change", () => {
+  clearTimeout(typing);
+  site.value = siteName(site.value);
   if (form.reportValidity()) update();
 });
 form.addEventListener("submit", (event) => {
