@@ -19,6 +19,7 @@ const NAME = "hit-counter";
 /** How a program asks for one that runs already; an element's name may be another script's. */
 const HELLO = "hitcounter:tag";
 let isForeign = false;
+let isDefined = false;
 
 /** Make the page show what we know. @param {boolean} isTask whether it is a task of its own */
 function round(isTask) {
@@ -50,11 +51,12 @@ function join(tag) {
 function define() {
   class HitCounter extends HTMLElement {
     connectedCallback() {
-      roundNow();
+      if (isDefined) roundNow(); // what stood in the page before is drawn already
     }
   }
   /** @type {any} */ (HitCounter).add = join; // what earlier programs call when they find this one
   customElements.define(NAME, HitCounter);
+  isDefined = true;
 }
 
 /** Ask again for pictures that count, on a page that was rendered in advance; no browser asks for an address twice. */
@@ -81,7 +83,7 @@ function main() {
   startRounds(round);
   isForeign = !!earlier.prototype;
   join(tag);
-  if (isForeign) warn(`<${NAME}> is an element of another script`);
+  if (isForeign) warn(`<${NAME}> is another script's`);
   else if (window.customElements) define();
 }
 

@@ -5,7 +5,7 @@
  */
 import { warn } from "./console.js";
 import { parse } from "./page.js";
-import { BLOCKS, PLACES, findAll } from "./roots.js";
+import { BLOCKS, PLACES, findAll, placeOf } from "./roots.js";
 
 /** @typedef {HTMLElement} Place a block, a number or a tag */
 /** @typedef {HTMLScriptElement} Tag */
@@ -88,12 +88,14 @@ function speaksFor(place, name, other) {
  * @returns {string} empty where nobody says it
  */
 export function get(place, name) {
-  const around = [];
-  for (let node = /** @type {any} */ (place); node; node = node.parentNode || node.host) {
-    if (node === place || (node.matches && node.matches(PLACES))) around.push(node);
+  let node = /** @type {any} */ (place);
+  while (node) {
+    const own = said(node, name);
+    if (own) return own;
+    node = placeOf(node.parentElement) || placeOf(node.getRootNode().host);
   }
-  const others = speakers.filter((other) => said(other, name) && speaksFor(place, name, other));
-  return [...around, ...others].map((element) => said(element, name)).find(Boolean) || "";
+  const other = speakers.find((speaker) => said(speaker, name) && speaksFor(place, name, speaker));
+  return other ? said(other, name) : "";
 }
 
 /**
@@ -108,5 +110,5 @@ export function siteUrl(place) {
   const base = server ? parse(server.replace(/\/*$/, "/")).href : src.replace(/[^/]*([?#].*)?$/, "");
   if (!/^http/.test(base)) return warn('no server');
   const ascii = /[^ -~]/.test(site) && parse(`http://${site}`).hostname; // the one way to write it
-  return `${base}v1/sites/${encodeURIComponent(ascii || site)}/`;
+  return `${base}v1/sites/${escape(ascii || site)}/`; // which takes any text; what is no name is refused
 }

@@ -5,6 +5,13 @@ import { plan } from "./rounds.js";
 export const BLOCKS = "hit-counter,[data-hitcounter=block]";
 export const PLACES = "hit-counter,[data-hitcounter]";
 
+/**
+ * Return the nearest place around an element, or itself, or null. A form's own methods may be its fields.
+ *
+ * @param {any} element
+ */
+export const placeOf = (element) => element && Element.prototype.closest.call(element, PLACES);
+
 /** @type {(Document | ShadowRoot)[]} */
 let roots = [];
 /** @type {MutationObserver} */
@@ -28,7 +35,7 @@ export function findRoots() {
 /** Look again after changes, but not of attributes of elements that are nothing to us. */
 export function startWatching() {
   observer = new MutationObserver((records) => {
-    const isOurs = ({ type, target }) => type !== "attributes" || target.matches(PLACES);
+    const isOurs = ({ type, target }) => type !== "attributes" || placeOf(target) === target;
     if (records.some(isOurs)) plan();
   });
   const { attachShadow } = Element.prototype;

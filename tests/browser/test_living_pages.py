@@ -11,6 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser.counted import Traffic, counted
+from tests.browser.editor import Faults
 from tests.browser.pages import Pages, document, tag
 from tests.browser.relay import Relay
 from tests.browser.test_counting import PRERENDERING
@@ -142,6 +143,46 @@ REPLACINGS = {
       again.src = old.src; again.dataset.site = old.dataset.site;
       old.replaceWith(again)""",
 }
+
+
+OF_ELEMENTS = "parentNode parentElement matches closest getRootNode getAttribute localName host"
+
+
+async def test_fields_of_a_form_that_are_named_as_what_elements_can_do_change_nothing(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic, faults: Faults
+) -> None:
+    fields = "".join(f"<input name={name}>" for name in OF_ELEMENTS.split())
+    body = f"<form>{fields}{NUMBER}{element(service)}{tag(service)}</form>"
+    await page.goto(pages.put(ARTICLE, document(body)))
+    # Playwright's locators stumble over such a form.
+    await page.wait_for_function("document.querySelector('b').textContent === '1'")
+    await page.wait_for_function("document.querySelectorAll('[data-state=counted]').length === 2")
+    await page.evaluate("document.forms[0].setAttribute('class', 'seen')")
+    await page.evaluate(STANDS)
+    await traffic.settled()
+    assert counted(service) == (1, {ARTICLE: 1})
+    assert faults.seen == []
+
+
+@pytest.mark.slow
+async def test_a_place_of_a_site_that_nobody_can_write_takes_nothing_from_the_others(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    script = "<script>document.querySelector('b').dataset.site = 'x\\ud800'</script>"
+    await page.goto(pages.put(ARTICLE, document(NUMBER + script + tag(service))))
+    await shows(page, 1)
+    await traffic.settled()
+    assert counted(service) == (1, {ARTICLE: 1})
+
+
+@pytest.mark.slow
+async def test_a_hundred_blocks_are_drawn_and_count_once(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    await page.goto(pages.put(ARTICLE, document(element(service) * 100 + tag(service))))
+    await expect(page.get_by_role("region")).to_have_count(101)
+    await traffic.settled()
+    assert counted(service) == (1, {ARTICLE: 1})
 
 
 @pytest.mark.parametrize("kind", first_is_quick(REPLACINGS))
