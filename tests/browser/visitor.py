@@ -3,14 +3,14 @@
 Its pages drive themselves, and say what happens by asking their web site for notes.
 """
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.browser import chromium
-
-END_TIMEOUT_S = 20
 
 
 @contextmanager
@@ -22,13 +22,10 @@ def visiting(path: str, profile: Path, url: str) -> Iterator[None]:
         *(f"--user-agent={chromium.USER_AGENT}", *chromium.ARGUMENTS, url),
     ]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    # Debian starts it by a script that stays: both are one group, which ends as one.
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
