@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 
@@ -40,10 +41,8 @@ def _required(path: str | None) -> str:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium_path: str) -> AsyncIterator[Browser]:
     """Run the one browser of the test session."""
-    async with async_playwright() as playwright:
-        running = await chromium.launch(playwright, chromium_path)
-        yield running
-        await running.close()
+    async with _running(chromium_path) as browser:
+        yield browser
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -57,11 +56,16 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def whole_browser() -> AsyncIterator[Browser]:
     """Run the browser that visitors have: the shell forgets pages, and moves the mouse itself."""
-    path = _required(chromium.find_whole())
+    async with _running(_required(chromium.find_whole())) as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def _running(path: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        running = await chromium.launch(playwright, path)
-        yield running
-        await running.close()
+        browser = await chromium.launch(playwright, path)
+        yield browser
+        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
