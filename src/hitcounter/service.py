@@ -39,6 +39,7 @@ FRESH = "fresh"
 STALE = "stale"
 MAX_KNOWN_PAGES = 8_192
 _REFRESH_SITES = 200
+_REFUSAL_EVERY_S = 60.0
 
 
 class Numbers(msgspec.Struct, frozen=True, gc=False):
@@ -133,7 +134,7 @@ class Service:
         self._clock = clock
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
         self._page_totals: dict[str, int] = {}
-        self._refuses_sites = False
+        self._says_refusal_at_s = 0.0
         self.turn = asyncio.Lock()  # of answers that take as long as many hits
         self.readiness = Shared(self._ask_readiness)
 
@@ -153,13 +154,13 @@ class Service:
         if not admitted:
             self._refuse_sites(f"no more than max_sites, {self.config.max_sites}, are accepted")
             raise UnknownSite("too_many_sites", "this service accepts no more sites")
-        self._refuses_sites = False
         return self._sites.setdefault(name, site)
 
     def _refuse_sites(self, why: str) -> None:
-        if not self._refuses_sites:  # one line, until a site is accepted again
+        now_s = time.monotonic()
+        if now_s >= self._says_refusal_at_s:  # seldom: whoever invents names makes many of them
             log.error("new sites are refused: %s", why)
-        self._refuses_sites = True
+            self._says_refusal_at_s = now_s + _REFUSAL_EVERY_S
 
     def site(self, name: str) -> CountedSite:
         """Find a site to read; a new one is not registered by that."""

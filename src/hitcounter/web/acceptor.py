@@ -7,12 +7,16 @@ a second, and a newcomer would wait for one round for each of those that came be
 import asyncio
 import resource
 import socket
+import sys
 from collections.abc import Callable
 
 # Each needs one of a process's spare files until the server knows whether there is a place for it.
 AT_ONCE = 16
 # Those that make room are open for some rounds yet, and so many files are for others than clients.
 _LEFT_FILES = 24
+# Where as few are left as journal and store may want at any time, those that make room go first.
+_FEWEST_FILES = 12
+_GIVE_WAY_S = 0.01
 # The system has no file or memory left for another connection: it may have later.
 _PAUSE_S = 0.1
 
@@ -30,8 +34,7 @@ class Acceptor:
         self._taking_up: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._is_unlimited = n_files == resource.RLIM_INFINITY
-        self._n_ours = n_files - _LEFT_FILES
+        self._n_files = sys.maxsize if n_files == resource.RLIM_INFINITY else n_files
 
     def start(self, backlog: int) -> None:
         """Listen; raise `OSError` where that cannot be."""
@@ -57,15 +60,22 @@ class Acceptor:
             except (BlockingIOError, ConnectionAbortedError):  # none is left, or it has gone
                 return
             except OSError:
-                self._loop.remove_reader(self._listener)
-                self._pause = self._loop.call_later(_PAUSE_S, self._resume)
+                self._rest(_PAUSE_S)
                 return
             task = self._loop.create_task(self._take_up(connection))
             self._taking_up.add(task)
             task.add_done_callback(self._taking_up.discard)
             # The lowest free number is given, so a high one says that few are left.
-            if not self._is_unlimited and connection.fileno() >= self._n_ours:
+            n_left = self._n_files - connection.fileno()
+            if n_left <= _FEWEST_FILES:
+                self._rest(_GIVE_WAY_S)
                 return
+            if n_left <= _LEFT_FILES:
+                return
+
+    def _rest(self, pause_s: float) -> None:
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(pause_s, self._resume)
 
     async def _take_up(self, connection: socket.socket) -> None:
         try:
