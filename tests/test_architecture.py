@@ -21,6 +21,7 @@ LADDER = """
     web.badge
     web.acceptor web.connections
     web.protocol
+    web.answering
     web.answers web.requests
     watch operations.readiness
     service adoption

@@ -152,7 +152,7 @@ def site_in_path(raw: str) -> str:
         return raw
 
 
-def page_path(text: str, query: Sequence[str] = ()) -> str:
+def page_path(text: str, query: tuple[str, ...] = ()) -> str:
     """Normalise the path of a page, so that one page has one counter.
 
     Of its query stay the parameters that are named in `query`, in that order; the rest and the
@@ -163,12 +163,19 @@ def page_path(text: str, query: Sequence[str] = ()) -> str:
     Raises BadRequest where no page has such a path, and UnnamedPage where one may have it but its
     counter could have no name.
     """
+    # Long ones are not remembered: who sends them must not fill the memory.
+    is_short = len(text) <= MAX_PATH_BYTES
+    return _page_path(text, query) if is_short else _page_path.__wrapped__(text, query)
+
+
+@lru_cache(maxsize=2048)
+def _page_path(text: str, query: tuple[str, ...]) -> str:
     if not text.startswith("/"):
         raise BadRequest("bad_path", "the path of a page starts with /")
     raw, _, parameters = text.partition("#")[0].partition("?")
-    path = _remembered_path(raw)
+    path = _normalised(raw)
     kept = _kept(parameters, query) if query else ""
-    return _remembered_path(f"{path}%3F{kept}") if kept else path
+    return _normalised(f"{path}%3F{kept}") if kept else path
 
 
 def _kept(parameters: str, names: Sequence[str]) -> str:
@@ -179,13 +186,7 @@ def _kept(parameters: str, names: Sequence[str]) -> str:
     return "&".join(f"{name}={values[name]}" for name in names if values.get(name))
 
 
-def _remembered_path(raw: str) -> str:
-    # Long ones are not remembered: who sends them must not fill the memory.
-    return _page_path(raw) if len(raw) <= MAX_PATH_BYTES else _page_path.__wrapped__(raw)
-
-
-@lru_cache(maxsize=2048)
-def _page_path(raw: str) -> str:
+def _normalised(raw: str) -> str:
     path = _decoded(raw)
     if any(unicodedata.category(character) in _INVISIBLE_CATEGORIES for character in path):
         raise UnnamedPage(

@@ -42,8 +42,8 @@ from hitcounter.service import Service
 from hitcounter.store import Store
 from hitcounter.watch import Watch
 from hitcounter.web.acceptor import Acceptor
+from hitcounter.web.answering import KEEPALIVE_S
 from hitcounter.web.app import App, Server, require_c_parser
-from hitcounter.web.protocol import KEEPALIVE_S
 from hitcounter.writer import Writer
 
 log = logging.getLogger(__name__)

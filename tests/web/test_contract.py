@@ -827,3 +827,19 @@ def test_metrics_do_not_depend_on_what_a_scraper_accepts(anyone: RunningService)
         )
         assert answer.status == 200
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_a_body_that_nobody_reads_is_passed_over_or_ends_the_connection(
+    declared: RunningService,
+) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: dem.example.vn\r\nContent-Length: 9000\r\n\r\n"
+    with Connection(declared.port) as connection:
+        for _ in range(2):
+            connection.send(head)
+            assert (answer := connection.receive()) is not None
+            assert answer.status == 404
+            connection.send(b"x" * 9000)
+        connection.send(head)
+        assert (answer := connection.receive()) is not None
+        assert answer.status == 404
+        assert connection.receive() is None

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hitcounter.web import app
-from hitcounter.web.protocol import KEEPALIVE_S, MAX_WAITING_BYTES
+from hitcounter.web.answering import KEEPALIVE_S
+from hitcounter.web.protocol import MAX_WAITING_BYTES
 from hitcounter.worker import SPARE_FILES
 from tests import conftest
 from tests.conftest import RunningService, StartService

@@ -27,8 +27,6 @@ from hitcounter.web.connections import Connections, origin_of
 from hitcounter.web.protocol import Connection, Waiting
 from hitcounter.web.requests import Target
 
-LINGERING_S = 1.0
-
 _NOTHING = "there is nothing here; openapi.yaml says what there is"
 _METRICS = "metrics are for operators, where operations_host and operations_port say"
 
@@ -202,7 +200,7 @@ class Server(web.Server):
         self._timeouts_s = head_timeout_s, send_timeout_s
         self._open = Connections()
         self._waiting = Waiting()
-        super().__init__(handle, access_log=None, lingering_time=LINGERING_S, auto_decompress=False)
+        super().__init__(handle, access_log=None, auto_decompress=False)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; if there are too many, end the longest idle one, or else this."""

@@ -6,7 +6,6 @@ a request.
 """
 
 import asyncio
-import logging
 from collections import deque
 from typing import Any
 
@@ -16,20 +15,15 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from hitcounter.errors import BadRequest
-from hitcounter.web.answers import error_answer
-
-log = logging.getLogger(__name__)
+from hitcounter.web.answering import KEEPALIVE_S, NOT_UNDERSTOOD, Answering
 
 MAX_HEAD_BYTES = 32 << 10
-# An idle connection lives longer than in the pool of a proxy: nginx keeps it for 60 s.
-KEEPALIVE_S = 75.0
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
 _LONG_HEAD_BYTES = 2 << 10  # which takes several times as much when it is parsed
 _END_OF_HEAD = b"\r\n\r\n"
 _N_TAIL = len(_END_OF_HEAD) - 1
 _LENGTH = b"\nContent-Length: %d\r\n"
 _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to take
-_NOT_UNDERSTOOD = "this is not a request we understand"
 _TOO_LONG = f"the head of a request, or what trails it, has at most {MAX_HEAD_BYTES} bytes"
 
 # Bytes that wait in all connections, for their end or their answer; parsed they take up to five
@@ -47,11 +41,10 @@ class Waiting:
     n_bytes = 0
 
 
-class Connection(web.RequestHandler):
+class Connection(Answering):
     """Ends a connection that stands still, and answers what is not HTTP."""
 
     __slots__ = (
-        "_giving_up",
         "_head_timeout_s",
         "_head_timer",
         "_held",
@@ -63,12 +56,10 @@ class Connection(web.RequestHandler):
         "_n_current",
         "_n_left",
         "_n_unfinished",
-        "_send_timeout_s",
         "_sizes",
         "_tail",
         "_unread",
         "_waiting",
-        "_waits_since",
         "is_given_up_when_left",
     )
 
@@ -81,9 +72,8 @@ class Connection(web.RequestHandler):
         **options: Any,
     ) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
-        super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
+        super().__init__(server, send_timeout_s, **options)
         self._head_timeout_s = head_timeout_s
-        self._send_timeout_s = send_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_at_start = False  # nothing is unfinished, and no clock runs
         self._is_deaf = False  # nothing that comes is a request any more
@@ -94,7 +84,6 @@ class Connection(web.RequestHandler):
         self._n_unfinished = 0  # bytes so far of a head, or of chunks and trailers
         self._held = b""  # the begin of an unfinished head
         self._tail = b""  # the end of what is unfinished, as the end of a head may come in parts
-        self._waits_since = 0.0  # for the client to go on
         self._sizes = deque[int]()  # of the requests in the queue
         self._n_current = 0  # bytes of the request that was taken up last
         self._waiting = waiting
@@ -122,11 +111,6 @@ class Connection(web.RequestHandler):
         self._stop_awaiting_head()
         self._last = None  # whose body knows us: nobody shall have to look for the circle
         self._count_waiting()
-
-    async def start(self) -> None:
-        """Answer, unless the client left before we began."""
-        if self._manager is not None:
-            await super().start()
 
     def drop(self) -> None:
         """End the connection at once."""
@@ -303,44 +287,11 @@ class Connection(web.RequestHandler):
         else:  # the answer to an earlier request is still to come
             self._await_head()
 
-    def pause_writing(self) -> None:
-        """Give the client a while to read what we have for him."""
-        super().pause_writing()
-        assert self.transport is not None
-        self._waits_since = self._loop.time()
-        self._giving_up = self._loop.call_later(self._send_timeout_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Go on: he reads."""
-        super().resume_writing()
-        self._giving_up.cancel()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 -- it repeats what the client sent
-    ) -> web.StreamResponse:
-        """Answer an error that no handler turned into an answer, and close the connection."""
-        is_gone = self.transport is None or self.transport.is_closing()
-        if is_gone and isinstance(exc, ConnectionError):
-            raise exc  # so that aiohttp forgets the request
-        if isinstance(exc, BadRequest):
-            response = error_answer(status, exc.code, exc.message)
-        elif status < 500:
-            response = error_answer(status, "bad_request", _NOT_UNDERSTOOD)
-        else:
-            log.error("cannot answer %s %.200r", request.method, request.raw_path, exc_info=exc)
-            response = error_answer(status, "internal", "this is our fault; the log says more")
-        response.force_close()
-        return response
-
 
 def _refusal(status: int) -> BadRequest:
     if status == 431:
         return BadRequest("head_too_large", _TOO_LONG, status=431)
-    return BadRequest("bad_request", _NOT_UNDERSTOOD)
+    return BadRequest("bad_request", NOT_UNDERSTOOD)
 
 
 def _tail_of(data: bytes) -> bytes:

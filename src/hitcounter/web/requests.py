@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, NamedTuple
@@ -164,7 +164,7 @@ def chosen_wording(fields: Mapping[str, str]) -> Wording:
     return Wording(language(fields), labels is not None)
 
 
-def page_list(target: Target, query: Sequence[str]) -> tuple[list[Page], str | None]:
+def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str | None]:
     """Give the pages and the language that a query asks for."""
     pairs = _pairs(target, MAX_PAGES + 1)
     lang = language(_fields([pair for pair in pairs if pair[0] != "path"], ("path", "lang")))
@@ -174,7 +174,7 @@ def page_list(target: Target, query: Sequence[str]) -> tuple[list[Page], str | N
     return pages, lang
 
 
-def page_field(path: str | None, query: Sequence[str] = ()) -> Page:
+def page_field(path: str | None, query: tuple[str, ...] = ()) -> Page:
     """Give the page that a query or a body names; `query` is the site's."""
     if path is None:
         return NO_PAGE
