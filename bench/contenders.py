@@ -26,7 +26,7 @@ from bench.processes import (
     running,
     wait_until,
 )
-from hitcounter.programs import find
+from hitcounter.store.programs import find
 
 HITCOUNTER = Path(sys.executable).with_name("hitcounter")
 MAX_SITES = 2_000

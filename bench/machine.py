@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.contenders import Cores
 from bench.serving import LOOP
-from hitcounter.programs import find
+from hitcounter.store.programs import find
 
 SYNCS = 200
 

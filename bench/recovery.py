@@ -24,12 +24,12 @@ from tqdm import tqdm
 from bench.__main__ import BELOW, FAILED, KEPT, stop
 from bench.contenders import serve_command
 from bench.processes import BenchError, first_line, running
-from hitcounter import keys
-from hitcounter.embedded import socket_path
-from hitcounter.journal import Journals
-from hitcounter.keys import PageKeys, SiteKeys
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.records import Entry, Pageviews
 from hitcounter.period import day_of
-from hitcounter.stream import Entry, Pageviews
+from hitcounter.store import keys
+from hitcounter.store.embedded import socket_path
+from hitcounter.store.keys import PageKeys, SiteKeys
 
 N_HITS = 3_600_000
 HITS_PER_ROW = (20, 50)

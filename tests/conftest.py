@@ -92,7 +92,7 @@ class RunningService:
 
     def worker_pids(self) -> list[int]:
         """List the processes that serve."""
-        return self.pids_of("hitcounter.worker")
+        return self.pids_of("hitcounter.process.worker")
 
     def store_pids(self) -> list[int]:
         """List the processes of the embedded store."""

@@ -29,11 +29,11 @@ from hitcounter.errors import (
     HitcounterError,
     one_line,
 )
-from hitcounter.keys import MAX_COUNT
 from hitcounter.site import page_path
+from hitcounter.store.keys import MAX_COUNT
 
 if TYPE_CHECKING:
-    from hitcounter.store import Store
+    from hitcounter.store.client import Store
 
 COMMAND_TIMEOUT_S = 10.0
 LOADING_TIMEOUT_S = 60.0
@@ -174,7 +174,7 @@ def _path(text: str) -> str:
 
 
 async def _serve(settings: Config, args: argparse.Namespace) -> None:
-    from hitcounter import supervisor
+    from hitcounter.process import supervisor
 
     logs.set_up("supervisor")
     await supervisor.serve(settings, lambda: _settings(args))
@@ -195,8 +195,8 @@ async def _opened(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
 @asynccontextmanager
 async def _reached(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
     """Open the store: the configured one, a running service's own, or our own for as long."""
-    from hitcounter.embedded import borrowed
-    from hitcounter.store import Store
+    from hitcounter.store.client import Store
+    from hitcounter.store.embedded import borrowed
 
     address = borrowed(settings.data_dir, settings.store_binary)
     async with nullcontext(settings.redis_url) if settings.redis_url else address as url:
@@ -210,7 +210,7 @@ async def _reached(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
 
 
 def _has_store(settings: Config) -> bool:
-    from hitcounter.embedded import has_store
+    from hitcounter.store.embedded import has_store
 
     return bool(settings.redis_url) or has_store(settings.data_dir)
 
@@ -247,17 +247,17 @@ def _place(settings: Config) -> str:
 
 
 async def _baseline(settings: Config, args: argparse.Namespace) -> None:
-    from hitcounter import transfer
+    from hitcounter.transfer import baseline, sites
 
-    site = transfer.known_site(settings, args.site)
+    site = sites.known_site(settings, args.site)
     numbers = {key: getattr(args, key) for key in LINE_KEYS if getattr(args, key) is not None}
     if not numbers and not args.pages:
         raise CommandError(
             "nothing to set: give --today, --yesterday, --month, --year, --total or --page"
         )
     async with _opened(settings, create=_may_create(settings, args)) as store:
-        before = await transfer.read_block(store, site, time.time())
-        after = await transfer.set_baseline(
+        before = await baseline.read_block(store, site, time.time())
+        after = await baseline.set_baseline(
             store, settings, site, numbers, dict(args.pages), time.time()
         )
     for key in LINE_KEYS:
@@ -267,11 +267,11 @@ async def _baseline(settings: Config, args: argparse.Namespace) -> None:
 
 
 async def _show(settings: Config, args: argparse.Namespace) -> None:
-    from hitcounter import transfer
+    from hitcounter.transfer import baseline, sites
 
-    site = transfer.known_site(settings, args.site)
+    site = sites.known_site(settings, args.site)
     async with _opened(settings, create=False) as store:
-        numbers = await transfer.read_block(store, site, time.time())
+        numbers = await baseline.read_block(store, site, time.time())
     words = LANGUAGES[site.lang]
     print(words.title)
     texts = line_texts([numbers[key] for key in LINE_KEYS], site.lang)
@@ -301,7 +301,7 @@ async def _check(settings: Config, args: argparse.Namespace) -> None:
 
 
 def _tell_of_no_store(settings: Config) -> None:
-    from hitcounter.programs import choose, find
+    from hitcounter.store.programs import choose, find
 
     if settings.data_dir.exists() and not settings.data_dir.is_dir():
         raise CommandError(f"data_dir: {settings.data_dir.absolute()} is not a directory")
@@ -311,7 +311,7 @@ def _tell_of_no_store(settings: Config) -> None:
 
 async def _check_store(settings: Config) -> str:
     """Say what the store is and promises; return why it takes no hit, or nothing."""
-    from hitcounter.guard import level, promise, warnings
+    from hitcounter.store.durability import level, promise, warnings
 
     async with _reached(settings, create=False) as store:
         facts = await store.rehearsed(is_open=settings.is_open, create=False)
@@ -324,7 +324,7 @@ async def _check_store(settings: Config) -> str:
 
 def _check_journals(data_dir: Path) -> None:
     """Say which journals lie there; raise `StartError` where nobody can look."""
-    from hitcounter.journal import ASIDE_SUFFIX, SUFFIX, check_access, unreadable
+    from hitcounter.exactly_once.journal import ASIDE_SUFFIX, SUFFIX, check_access, unreadable
 
     journals = data_dir / "journal"
     for directory in (data_dir, journals):
@@ -344,7 +344,7 @@ async def _check_live(settings: Config) -> None:
 
     So this holds for any port and host, wherever they are set.
     """
-    from hitcounter.embedded import noted_address
+    from hitcounter.store.embedded import noted_address
 
     address = urlsplit(noted_address(settings.data_dir))
     if not address.hostname:
@@ -364,15 +364,15 @@ async def _check_live(settings: Config) -> None:
 
 
 async def _export(settings: Config, _args: argparse.Namespace) -> None:
-    from hitcounter import transfer
+    from hitcounter.transfer import export
 
     async with _opened(settings, create=False) as store:
         with streams.output() as out:
-            await transfer.export(store, out, _progress)
+            await export.export(store, out, _progress)
 
 
 async def _import(settings: Config, args: argparse.Namespace) -> None:
-    from hitcounter import transfer
+    from hitcounter.transfer import export
 
     name = "standard input" if args.file == "-" else args.file
     try:
@@ -382,14 +382,14 @@ async def _import(settings: Config, args: argparse.Namespace) -> None:
         raise CommandError(f"cannot read {name}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise CommandError(f"{name} is not UTF-8 text") from None
-    sites = transfer.read_export(text)
+    sites = export.read_export(text)
     async with _opened(settings, create=_may_create(settings, args)) as store:
-        n_changed = await transfer.import_counts(store, settings, sites, _progress)
+        n_changed = await export.import_counts(store, settings, sites, _progress)
     print(f"{len(sites)} sites read, {n_changed} numbers raised")
 
 
 async def _sites(settings: Config, _args: argparse.Namespace) -> None:
-    from hitcounter import housekeeping
+    from hitcounter.transfer import housekeeping
 
     async with _opened(settings, create=False) as store:
         for site in await housekeeping.summaries(store):
@@ -397,10 +397,11 @@ async def _sites(settings: Config, _args: argparse.Namespace) -> None:
 
 
 async def _prune(settings: Config, args: argparse.Namespace) -> None:
-    from hitcounter import housekeeping, keys, transfer
-    from hitcounter.store import LANES
+    from hitcounter.store import keys
+    from hitcounter.store.client import LANES
+    from hitcounter.transfer import housekeeping, sites
 
-    site = transfer.known_name(args.site)
+    site = sites.known_name(args.site)
     below = MAX_COUNT + 1 if args.page else args.pages_below
     async with _opened(settings, create=False) as store:
         pages = await housekeeping.pages_below(store, site, below)
@@ -423,14 +424,14 @@ async def _prune(settings: Config, args: argparse.Namespace) -> None:
 
 
 async def _remove(settings: Config, args: argparse.Namespace) -> None:
-    from hitcounter import housekeeping, transfer
+    from hitcounter.transfer import housekeeping, sites
 
-    sites = {transfer.known_name(name) for name in args.sites_to_remove}
+    names = {sites.known_name(name) for name in args.sites_to_remove}
     file = _export_file(args, "removed")
     async with _opened(settings, create=False) as store:
-        n_counters = await housekeeping.remove(store, sites, file, _progress)
+        n_counters = await housekeeping.remove(store, names, file, _progress)
     print(
-        f"{len(sites)} sites with {n_counters} counters taken out;"
+        f"{len(names)} sites with {n_counters} counters taken out;"
         f" hitcounter import {file} brings them back"
     )
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from hitcounter import store_url
 from hitcounter.block import LANGUAGES
 from hitcounter.errors import BadRequest, ConfigError
 from hitcounter.site import Site, host_name, one_origin, origin_host, site_name
+from hitcounter.store import url as store_url
 
 ENV_PREFIX = "HITCOUNTER_"
 

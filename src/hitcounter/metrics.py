@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from hitcounter import __version__
-from hitcounter.guard import PROMISES
+from hitcounter.store.durability import PROMISES
 
 log = logging.getLogger(__name__)
 

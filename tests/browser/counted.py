@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from playwright.async_api import BrowserContext, Request
 
-from hitcounter.embedded import socket_path
-from hitcounter.keys import bucket_key, lane_of, page_key
-from hitcounter.store import LANES
+from hitcounter.store.client import LANES
+from hitcounter.store.embedded import socket_path
+from hitcounter.store.keys import bucket_key, lane_of, page_key
 from tests.conftest import RunningService
 from tests.integration.load import comes_true
 from tests.integration.servers import connected

@@ -8,10 +8,10 @@ from playwright.async_api import Page
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.config import Config
-from hitcounter.keys import lane_of, site_keys
+from hitcounter.counting.counter import FRESH, Numbers
 from hitcounter.period import day_of
-from hitcounter.service import FRESH, Numbers
-from hitcounter.store import LANES
+from hitcounter.store.client import LANES
+from hitcounter.store.keys import lane_of, site_keys
 from hitcounter.web.badge import Look, draw
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from hitcounter import keys
+from hitcounter.exactly_once.records import Chunk, Pageviews
 from hitcounter.period import Day
-from hitcounter.store import Store
-from hitcounter.stream import Chunk, Pageviews
+from hitcounter.store import keys
+from hitcounter.store.client import Store
 from tests.integration.servers import (
     PROGRAMS,
     StoreServer,

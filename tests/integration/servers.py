@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 
-from hitcounter.programs import packaged
+from hitcounter.store.programs import packaged
 from tests.integration.load import DEADLINE_S, until
 
 ATTEMPTS = 5

@@ -23,7 +23,7 @@ import pytest
 from redis import Redis
 
 from hitcounter.errors import CommandError
-from hitcounter.transfer import read_export
+from hitcounter.transfer.export import read_export
 from tests.conftest import PROGRAM, RunningService, StartService, run_command
 from tests.integration.load import Tally, Target, ask, counted, send, zone_at_noon
 from tests.integration.servers import StoreServer, connected, packaged_program, store_server

@@ -18,7 +18,7 @@ import pytest
 
 from hitcounter import __version__
 from hitcounter.config import SETTINGS
-from hitcounter.keys import LANES
+from hitcounter.store.keys import LANES
 from tests.conftest import PROGRAM, START_TIMEOUT_S, STOP_TIMEOUT_S, StartService, run_command
 from tests.integration.load import until
 from tests.integration.servers import connected, store_server
@@ -314,7 +314,7 @@ BOTH_FAMILIES = """
 import asyncio
 import socket
 from pathlib import Path
-from hitcounter.listener import listen
+from hitcounter.process.listener import listen
 Path("/proc/sys/net/ipv6/bindv6only").write_text("1")
 with asyncio.run(listen("::", 0)) as listener:
     listener.listen()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from redis.exceptions import BusyLoadingError, RedisError
 
-from hitcounter import keys
+from hitcounter.store import keys
 from tests.conftest import RunningService, StartService
 from tests.faults.proxy import Proxy
 from tests.integration.load import (

@@ -13,15 +13,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from prometheus_client import values
 
-from hitcounter.adoption import Adoption
 from hitcounter.block import LINE_KEYS
 from hitcounter.config import Config
-from hitcounter.journal import Journals
-from hitcounter.keys import bucket_key, watermark_key
+from hitcounter.counting.counter import CountedSite, Numbers, Service
+from hitcounter.exactly_once.adoption import Adoption
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.service import CountedSite, Numbers, Service
-from hitcounter.store import Store
-from hitcounter.writer import Writer
+from hitcounter.store.client import Store
+from hitcounter.store.keys import bucket_key, watermark_key
 from tests.conftest import StartService
 from tests.integration.load import (
     Tally,

@@ -40,7 +40,7 @@ async def hit(service: RunningService) -> str:
 
 def operations_pid(service: RunningService) -> int:
     """Find the process."""
-    (pid,) = service.pids_of("hitcounter.operations")
+    (pid,) = service.pids_of("hitcounter.process.operations_start")
     return pid
 
 
@@ -139,7 +139,8 @@ async def test_operations_that_die_are_started_again_and_nobody_is_refused_meanw
     await comes_true(lambda: "replaced all workers" in service.log, "it is reloaded")
     assert look(service, "/metrics").status == 200
     await comes_true(
-        lambda: service.pids_of("hitcounter.operations") != [pid], "there is a new one"
+        lambda: service.pids_of("hitcounter.process.operations_start") != [pid],
+        "there is a new one",
     )
     assert await asyncio.to_thread(service.stop) == 0
 
@@ -194,7 +195,7 @@ def test_the_port_of_visitors_has_no_metrics_and_says_where_they_are(
         answer = ask_at(service.port, method, "/metrics?a=b")
         assert (answer.status, answer.code) == (404, "not_found")
         assert "operations_port" in answer.json["error"]["message"]
-    assert service.pids_of("hitcounter.operations") == []
+    assert service.pids_of("hitcounter.process.operations_start") == []
     assert service.stop() == 0
     assert service.process.stdout is not None
     assert service.process.stdout.read() == ""  # one line, and that was read

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hitcounter.errors import StartError
-from hitcounter.programs import MARK, Origin, Program, choose, mark
+from hitcounter.store.programs import MARK, Origin, Program, choose, mark
 from tests.conftest import StartService, run_command
 from tests.integration.load import ask, zone_at_noon
 from tests.integration.servers import debian_program, packaged_program, store_server

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from hitcounter import embedded, supervisor, worker, worker_process
-from hitcounter.job import FAILED_TO_START
+from hitcounter.process import deadlines
+from hitcounter.process.handshake import FAILED_TO_START
+from hitcounter.store import embedded
 from tests.conftest import PROGRAM, RunningService, StartService
 from tests.integration.load import (
     Connection,
@@ -174,7 +175,7 @@ async def test_a_connection_that_only_waits_outlives_the_replacement_until_its_n
     await reloaded(service)
     assert is_running(old[0])
     assert len(service.worker_pids()) == 2
-    await asyncio.sleep(2 * worker.DRAIN_S)  # a service that stops would have closed it
+    await asyncio.sleep(2 * deadlines.DRAIN_S)  # a service that stops would have closed it
     answer = await tally.hit(connection, Target("demo"))
     assert answer is not None
     assert answer.headers["connection"] == "close"
@@ -404,19 +405,19 @@ def test_a_worker_that_hangs_is_ended_and_the_service_with_it(start_service: Sta
 
 def test_a_deadline_holds_whatever_the_process_does() -> None:
     program = "signal.signal(signal.SIGALRM, signal.SIG_IGN); end_within(0.01)\nwhile True: pass"
-    imports = "import signal; from hitcounter.job import end_within; "
+    imports = "import signal; from hitcounter.process.handshake import end_within; "
     result = subprocess.run([sys.executable, "-c", imports + program], check=False)
     assert result.returncode == -signal.SIGALRM
 
 
 def test_every_deadline_leaves_time_to_those_that_the_process_waits_for() -> None:
-    assert worker.DRAIN_S + worker.END_S < worker_process.STOP_TIMEOUT_S
-    assert worker.LEAVE_S + worker.END_S < worker_process.LEAVE_TIMEOUT_S
-    assert worker_process.STOP_TIMEOUT_S + embedded.STOP_TIMEOUT_S < supervisor.END_S
+    assert deadlines.DRAIN_S + deadlines.WORKER_END_S < deadlines.STOP_S
+    assert deadlines.LEAVE_S + deadlines.WORKER_END_S < deadlines.LEFT_S
+    assert deadlines.STOP_S + embedded.STOP_TIMEOUT_S < deadlines.SUPERVISOR_END_S
     unit = (ROOT / "deploy" / "hitcounter.service").read_text()
-    assert seconds(r"^TimeoutStopSec=(\d+)s$", unit) > supervisor.END_S
+    assert seconds(r"^TimeoutStopSec=(\d+)s$", unit) > deadlines.SUPERVISOR_END_S
     compose = (ROOT / "deploy" / "compose.yaml").read_text()
-    assert seconds(r"^ +stop_grace_period: (\d+)s$", compose) > worker_process.STOP_TIMEOUT_S
+    assert seconds(r"^ +stop_grace_period: (\d+)s$", compose) > deadlines.STOP_S
 
 
 def seconds(pattern: str, text: str) -> int:
@@ -428,7 +429,7 @@ def seconds(pattern: str, text: str) -> int:
 
 @pytest.mark.slow
 def test_a_worker_of_another_version_does_not_guess_what_it_is_told() -> None:
-    command = [sys.executable, "-m", "hitcounter.worker"]
+    command = [sys.executable, "-m", "hitcounter.process.worker"]
     result = subprocess.run(command, input=b"0.0.0\n", capture_output=True, check=False)
     assert result.returncode == FAILED_TO_START
     assert b" is installed, but 0.0.0 runs: restart the service" in result.stdout

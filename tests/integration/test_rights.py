@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from hitcounter import keys
 from hitcounter.errors import StoreForbidsError
-from hitcounter.store import Store
+from hitcounter.store import keys
+from hitcounter.store.client import Store
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.load import Answer, ask, comes_true, journals, metric, settled
 from tests.integration.servers import (

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from hitcounter import keys
 from hitcounter.errors import ConfigError, CounterError, StoreError, StoreFullError, StoreUnfitError
-from hitcounter.guard import MAX_CLOCK_SKEW_S, level, promise
-from hitcounter.keys import PageKeys, SiteKeys
+from hitcounter.exactly_once.records import MAX_CHUNK_KEYS, Chunk, Pageviews
 from hitcounter.period import Day
-from hitcounter.store import STRETCH_S, Line, Store, number
-from hitcounter.stream import MAX_CHUNK_KEYS, Chunk, Pageviews
+from hitcounter.store import keys
+from hitcounter.store.client import STRETCH_S, Line, Store, number
+from hitcounter.store.durability import MAX_CLOCK_SKEW_S, level, promise
+from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.integration.load import eventually
 from tests.integration.servers import (
     PROGRAMS,
@@ -599,7 +599,7 @@ def test_a_url_that_names_no_store_is_refused(url: str) -> None:
 async def test_no_more_ids_are_kept_than_may_be(
     line: Line, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hitcounter.store.MAX_IDS", 2)
+    monkeypatch.setattr("hitcounter.store.client.MAX_IDS", 2)
     for record, ids in enumerate((["a", "b"], ["c"], ["a"]), 1):
         assert await line.claim(record, ids, 0.0) == [True] * len(ids)
     assert raw.hlen(keys.ids_key(0, 0)) == 2

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.listener import listen
+from hitcounter.process.listener import listen
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.load import (
     Connection,

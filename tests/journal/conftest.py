@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hitcounter.journal import Journals
+from hitcounter.exactly_once.journal import Journals
 from hitcounter.metrics import Metrics
-from hitcounter.store import Store
+from hitcounter.store.client import Store
 from tests.integration.servers import StoreServer, connected, store_server
 from tests.journal.cutting import Cutter, cutter
 from tests.journal.injection import can_inject

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from hitcounter.journal import Journals
-from hitcounter.keys import page_keys, site_keys
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.records import Entry, Pageviews
 from hitcounter.period import Day
-from hitcounter.stream import Entry, Pageviews
+from hitcounter.store.keys import page_keys, site_keys
 
 LIMIT = 10_000
 MAX_BYTES = 1 << 24

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hitcounter import keys
 from hitcounter.errors import Unavailable
-from hitcounter.keys import PageKeys
-from hitcounter.recent import SameHit
-from hitcounter.session import Values
-from hitcounter.writer import Writer
+from hitcounter.exactly_once.delivery import Values
+from hitcounter.exactly_once.hit_ids import SameHit
+from hitcounter.exactly_once.writer import Writer
+from hitcounter.store import keys
+from hitcounter.store.keys import PageKeys
 from tests.journal.entries import DEMO, LIMIT
 
 Hit = asyncio.Future[Values | None]

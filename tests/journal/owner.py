@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from hitcounter.errors import HitcounterError
-from hitcounter.journal import Journal, Journals
+from hitcounter.exactly_once.journal import Journal, Journals
 from tests.journal.entries import MAX_BYTES, Sums, flat, whole
 from tests.journal.forks import Fork, forked
 

@@ -21,10 +21,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
-from hitcounter.journal import FORMAT, Journal, Journals, _discard, _locked, _packed, unreadable
-from hitcounter.keys import page_keys, site_keys
+from hitcounter.exactly_once.journal import (
+    FORMAT,
+    Journal,
+    Journals,
+    _discard,
+    _locked,
+    _packed,
+    unreadable,
+)
+from hitcounter.exactly_once.records import Entry, Pageviews
 from hitcounter.period import Day
-from hitcounter.stream import Entry, Pageviews
+from hitcounter.store.keys import page_keys, site_keys
 from tests.integration.load import until
 from tests.journal.conftest import Errors
 from tests.journal.disk import broken_log, free_bytes, full_log, read_only
@@ -246,7 +254,7 @@ async def test_a_journal_that_would_be_without_a_log_is_not_made(
 ) -> None:
     # SQLite goes on without one also after some errors of the disk: see the sweep of its calls.
     without = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    monkeypatch.setattr("hitcounter.journal._connect", lambda *_: without)
+    monkeypatch.setattr("hitcounter.exactly_once.journal._connect", lambda *_: without)
     with pytest.raises(JournalError, match="no write-ahead log, but memory") as refused:
         await made(directory)
     assert refused.value.code == "journal_failed"
@@ -381,7 +389,7 @@ async def test_a_file_that_is_removed_while_we_lock_it_is_not_adopted(
         _discard(path)  # as an owner does, who still held the lock when we opened the file
         return connection
 
-    monkeypatch.setattr("hitcounter.journal._locked", locked)
+    monkeypatch.setattr("hitcounter.exactly_once.journal._locked", locked)
     assert await found(left.parent) == {}
     assert await found(left.parent) == {}
     assert names(left.parent) == set()
@@ -597,7 +605,7 @@ def aged(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def go_on(seconds: float) -> None:
         now_s = time.time() + seconds
-        monkeypatch.setattr("hitcounter.journal.time.time", lambda: now_s)
+        monkeypatch.setattr("hitcounter.exactly_once.journal.time.time", lambda: now_s)
 
     return go_on
 

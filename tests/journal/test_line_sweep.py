@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from hitcounter import keys
 from hitcounter.errors import StoreError
-from hitcounter.store import Line, Store
-from hitcounter.stream import Chunk
+from hitcounter.exactly_once.records import Chunk
+from hitcounter.store import keys
+from hitcounter.store.client import Line, Store
 from tests.integration.servers import StoreServer
 from tests.journal.cutting import DIRECTIONS, REPLIES, Cutter, cutter
 from tests.journal.entries import DEMO, LIMIT, entry

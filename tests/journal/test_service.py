@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from hitcounter import housekeeping, keys
 from hitcounter.config import Config
+from hitcounter.counting.counter import Service
+from hitcounter.counting.store_watch import Watch
 from hitcounter.errors import CommandError, UnknownSite
-from hitcounter.journal import Journals
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import COUNTED, STORED, Metrics, of_all_workers
-from hitcounter.service import Service
-from hitcounter.store import Store
-from hitcounter.transfer import read_export
-from hitcounter.watch import Watch
-from hitcounter.writer import Writer
+from hitcounter.store import keys
+from hitcounter.store.client import Store
+from hitcounter.transfer import housekeeping
+from hitcounter.transfer.export import read_export
 from tests.integration.load import comes_true
 from tests.journal.conftest import Errors
 from tests.journal.entries import MAX_BYTES
@@ -47,7 +48,7 @@ def registered(raw: Any) -> list[str]:
 async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
     service: Service, metrics: Metrics, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hitcounter.writer.MAX_STORED_KEYS", 0)  # as if so many waited
+    monkeypatch.setattr("hitcounter.exactly_once.writer.MAX_STORED_KEYS", 0)  # as if so many waited
     numbers = await service.count(service.site("a"), "/new")
     assert (numbers.state, numbers.path, numbers.page_total) == (COUNTED, "/new", None)
     assert numbers.values[-1] == int(raw.get(numbers.names.shown[-1])) == 1

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from hitcounter import keys
-from hitcounter.adoption import Adoption
 from hitcounter.errors import JournalBrokenError, Unavailable
-from hitcounter.journal import Journals
+from hitcounter.exactly_once.adoption import Adoption
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.records import MAX_RECORD_HITS, Chunk, Entry
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics, of_all_workers
-from hitcounter.store import Store
-from hitcounter.stream import MAX_RECORD_HITS, Chunk, Entry
-from hitcounter.writer import Writer
+from hitcounter.store import keys
+from hitcounter.store.client import Store
 from tests.integration.load import eventually
 from tests.integration.servers import StoreServer
 from tests.journal.conftest import TIMEOUT_S, Errors
@@ -163,7 +163,7 @@ async def test_what_the_store_forgot_too_late_is_reported(
 async def test_too_many_hits_at_once_are_refused(
     server: StoreServer, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hitcounter.writer.MAX_WAITING_HITS", 3)
+    monkeypatch.setattr("hitcounter.exactly_once.writer.MAX_WAITING_HITS", 3)
     server.process.send_signal(signal.SIGSTOP)
     hits = [hit(writer, "/a") for _ in range(3)]
     with pytest.raises(Unavailable) as refused:
@@ -287,7 +287,7 @@ async def test_a_long_outage_counts_no_further_pages_but_all_hits(
     await take_away(way, writer)
     assert await outcome(hit(writer, "/a")) == "stored"
     most = {"MAX_STORED_KEYS": len(writer.stored), "MAX_STORED_BYTES": 400 * len(writer.stored)}
-    monkeypatch.setattr(f"hitcounter.writer.{bound}", most[bound])
+    monkeypatch.setattr(f"hitcounter.exactly_once.writer.{bound}", most[bound])
     assert [await outcome(hit(writer, path)) for path in ("/a", "/b")] == ["stored"] * 2
     await bring_back(way, writer)
     assert (n_counted(raw, "/a", "/b"), int(raw.get(TOTAL))) == ([2, 0], 3)

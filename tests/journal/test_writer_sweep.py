@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from hitcounter.adoption import Adoption
-from hitcounter.journal import Journals
+from hitcounter.exactly_once.adoption import Adoption
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.store import Store
-from hitcounter.writer import Writer
+from hitcounter.store.client import Store
 from tests.integration.load import eventually
 from tests.integration.servers import StoreServer
 from tests.journal.conftest import TIMEOUT_S

@@ -17,10 +17,10 @@ from unittest.mock import patch
 from redis import Redis
 
 from hitcounter.errors import Unavailable
-from hitcounter.journal import Journals
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.store import Store
-from hitcounter.writer import Writer
+from hitcounter.store.client import Store
 from tests.integration.load import eventually
 from tests.journal.entries import MAX_BYTES
 from tests.journal.forks import Fork, forked

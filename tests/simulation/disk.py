@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hitcounter.errors import JournalBrokenError, JournalError
-from hitcounter.journal import Journal, Journals, _packed, _sums
-from hitcounter.stream import Entry, cut
+from hitcounter.exactly_once.journal import Journal, Journals, _packed, _sums
+from hitcounter.exactly_once.records import Entry, cut
 from tests.simulation.events import Events
 
 ACCESS_S = 0.004

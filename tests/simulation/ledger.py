@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, Self
 
-from hitcounter import keys
 from hitcounter.errors import Unavailable
-from hitcounter.keys import PageKeys, SiteKeys
+from hitcounter.exactly_once.delivery import Values
+from hitcounter.exactly_once.hit_ids import SameHit
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.period import Day
-from hitcounter.recent import SameHit
-from hitcounter.session import Values
-from hitcounter.writer import Writer
+from hitcounter.store import keys
+from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.simulation.events import Events
 from tests.simulation.schedule import N_PAGES, N_SITES
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from hitcounter import keys
-from hitcounter.adoption import Adoption
 from hitcounter.errors import StoreError, Unavailable
-from hitcounter.journal import Journal, _packed
-from hitcounter.keys import PageKeys, SiteKeys
-from hitcounter.session import Session, Values
-from hitcounter.stream import Chunk, Entry, Pageviews, Record, Stream
-from hitcounter.writer import RETRY_EVERY_S, Writer
+from hitcounter.exactly_once.adoption import Adoption
+from hitcounter.exactly_once.delivery import Session, Values
+from hitcounter.exactly_once.journal import Journal, _packed
+from hitcounter.exactly_once.records import Chunk, Entry, Pageviews, Record, Stream
+from hitcounter.exactly_once.writer import RETRY_EVERY_S, Writer
+from hitcounter.store import keys
+from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
 from tests.simulation.network import SimulatedLine
 from tests.simulation.store import Commit, Reply, SimulatedStore

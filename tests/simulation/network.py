@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hitcounter import keys
 from hitcounter.errors import StoreError
-from hitcounter.store import Line
-from hitcounter.stream import Chunk
+from hitcounter.exactly_once.records import Chunk
+from hitcounter.store import keys
+from hitcounter.store.client import Line
 from tests.simulation.events import Events
 from tests.simulation.store import (
     Claim,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from hitcounter import stream, writer
+from hitcounter.exactly_once import records, writer
 from hitcounter.metrics import Metrics
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.schedule import Schedule, schedule_of
@@ -140,8 +140,8 @@ def _lost_records(metrics: Metrics) -> int:
 def _sizes(schedule: Schedule) -> Iterator[None]:
     limits = schedule.limits
     with (
-        mock.patch.object(stream, "MAX_CHUNK_KEYS", limits.chunk_keys),
-        mock.patch.object(stream, "MAX_CUT_KEYS", limits.cut_keys),
+        mock.patch.object(records, "MAX_CHUNK_KEYS", limits.chunk_keys),
+        mock.patch.object(records, "MAX_CUT_KEYS", limits.cut_keys),
         mock.patch.object(writer, "MAX_RECORD_HITS", limits.record_hits),
     ):
         yield

@@ -9,11 +9,11 @@ import contextvars
 from collections.abc import Coroutine, Generator
 from typing import Any, Protocol
 
-from hitcounter import keys
-from hitcounter.adoption import Adoption
 from hitcounter.errors import JournalBrokenError
+from hitcounter.exactly_once.adoption import Adoption
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.writer import Writer
+from hitcounter.store import keys
 from tests.simulation.disk import Disk, SimulatedJournals
 from tests.simulation.events import Events
 from tests.simulation.ledger import Sent

@@ -4,7 +4,9 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from hitcounter.keys import (
+from hitcounter.exactly_once.records import Entry, Pageviews, Record
+from hitcounter.period import Day
+from hitcounter.store.keys import (
     PageKeys,
     SiteKeys,
     page_key,
@@ -13,8 +15,6 @@ from hitcounter.keys import (
     site_keys,
     site_keys_of,
 )
-from hitcounter.period import Day
-from hitcounter.stream import Entry, Pageviews, Record
 
 LIMIT = 100
 Hit = tuple[SiteKeys, PageKeys | None]

@@ -7,7 +7,8 @@ import pytest
 
 from hitcounter.config import Config
 from hitcounter.filter_lists import listed_word, listed_word_of_site, warnings
-from hitcounter.web.app import ROUTES, SITE_ROUTES
+from hitcounter.pages import index
+from hitcounter.web.routes import ROUTES, SITE_ROUTES
 
 ROOT = Path(__file__).parents[2]
 SUFFIXES = {".md", ".html", ".js", ".yaml", ".toml", ".service", ".conf", ".sh"}
@@ -103,7 +104,7 @@ def test_the_files_have_addresses_of_ours() -> None:
 
 
 def test_no_endpoint_is_called_as_those_that_lists_block() -> None:
-    paths = [*ROUTES, *(f"/v1/sites/demo/{name}" for name in SITE_ROUTES)]
+    paths = [*ROUTES, *index.ROUTES, *(f"/v1/sites/demo/{name}" for name in SITE_ROUTES)]
     assert [path for path in paths if listed_word(path)] == []
     assert not re.search("collect|pageview|track|/hits/", " ".join(paths))
     assert [path for path in paths if path.endswith(".gif")] == ["/v1/sites/demo/pixel.gif"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hitcounter.guard import (
+from hitcounter.store.durability import (
     MAX_CLOCK_SKEW_S,
     PROMISES,
     StoreFacts,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitcounter import keys
-from hitcounter.keys import Counter
 from hitcounter.period import Day
+from hitcounter.store import keys
+from hitcounter.store.keys import Counter
 
 DAY_S = 24 * 3600
 

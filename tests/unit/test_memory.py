@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.memory import half_bytes
+from hitcounter.process.memory import half_bytes
 
 LIMIT = 256 << 20
 

@@ -16,8 +16,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hitcounter.keys import PageKeys, SiteKeys
-from hitcounter.stream import Chunk, Entry, Record, Stream
+from hitcounter.exactly_once.records import Chunk, Entry, Record, Stream
+from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.speeds import examples
 from tests.unit.pageviews import flat, numbers, page_of, site_on, sums
 
@@ -74,8 +74,8 @@ class Protocol(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patches = pytest.MonkeyPatch()
-        self.patches.setattr("hitcounter.stream.MAX_CHUNK_KEYS", 24)
-        self.patches.setattr("hitcounter.stream.MAX_CUT_KEYS", 7 * MAX_HITS + 2)
+        self.patches.setattr("hitcounter.exactly_once.records.MAX_CHUNK_KEYS", 24)
+        self.patches.setattr("hitcounter.exactly_once.records.MAX_CUT_KEYS", 7 * MAX_HITS + 2)
         self.now_s = 0.0
         self.history = [State()]
         self.n_durable = 1  # states that no restart undoes

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from hitcounter.counting.readiness import Fault, Shared, refusal, state
 from hitcounter.errors import JournalError, StoreError, StoreForbidsError, StoreUnfitError
 from hitcounter.metrics import JOURNALING, READY, STATES, UNAVAILABLE, UNFIT
-from hitcounter.readiness import Fault, Shared, refusal, state
 
 
 @pytest.mark.parametrize(

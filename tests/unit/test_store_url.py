@@ -2,7 +2,7 @@
 
 import pytest
 
-from hitcounter.store_url import fault
+from hitcounter.store.url import fault
 
 HIDDEN = "hunter2"
 

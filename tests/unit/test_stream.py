@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitcounter.stream import (
+from hitcounter.exactly_once.records import (
     MAX_CHUNK_KEYS,
     MAX_CUT_KEYS,
     MAX_RECORD_HITS,
@@ -431,7 +431,7 @@ def test_equal_sums_give_equal_records_however_they_came_about(
         in_parts.merge(made_anew(of(*shuffled[:n])))
         del shuffled[:n]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hitcounter.stream.MAX_CUT_KEYS", max_keys)
+        patch.setattr("hitcounter.exactly_once.records.MAX_CUT_KEYS", max_keys)
         parts = [flat(part) for part in cut(at_once)]
         assert [flat(part) for part in cut(in_parts)] == parts
     assert sum(map(Counter.total, parts)) == flat(at_once).total()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hitcounter.web.requests import MAX_BODY_BYTES
+from hitcounter.web.hit_request import MAX_BODY_BYTES
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
 from tests.web.wire import Answer, Connection, ask, exchange, request

@@ -16,14 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from hitcounter import config
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language, Wording, line_texts
 from hitcounter.config import Config
+from hitcounter.counting.counter import FRESH, Numbers
 from hitcounter.errors import BadRequest
-from hitcounter.keys import lane_of, site_keys
 from hitcounter.period import day_of
-from hitcounter.service import FRESH, Numbers
-from hitcounter.store import LANES
-from hitcounter.web import badge, requests
-from hitcounter.web.answers import numbers_answer
+from hitcounter.store.client import LANES
+from hitcounter.store.keys import lane_of, site_keys
+from hitcounter.web import badge, hit_request
 from hitcounter.web.badge import Look
+from hitcounter.web.responses import numbers_answer
 from tests.conftest import RunningService, StartService
 from tests.speeds import examples
 from tests.web.stores import frozen_store, keyspace
@@ -515,7 +515,7 @@ def test_a_language_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> No
     labels = {"today": "Hoy", "yesterday": "Ayer", "month": "Mes", "year": "Año", "total": "Total"}
     spanish = Language("Español", "Visitas <&>", labels, labels, ".", fewest_digits=5)
     monkeypatch.setitem(cast("dict[str, Language]", LANGUAGES), "es", spanish)
-    assert requests.language({"lang": "es"}) == "es"
+    assert hit_request.language({"lang": "es"}) == "es"
     configured = config.load({"lang": "es"}, {})
     assert configured.site("demo").lang == "es"
     given_numbers = numbers([1129, 5318, 179277, 970735, 1619938])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from hitcounter.site import site_name
-from hitcounter.web.requests import MAX_BODY_BYTES
+from hitcounter.web.hit_request import MAX_BODY_BYTES
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace
 from tests.web.wire import OWN, Answer, Connection, ask, exchange, request

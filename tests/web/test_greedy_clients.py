@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.web import app
+from hitcounter.process.serving import SPARE_FILES
 from hitcounter.web.answering import KEEPALIVE_S
 from hitcounter.web.protocol import MAX_WAITING_BYTES
-from hitcounter.worker import SPARE_FILES
+from hitcounter.web.routes import Router
 from tests import conftest
 from tests.conftest import RunningService, StartService
 from tests.web.stores import frozen_store
@@ -236,10 +236,11 @@ def test_an_unfinished_head_has_its_time_and_an_idle_connection_a_longer_one(
 
 
 def test_long_targets_are_not_remembered() -> None:
-    app._resolve("/short")
-    n_remembered = app._resolved.cache_info().currsize
-    assert app._resolve(f"/v1/sites/demo/counts?path=/{'a' * 7000}")[0] is not None
-    assert app._resolved.cache_info().currsize == n_remembered
+    router = Router({})
+    router.find("/short")
+    n_remembered = router._remembered.cache_info().currsize
+    assert router.find(f"/v1/sites/demo/counts?path=/{'a' * 7000}")[0] is not None
+    assert router._remembered.cache_info().currsize == n_remembered
 
 
 def test_idle_clients_that_sent_long_heads_share_a_bound(start_service: StartService) -> None:

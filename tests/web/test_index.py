@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES, Language
 from hitcounter.config import Config
-from hitcounter.web import front_page
+from hitcounter.pages import front_page
+from hitcounter.pages.front_page import Choice
 from hitcounter.web.badge import Look
-from hitcounter.web.front_page import Choice
-from hitcounter.web.requests import accepts_gzip
+from hitcounter.web.hit_request import accepts_gzip
 from hitcounter.web.scripts import CURRENT
 from tests.conftest import RunningService, StartService
 from tests.web.stores import keyspace

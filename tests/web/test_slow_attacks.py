@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.worker import SPARE_FILES
+from hitcounter.process.serving import SPARE_FILES
 from tests import conftest
 from tests.conftest import StartService
 from tests.integration.servers import program

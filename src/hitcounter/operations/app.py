@@ -14,14 +14,14 @@ from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from hitcounter.config import Config
+from hitcounter.counting.readiness import Shared
 from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, Unavailable
 from hitcounter.metrics import of_all_workers
 from hitcounter.operations.readiness import asked
-from hitcounter.readiness import Shared
 from hitcounter.site import one_origin, origin_host
-from hitcounter.store import Store
-from hitcounter.web.answers import COMMON_HEADERS, json_answer, refusal_answer
-from hitcounter.web.requests import accepts_gzip
+from hitcounter.store.client import Store
+from hitcounter.web.hit_request import accepts_gzip
+from hitcounter.web.responses import COMMON_HEADERS, json_answer, refusal_answer
 
 _METHODS = ("GET", "HEAD")
 _METRICS_HEADERS = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hitcounter.counting.readiness import refusal
 from hitcounter.errors import StoreError, StoreForbidsError, StoreUnfitError, Unavailable
-from hitcounter.guard import level, promise, warnings
 from hitcounter.metrics import JOURNALING, READY, STATES, UNFIT, measured
-from hitcounter.readiness import refusal
-from hitcounter.store import Store
+from hitcounter.store.client import Store
+from hitcounter.store.durability import level, promise, warnings
 
 _JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
 _UNREAD = "cannot be read, and its hits are missing: the log names it"

@@ -17,7 +17,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, _ErrInfo
 
 from hitcounter.errors import BadRequest
-from hitcounter.web.answers import error_answer
+from hitcounter.web.responses import error_answer
 
 log = logging.getLogger(__name__)
 

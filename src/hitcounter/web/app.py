@@ -1,4 +1,4 @@
-"""The routes, and the server that answers every request, also the broken ones, in one form.
+"""The application, and the server that answers every request, also the broken ones, in one form.
 
 This sits on aiohttp's low-level server: with a handful of routes and one form of errors, its
 application layer would only cost time (docs/design.md has the figures).
@@ -6,122 +6,28 @@ application layer would only cost time (docs/design.md has the figures).
 
 import asyncio
 import math
-import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache, partial
-from typing import NamedTuple
 
 from aiohttp import http_parser, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from hitcounter.counting.counter import Service
 from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, StartError
-from hitcounter.service import Service
-from hitcounter.site import site_in_path
-from hitcounter.web import hits, operations, requests, scripts
-from hitcounter.web.answers import preflight_answer, refusal_answer
+from hitcounter.web import hit_request
 from hitcounter.web.connections import Connections, origin_of
+from hitcounter.web.hit_request import Target
 from hitcounter.web.protocol import Connection, Waiting
-from hitcounter.web.requests import Target
+from hitcounter.web.responses import preflight_answer, refusal_answer
+from hitcounter.web.routes import Route, Router, Routes
 
 _NOTHING = "there is nothing here; openapi.yaml says what there is"
 _METRICS = "metrics are for operators, where operations_host and operations_port say"
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-MAX_REMEMBERED = 256  # characters of a target
-
-
-def _always(_target: Target) -> bool:
-    return True
-
-
-def _never(_target: Target) -> bool:
-    return False
-
-
-def _if_asked(target: Target) -> bool:
-    return "count=1" in target.query.split("&")
-
-
-Handler = Callable[[Service, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
-
-
-def _in_turn(handler: Handler) -> Handler:
-    """Let a handler that takes as long as many hits answer one request at a time.
-
-    Then hits pass between them, however many clients ask, and only one is in memory. Whoever leaves
-    has no turn: or else who asks and leaves, over and over, keeps it from all others.
-    """
-
-    async def answer(
-        service: Service, request: web.BaseRequest, target: Target
-    ) -> web.StreamResponse:
-        assert isinstance(request.protocol, Connection)
-        request.protocol.is_given_up_when_left = True
-        async with service.turn:
-            await asyncio.sleep(0)  # the loop goes round once for each, also where nothing waits
-            return await handler(service, request, target)
-
-    return answer
-
-
-class Route(NamedTuple):
-    """Who answers, to which method, and whether a target asks there to count a hit."""
-
-    method: str
-    handler: Handler
-    is_counting: Callable[[Target], bool] = _never
-
-    @property
-    def allowed(self) -> str:
-        """List the methods for the headers that tell them."""
-        return "GET, HEAD, OPTIONS" if self.method == "GET" else f"{self.method}, OPTIONS"
-
-
-# Below /v1/sites/{site}/
-SITE_ROUTES: Mapping[str, Route] = {
-    "hits": Route("POST", hits.hits, _always),
-    "counts": Route("GET", hits.counts),
-    "pages": Route("GET", _in_turn(hits.pages)),
-    "pixel.gif": Route("GET", hits.pixel, _always),
-    "badge.svg": Route("GET", hits.badge, _if_asked),
-}
-ROUTES: Mapping[str, Route] = {
-    "/": Route("GET", _in_turn(operations.index)),
-    "/index.js": Route("GET", operations.index_script),
-    "/widget.js": Route("GET", partial(scripts.serve, scripts.CURRENT, scripts.AN_HOUR)),
-    **{
-        path: Route("GET", partial(scripts.serve, script, scripts.FOR_EVER))
-        for path, script in scripts.PINNED.items()
-    },
-    "/openapi.yaml": Route("GET", operations.openapi),
-    "/healthz": Route("GET", operations.healthz),
-    "/readyz": Route("GET", operations.readyz),
-}
-
-_AUTHORITY = re.compile(r"\Ahttps?://[^/?#]*(?:/|(?=\?)|\Z)", re.IGNORECASE)
-_SITE_PATH = re.compile(r"/v1/sites/([^/?]*)/([^/?]*)(?:\?(.*))?", re.DOTALL)
-
-
-def _resolve(raw_path: str) -> tuple[Route | None, Target]:
-    # Long ones are not remembered: who sends them must not fill the memory.
-    is_short = len(raw_path) <= MAX_REMEMBERED
-    return _resolved(raw_path) if is_short else _resolved.__wrapped__(raw_path)
-
-
-@lru_cache(maxsize=2048)
-def _resolved(raw_path: str) -> tuple[Route | None, Target]:
-    if not raw_path.startswith("/"):  # as a proxy may ask
-        raw_path = _AUTHORITY.sub("/", raw_path, count=1)
-    match = _SITE_PATH.fullmatch(raw_path)
-    if match:
-        return SITE_ROUTES.get(match[2]), Target(site_in_path(match[1]), match[3] or "")
-    path, _, query = raw_path.partition("?")
-    return ROUTES.get(path), Target("", query)
 
 
 def require_c_parser() -> None:
@@ -136,15 +42,19 @@ def require_c_parser() -> None:
 class App:
     """Finds who answers a request, and turns refusals into answers."""
 
-    def __init__(self, service: Service) -> None:
-        """Answer for a service; once `is_draining`, every answer is the last of its connection."""
+    def __init__(self, service: Service, routes: Routes) -> None:
+        """Answer for a service, at `routes` beside those of `web.routes`.
+
+        Once `is_draining`, every answer is the last of its connection.
+        """
         self.metrics = service.metrics
         self.is_draining = False
         self._service = service
+        self._router = Router(routes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        route, target = _resolve(request.raw_path)
+        route, target = self._router.find(request.raw_path)
         try:
             if route is not None and request.method == route.method:
                 response = await route.handler(self._service, request, target)
@@ -167,7 +77,7 @@ class App:
         if request.method == "HEAD" and route.method == "GET":
             return await route.handler(self._service, request, target)
         if request.method == "OPTIONS":
-            return preflight_answer(route.allowed, requests.wanted_headers(request.headers))
+            return preflight_answer(route.allowed, hit_request.wanted_headers(request.headers))
         raise MethodNotAllowed(route.allowed)
 
 

@@ -14,10 +14,10 @@ from math import ceil
 from typing import NamedTuple
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES, line_texts, number_text
+from hitcounter.counting.counter import Numbers
 from hitcounter.errors import BadRequest
-from hitcounter.service import Numbers
-from hitcounter.web import requests
-from hitcounter.web.answers import PICTURE_HEADERS
+from hitcounter.web import hit_request
+from hitcounter.web.responses import PICTURE_HEADERS
 
 # Proxies of mail clients and of code hosts keep pictures unless told in every dialect not to. With
 # nothing kept there is nothing to compare, so no ETag.
@@ -108,7 +108,7 @@ def look(fields: Mapping[str, str]) -> Look:
     if theme not in THEMES:
         raise BadRequest("bad_query", f"theme is one of {', '.join(THEMES)}")
     return Look(
-        requests.language(fields),
+        hit_request.language(fields),
         _lines(fields.get("lines")),
         theme,
         _title(fields.get("title")),

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from hitcounter.service import Service
-from hitcounter.web import requests
-from hitcounter.web.answers import COMMON_HEADERS
-from hitcounter.web.requests import Target
+from hitcounter.counting.counter import Service
+from hitcounter.web import hit_request
+from hitcounter.web.hit_request import Target
+from hitcounter.web.responses import COMMON_HEADERS
 
 JAVASCRIPT = "text/javascript; charset=utf-8"
 AN_HOUR = "public, max-age=3600"
@@ -47,9 +47,17 @@ def _prepared(file: Traversable) -> Script:
     return Script(version, content, gzip.compress(content, mtime=0), f"sha384-{digest}")
 
 
+_OPENAPI = (_FILES / "openapi.yaml").read_bytes()
+
 CURRENT = _prepared(_FILES / "widget.js")
 _PUBLISHED = map(_prepared, (_FILES / "published").iterdir())
 PINNED: Mapping[str, Script] = {script.path: script for script in (*_PUBLISHED, CURRENT)}
+
+
+async def openapi(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+    """Serve the description of the HTTP contract."""
+    headers = {"Content-Type": "application/yaml", "Cache-Control": "no-store"}
+    return web.Response(body=_OPENAPI, headers=COMMON_HEADERS | headers)
 
 
 async def serve(
@@ -61,9 +69,9 @@ async def serve(
         "ETag": f'W/"{script.version}"',  # weak, as proxies pack and unpack
         "Vary": "Accept-Encoding",
     }
-    if requests.holds(request.headers, script.version):
+    if hit_request.holds(request.headers, script.version):
         return web.Response(status=304, headers=headers)
     headers |= {"Content-Type": JAVASCRIPT}
-    if requests.accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
+    if hit_request.accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
         return web.Response(body=script.gzipped, headers=headers | {"Content-Encoding": "gzip"})
     return web.Response(body=script.content, headers=headers)

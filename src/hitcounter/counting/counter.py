@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from hitcounter import keys
 from hitcounter.config import Config
+from hitcounter.counting.reader import Reader
+from hitcounter.counting.readiness import Fault, Shared, state
 from hitcounter.errors import (
     CounterError,
     StoreError,
@@ -23,15 +24,14 @@ from hitcounter.errors import (
     Unavailable,
     UnknownSite,
 )
-from hitcounter.keys import PageKeys, SiteKeys
+from hitcounter.exactly_once.hit_ids import SameHit
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import COUNTED, STORED, Metrics
 from hitcounter.period import Day, day_of
-from hitcounter.reader import Reader
-from hitcounter.readiness import Fault, Shared, state
-from hitcounter.recent import SameHit
 from hitcounter.site import Site
-from hitcounter.store import LANES, Store
-from hitcounter.writer import Writer
+from hitcounter.store import keys
+from hitcounter.store.client import LANES, Store
+from hitcounter.store.keys import PageKeys, SiteKeys
 
 log = logging.getLogger(__name__)
 

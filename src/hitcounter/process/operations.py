@@ -9,18 +9,18 @@ from typing import Any
 
 from aiohttp import web
 
-from hitcounter.job import Job
-from hitcounter.listener import OPERATIONS_BACKLOG
 from hitcounter.operations.app import App, private
-from hitcounter.store import Store
+from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
+from hitcounter.process.handshake import Job
+from hitcounter.process.listener import OPERATIONS_BACKLOG
+from hitcounter.process.serving import Ending, allowed_connections, begin, report_ready
+from hitcounter.store.client import Store
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.app import Server
 from hitcounter.web.protocol import Connection
-from hitcounter.worker import Ending, allowed_connections, begin, report_ready
 
 # Few ask, and each answer may be megabytes. Whoever is one too many is noted nowhere.
 MAX_CONNECTIONS = 128
-REQUESTS_END_S = 1.0
 STORE_TIMEOUT_S = 2.0  # no hit waits for it
 
 
@@ -48,7 +48,7 @@ async def _serve(job: Job) -> None:
     config = job.config
     most = allowed_connections(MAX_CONNECTIONS)
     server = _Server(app.handle, lambda: None, most, config.head_timeout_s, config.send_timeout_s)
-    runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
+    runner = web.ServerRunner(server, shutdown_timeout=OPERATIONS_REQUESTS_END_S)
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
     acceptor.start(OPERATIONS_BACKLOG)

@@ -28,9 +28,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from hitcounter import disk, keys
+from hitcounter import disk
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
-from hitcounter.stream import Entry, Pageviews
+from hitcounter.exactly_once.records import Entry, Pageviews
+from hitcounter.store import keys
 
 log = logging.getLogger(__name__)
 

@@ -22,18 +22,18 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, null
 from pathlib import Path
 from typing import Any
 
-from hitcounter import filter_lists, memory
+from hitcounter import filter_lists
 from hitcounter.config import Config
-from hitcounter.embedded import STOP_TIMEOUT_S as STORE_STOP_TIMEOUT_S
-from hitcounter.embedded import EmbeddedStore, lock, note_address, url
 from hitcounter.errors import ConfigError, StartError, one_line
-from hitcounter.job import OPERATIONS, Job, end_within
-from hitcounter.listener import address, listen, listen_for_operations
-from hitcounter.worker_process import STOP_TIMEOUT_S, WorkerProcess
+from hitcounter.process import memory
+from hitcounter.process.deadlines import SUPERVISOR_END_S
+from hitcounter.process.handshake import OPERATIONS, Job, end_within
+from hitcounter.process.listener import address, listen, listen_for_operations
+from hitcounter.process.worker_process import WorkerProcess
+from hitcounter.store.embedded import EmbeddedStore, lock, note_address, url
 
 log = logging.getLogger(__name__)
 
-END_S = STOP_TIMEOUT_S + STORE_STOP_TIMEOUT_S + 3.0
 RESTART_AFTER_S = 0.1
 OPERATIONS_RETRY_S = 10.0
 # What holds for all that runs here, and so until the next start.
@@ -111,7 +111,7 @@ class _Orders:
 
     def _stop(self) -> None:
         if not self.stop.is_set():
-            end_within(END_S)
+            end_within(SUPERVISOR_END_S)
         self.stop.set()
 
     def _hang_up(self) -> None:

@@ -1,13 +1,13 @@
 """Where the process of operations begins, as a worker does in `worker_start`."""
 
-from hitcounter.job import loading
+from hitcounter.process.handshake import loading
 
 
 def main() -> None:
     """Serve as the job on standard input says."""
     with loading():
-        from hitcounter.operations import process
-    process.main()
+        from hitcounter.process import operations
+    operations.main()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeVar
 
-from hitcounter.keys import PageKeys, SiteKeys
+from hitcounter.store.keys import PageKeys, SiteKeys
 
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000

@@ -22,7 +22,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, NoScriptError, OutOfMemoryError, ResponseError
 
-from hitcounter import keys
 from hitcounter.errors import (
     ConfigError,
     CounterError,
@@ -32,9 +31,10 @@ from hitcounter.errors import (
     StoreRefusesError,
     StoreUnfitError,
 )
-from hitcounter.guard import StoreFacts, faults
-from hitcounter.keys import MAX_COUNT, SiteKeys
-from hitcounter.stream import Chunk, Pageviews
+from hitcounter.exactly_once.records import Chunk, Pageviews
+from hitcounter.store import keys
+from hitcounter.store.durability import StoreFacts, faults
+from hitcounter.store.keys import MAX_COUNT, SiteKeys
 
 LANES = 1
 BATCH_KEYS = 1_000
@@ -60,7 +60,7 @@ class _Script:
 
     @classmethod
     def read(cls, name: str) -> Self:
-        text = resources.files("hitcounter").joinpath("lua", name).read_text("utf-8")
+        text = resources.files("hitcounter.store").joinpath("lua", name).read_text("utf-8")
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

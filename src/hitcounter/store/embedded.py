@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from hitcounter import programs
 from hitcounter.errors import StartError
-from hitcounter.programs import Program
-from hitcounter.store_log import StoreLog
+from hitcounter.store import programs
+from hitcounter.store.log import StoreLog
+from hitcounter.store.programs import Program
 
 log = logging.getLogger(__name__)
 

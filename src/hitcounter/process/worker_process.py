@@ -10,14 +10,11 @@ import sys
 from asyncio.subprocess import PIPE, Process
 
 from hitcounter.errors import StartError
-from hitcounter.job import END_SOON, END_WHEN_LEFT, READY, Job, write_job
+from hitcounter.process.deadlines import LEFT_S, STOP_S, SUCCESSOR_S
+from hitcounter.process.handshake import END_SOON, END_WHEN_LEFT, READY, Job, write_job
 
 log = logging.getLogger(__name__)
 
-# A worker has deadlines of its own, which are a bit shorter.
-STOP_TIMEOUT_S = 10.0
-LEAVE_TIMEOUT_S = 90.0
-SUCCESSOR_TIMEOUT_S = 60.0
 _ENDED_BY_SOMEBODY = (-signal.SIGTERM, -signal.SIGKILL)
 
 
@@ -93,24 +90,24 @@ class WorkerProcess:
         """Start beside another; if it does not serve, end it and raise `StartError`."""
         reason = f"{self._job.name} was ended before it served"
         try:
-            async with asyncio.timeout(SUCCESSOR_TIMEOUT_S):
+            async with asyncio.timeout(SUCCESSOR_S):
                 if await self.start():
                     return
         except TimeoutError:
             reason = f"{self._job.name} does not serve in time"
         except StartError as error:
             reason = str(error)
-        await self._end(signal.SIGKILL, STOP_TIMEOUT_S)
+        await self._end(signal.SIGKILL, STOP_S)
         raise StartError(reason)
 
     def retire(self) -> None:
         """Let it end when its clients have left."""
         self.is_done.set()
-        self._leaving = asyncio.create_task(self._end(END_WHEN_LEFT, LEAVE_TIMEOUT_S))
+        self._leaving = asyncio.create_task(self._end(END_WHEN_LEFT, LEFT_S))
 
     async def stop(self) -> None:
         """End it soon; it answers what it received first."""
-        await self._end(END_SOON, STOP_TIMEOUT_S)
+        await self._end(END_SOON, STOP_S)
 
     async def ended(self) -> None:
         """Wait until its process, if it has one, is gone."""

@@ -7,7 +7,7 @@ after it was asked, and a client that was told of its hit never reads an older n
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from hitcounter.store import Store, number
+from hitcounter.store.client import Store, number
 
 Values = Mapping[str, bytes | None]
 

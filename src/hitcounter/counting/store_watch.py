@@ -5,13 +5,13 @@ import logging
 import time
 from contextlib import suppress
 
+from hitcounter.counting.counter import Service
+from hitcounter.counting.readiness import Fault
 from hitcounter.errors import StoreError, StoreUnfitError
-from hitcounter.guard import PROMISES, StoreFacts, level, promise, warnings
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.readiness import Fault
-from hitcounter.service import Service
-from hitcounter.store import Store
-from hitcounter.writer import Writer
+from hitcounter.store.client import Store
+from hitcounter.store.durability import PROMISES, StoreFacts, level, promise, warnings
 
 log = logging.getLogger(__name__)
 

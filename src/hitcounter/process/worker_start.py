@@ -4,13 +4,13 @@ What serving needs is loaded from here, so that a library that this Python lacks
 that the supervisor reads, like all else that keeps a worker from serving.
 """
 
-from hitcounter.job import loading
+from hitcounter.process.handshake import loading
 
 
 def main() -> None:
     """Serve as the job on standard input says."""
     with loading():
-        from hitcounter import worker
+        from hitcounter.process import worker
     worker.main()
 
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from hitcounter import disk, keys, transfer
+from hitcounter import disk
 from hitcounter.errors import CommandError
 from hitcounter.period import day_of
-from hitcounter.store import BATCH_KEYS, LANES, Store
-from hitcounter.transfer import Progress, SiteCounts, batches, counter_of
+from hitcounter.store import keys
+from hitcounter.store.client import BATCH_KEYS, LANES, Store
+from hitcounter.transfer import export
+from hitcounter.transfer.export import Progress, SiteCounts, batches, counter_of
 
 # So many counters of a site, its newest among them, go in one step; a script takes hardly more.
 _LAST_STEP_KEYS = 2 * BATCH_KEYS
@@ -154,7 +156,7 @@ def _keep(file: Path, values: Mapping[str, int], *, is_new: bool = False) -> Non
         counts = sites.setdefault(counter.site, SiteCounts())
         (counts.pages if counter.is_page else counts.buckets)[counter.name] = n
     out = io.BytesIO()
-    transfer.write_counts(out, sites)
+    export.write_counts(out, sites)
     try:
         if is_new:
             file.open("xb").close()

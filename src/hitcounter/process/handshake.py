@@ -48,8 +48,8 @@ class Job:
     @property
     def module(self) -> str:
         """Name where the process begins."""
-        is_operations = self.worker_id == OPERATIONS
-        return "hitcounter.operations" if is_operations else "hitcounter.worker_start"
+        kind = "operations" if self.worker_id == OPERATIONS else "worker"
+        return f"hitcounter.process.{kind}_start"
 
 
 def write_job(job: Job) -> bytes:

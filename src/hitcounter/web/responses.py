@@ -12,8 +12,8 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, Language, Wording, line_texts, number_text
+from hitcounter.counting.counter import Numbers
 from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
-from hitcounter.service import Numbers
 from hitcounter.site import Site
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.

@@ -26,7 +26,7 @@ from hitcounter.web.scripts import Script
 FIELDS = ("site", "lang", "theme", "style", "title", "icons", "accent", *LINE_KEYS)
 DEMO = "demo"
 
-_TEMPLATE = resources.files("hitcounter.web").joinpath("static", "index.html").read_text("utf-8")
+_TEMPLATE = resources.files("hitcounter.pages").joinpath("static", "index.html").read_text("utf-8")
 _STYLE = _TEMPLATE.partition("<style>")[2].partition("</style>")[0]
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 # The page runs only our own scripts, and shows nothing from elsewhere.

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from hitcounter.exactly_once.records import Chunk, Record, Stream
 from hitcounter.metrics import Metrics
-from hitcounter.store import Line
-from hitcounter.stream import Chunk, Record, Stream
+from hitcounter.store.client import Line
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Numbers in and out: baseline, export, import.
+"""Numbers in and out of a file.
 
 An import is checked as a whole before anything is written, and never lowers a number: what was
 counted here stays counted, and importing the same file twice changes nothing the second time.
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from hitcounter import keys
-from hitcounter.block import LINE_KEYS
 from hitcounter.config import Config
 from hitcounter.errors import BadRequest, CommandError
-from hitcounter.period import Day, day_of, is_bucket
-from hitcounter.site import Site, page_path, site_name
-from hitcounter.store import BATCH_KEYS, LANES, Store
+from hitcounter.period import is_bucket
+from hitcounter.site import page_path, site_name
+from hitcounter.store import keys
+from hitcounter.store.client import BATCH_KEYS, LANES, Store
+from hitcounter.transfer.sites import admit
 
 FORMAT = "hitcounter-export"
 VERSION = 1
@@ -30,85 +30,6 @@ class SiteCounts:
 
     buckets: dict[str, int] = field(default_factory=dict)
     pages: dict[str, int] = field(default_factory=dict)
-
-
-def known_site(config: Config, name: str) -> Site:
-    """Find a declared site, or any in an open service; raise `CommandError` for another."""
-    name = known_name(name)
-    if config.is_open:
-        return config.site(name)
-    if name not in config.sites:
-        raise CommandError(f"the site {name} is not declared in {config.config}")
-    return config.sites[name]
-
-
-def known_name(name: str) -> str:
-    """Return the one spelling of a site's name; raise `CommandError` where none can have it."""
-    try:
-        return site_name(name)
-    except BadRequest as error:
-        raise CommandError(f"{name!r}: {error}") from None
-
-
-async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
-    """Read the numbers that the block shows, by line."""
-    names = _shown(site, day_of(now_s, site.timezone))
-    values = await store.read(list(names.values()))
-    return {key: value or 0 for key, value in zip(names, values, strict=True)}
-
-
-def _shown(site: Site, day: Day) -> dict[str, str]:
-    lane = keys.lane_of(site.name, LANES)
-    return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
-
-
-async def set_baseline(
-    store: Store,
-    config: Config,
-    site: Site,
-    given: Mapping[str, int],
-    pages: Mapping[str, int],
-    now_s: float,
-) -> dict[str, int]:
-    """Make the block show the given lines and pages from now on; return all that it shows."""
-    day = day_of(now_s, site.timezone)
-    numbers = await read_block(store, site, now_s) | dict(given)
-    contradiction = find_contradiction(numbers, pages, day)
-    if contradiction:
-        raise CommandError(f"nothing was changed: {contradiction}")
-    await _admit(store, config, site.name)
-    lane, names = keys.lane_of(site.name, LANES), _shown(site, day)
-    await store.replace(
-        keys.pages_key(lane, site.name),
-        {keys.page_key(lane, site.name, path): n for path, n in pages.items()},
-        {names[key]: n for key, n in given.items()},
-        only_raise=False,
-    )
-    return numbers
-
-
-def find_contradiction(
-    numbers: Mapping[str, int], pages: Mapping[str, int], day: Day
-) -> str | None:
-    """Say which two numbers cannot both be true on a day, if there are any."""
-    today, yesterday, month, year, total = (numbers[key] for key in LINE_KEYS)
-    since_month, since_year = today, today
-    if day.yesterday.startswith(day.month):
-        since_month += yesterday
-    if day.yesterday.startswith(day.year):
-        since_year += yesterday
-    checks = [
-        (since_month, "the days of this month", month, "month"),
-        (since_year, "the days of this year", year, "year"),
-        (today + yesterday, "today and yesterday", total, "total"),
-        (month, "month", year, "year"),
-        (year, "year", total, "total"),
-        *((n, f"page {path}", total, "total") for path, n in pages.items()),
-    ]
-    for part, part_name, whole, whole_name in checks:
-        if part > whole:
-            return f"{part_name} ({part}) cannot be more than {whole_name} ({whole})"
-    return None
 
 
 async def export(store: Store, out: BinaryIO, progress: Progress) -> int:
@@ -245,7 +166,7 @@ async def import_counts(
         pages_key = keys.pages_key(lane, site)
         buckets = {keys.bucket_key(lane, site, k): n for k, n in sites[site].buckets.items()}
         pages = {keys.page_key(lane, site, k): n for k, n in sites[site].pages.items()}
-        await _admit(store, config, site)
+        await admit(store, config, site)
         for names in batches(sorted(buckets)):
             part = {name: buckets[name] for name in names}
             n_changed += await store.replace(pages_key, {}, part, only_raise=True)
@@ -253,11 +174,6 @@ async def import_counts(
             part = {name: pages[name] for name in names}
             n_changed += await store.replace(pages_key, part, {}, only_raise=True)
     return n_changed
-
-
-async def _admit(store: Store, config: Config, site: str) -> None:
-    if config.is_open and not await store.admit_site(site, config.max_sites):
-        raise CommandError(f"{site} would be one more than max_sites ({config.max_sites})")
 
 
 def batches(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -29,13 +29,13 @@ from hitcounter.errors import (
     StoreFullError,
     Unavailable,
 )
-from hitcounter.journal import Journal, Journals
-from hitcounter.keys import PageKeys, SiteKeys
+from hitcounter.exactly_once.delivery import Session, Values
+from hitcounter.exactly_once.hit_ids import RecentIds, SameHit
+from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record, Stream
 from hitcounter.metrics import COUNTED, STORED, Metrics
-from hitcounter.recent import RecentIds, SameHit
-from hitcounter.session import Session, Values
-from hitcounter.store import Line
-from hitcounter.stream import MAX_RECORD_HITS, Record, Stream
+from hitcounter.store.client import Line
+from hitcounter.store.keys import PageKeys, SiteKeys
 
 log = logging.getLogger(__name__)
 

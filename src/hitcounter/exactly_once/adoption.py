@@ -10,11 +10,11 @@ import logging
 from contextlib import suppress
 
 from hitcounter.errors import StoreError
-from hitcounter.journal import Journal, Journals
+from hitcounter.exactly_once.delivery import Session
+from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once.records import Stream
+from hitcounter.exactly_once.writer import PROBE_EVERY_S, RETRY_EVERY_S, OpenLine
 from hitcounter.metrics import Metrics
-from hitcounter.session import Session
-from hitcounter.stream import Stream
-from hitcounter.writer import PROBE_EVERY_S, RETRY_EVERY_S, OpenLine
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Counts and reads for sites: what a hit or a question means."""

@@ -1,0 +1,1 @@
+"""Brings each hit to the store exactly once, whatever crashes."""

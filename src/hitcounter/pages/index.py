@@ -1,0 +1,44 @@
+"""The front page, served: the live block, and what to copy for the options of the query."""
+
+from importlib import resources
+
+from aiohttp import web
+
+from hitcounter.counting.counter import Service
+from hitcounter.pages import front_page
+from hitcounter.pages.front_page import Choice
+from hitcounter.site import site_name
+from hitcounter.web import hit_request
+from hitcounter.web.hit_request import Target
+from hitcounter.web.responses import COMMON_HEADERS
+from hitcounter.web.routes import Route, Routes, in_turn
+from hitcounter.web.scripts import CURRENT, JAVASCRIPT
+
+_SCRIPT = resources.files("hitcounter.pages").joinpath("static", "index.js").read_bytes()
+
+
+def _headers(content_type: str) -> dict[str, str]:
+    return COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": "no-store"}
+
+
+async def index(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
+    """Show the live block, and what to copy for the options of the query."""
+    fields = hit_request.fields(target, *front_page.FIELDS)
+    look = front_page.chosen_look(fields)
+    name = site_name(fields.get("site", front_page.first_site(service.config)))
+    site = service.site(name).site
+    proxies = service.config.trusted_proxies
+    origin = hit_request.our_origin(request, proxies)
+    # A look at this page is no visit of anybody's site.
+    choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
+    server = origin + hit_request.our_path(request, proxies)
+    headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
+    return web.Response(body=front_page.page(choice, server, CURRENT).encode(), headers=headers)
+
+
+async def script(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+    """Serve the script of the front page."""
+    return web.Response(body=_SCRIPT, headers=_headers(JAVASCRIPT))
+
+
+ROUTES: Routes = {"/": Route("GET", in_turn(index)), "/index.js": Route("GET", script)}

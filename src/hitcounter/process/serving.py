@@ -1,0 +1,105 @@
+"""How a worker and the process of operations begin, and are told to end."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from hitcounter import logs
+from hitcounter.errors import SURROUNDINGS, HitcounterError, StartError
+from hitcounter.process.deadlines import DRAIN_S, LEAVE_S, WORKER_END_S
+from hitcounter.process.handshake import (
+    END_SOON,
+    END_WHEN_LEFT,
+    READY,
+    Job,
+    end_within,
+    read_job,
+    refuse,
+)
+from hitcounter.web.app import require_c_parser
+
+log = logging.getLogger(__name__)
+
+SPARE_FILES = 64
+
+
+def begin(serve: Callable[[Job], Coroutine[Any, Any, None]]) -> None:
+    """Serve the job on standard input; refuse it in one line where that cannot be."""
+    try:
+        job = read_job(sys.stdin.buffer)
+        logs.set_up(job.name)
+        require_c_parser()
+        _run(serve(job))
+    except (HitcounterError, *SURROUNDINGS) as error:
+        refuse(error)
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    try:
+        from uvloop import run
+    except ImportError:
+        asyncio.run(serving)
+    else:
+        run(serving)
+
+
+def report_ready() -> None:
+    """Tell the supervisor, which reads no further: whatever we say later belongs to the log."""
+    with suppress(BrokenPipeError):  # of a supervisor that is gone: standard input tells us
+        print(READY, flush=True)  # noqa: T201
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def allowed_connections(wanted: int) -> int:
+    """Tell how many clients may connect, so that journal and store can always be opened.
+
+    Raise `StartError` where none may.
+    """
+    n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if n_files != resource.RLIM_INFINITY and n_files <= SPARE_FILES:
+        raise StartError(
+            f"a worker may open only {n_files} files, which leaves none for visitors: allow 1024"
+            " (ulimit -n; LimitNOFILE in a systemd unit)"
+        )
+    return wanted if n_files == resource.RLIM_INFINITY else min(wanted, n_files - SPARE_FILES)
+
+
+class Ending:
+    """What this process is told about its end: that it shall, and whether soon."""
+
+    def __init__(self) -> None:
+        self.is_told = asyncio.Event()
+        self.is_urgent = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(END_SOON, self._soon)
+        loop.add_signal_handler(END_WHEN_LEFT, self._when_left)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {END_WHEN_LEFT})  # which was born blocked
+        loop.add_reader(sys.stdin.fileno(), self._orphaned)
+
+    def _soon(self) -> None:
+        if not self.is_urgent.is_set():
+            end_within(DRAIN_S + WORKER_END_S)
+        self.is_urgent.set()
+        self.is_told.set()
+
+    def _when_left(self) -> None:
+        if not self.is_told.is_set():
+            end_within(LEAVE_S + WORKER_END_S)
+        self.is_told.set()
+
+    def _orphaned(self) -> None:
+        # The end of a pipe can be read again and again.
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        self._soon()
+
+    def task_ended(self, task: "asyncio.Task[None]") -> None:
+        """End a worker that has lost a part of itself."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("this worker fails and ends", exc_info=task.exception())
+            self._soon()

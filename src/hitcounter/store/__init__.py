@@ -1,0 +1,1 @@
+"""Everything that speaks to the store, names what is in it, or runs it."""

@@ -1,0 +1,1 @@
+"""Brings numbers in and out, and takes them away."""

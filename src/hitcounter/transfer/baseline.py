@@ -1,0 +1,73 @@
+"""What the block shows, set by hand: the numbers of the counter that a site had before."""
+
+from collections.abc import Mapping
+
+from hitcounter.block import LINE_KEYS
+from hitcounter.config import Config
+from hitcounter.errors import CommandError
+from hitcounter.period import Day, day_of
+from hitcounter.site import Site
+from hitcounter.store import keys
+from hitcounter.store.client import LANES, Store
+from hitcounter.transfer.sites import admit
+
+
+async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
+    """Read the numbers that the block shows, by line."""
+    names = _shown(site, day_of(now_s, site.timezone))
+    values = await store.read(list(names.values()))
+    return {key: value or 0 for key, value in zip(names, values, strict=True)}
+
+
+def _shown(site: Site, day: Day) -> dict[str, str]:
+    lane = keys.lane_of(site.name, LANES)
+    return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
+
+
+async def set_baseline(
+    store: Store,
+    config: Config,
+    site: Site,
+    given: Mapping[str, int],
+    pages: Mapping[str, int],
+    now_s: float,
+) -> dict[str, int]:
+    """Make the block show the given lines and pages from now on; return all that it shows."""
+    day = day_of(now_s, site.timezone)
+    numbers = await read_block(store, site, now_s) | dict(given)
+    contradiction = find_contradiction(numbers, pages, day)
+    if contradiction:
+        raise CommandError(f"nothing was changed: {contradiction}")
+    await admit(store, config, site.name)
+    lane, names = keys.lane_of(site.name, LANES), _shown(site, day)
+    await store.replace(
+        keys.pages_key(lane, site.name),
+        {keys.page_key(lane, site.name, path): n for path, n in pages.items()},
+        {names[key]: n for key, n in given.items()},
+        only_raise=False,
+    )
+    return numbers
+
+
+def find_contradiction(
+    numbers: Mapping[str, int], pages: Mapping[str, int], day: Day
+) -> str | None:
+    """Say which two numbers cannot both be true on a day, if there are any."""
+    today, yesterday, month, year, total = (numbers[key] for key in LINE_KEYS)
+    since_month, since_year = today, today
+    if day.yesterday.startswith(day.month):
+        since_month += yesterday
+    if day.yesterday.startswith(day.year):
+        since_year += yesterday
+    checks = [
+        (since_month, "the days of this month", month, "month"),
+        (since_year, "the days of this year", year, "year"),
+        (today + yesterday, "today and yesterday", total, "total"),
+        (month, "month", year, "year"),
+        (year, "year", total, "total"),
+        *((n, f"page {path}", total, "total") for path, n in pages.items()),
+    ]
+    for part, part_name, whole, whole_name in checks:
+        if part > whole:
+            return f"{part_name} ({part}) cannot be more than {whole_name} ({whole})"
+    return None
