@@ -398,7 +398,7 @@ async def _sites(settings: Config, _args: argparse.Namespace) -> None:
 
 async def _prune(settings: Config, args: argparse.Namespace) -> None:
     from hitcounter.store import keys
-    from hitcounter.store.client import LANES
+    from hitcounter.store.client import N_LANES
     from hitcounter.transfer import housekeeping, sites
 
     site = sites.known_name(args.site)
@@ -406,7 +406,7 @@ async def _prune(settings: Config, args: argparse.Namespace) -> None:
     async with _opened(settings, create=False) as store:
         pages = await housekeeping.pages_below(store, site, below)
         if args.page:
-            key = keys.page_key(keys.lane_of(site, LANES), site, args.page)
+            key = keys.page_key(keys.lane_of(site, N_LANES), site, args.page)
             pages = {name: n for name, n in pages.items() if name == key}
         if args.dry_run:
             for name, n in sorted(pages.items(), key=lambda page: -page[1]):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from playwright.async_api import BrowserContext, Request
 
-from hitcounter.store.client import LANES
+from hitcounter.store.client import N_LANES
 from hitcounter.store.embedded import socket_path
 from hitcounter.store.keys import bucket_key, lane_of, page_key
 from tests.conftest import RunningService
@@ -26,7 +26,7 @@ class Counted(NamedTuple):
 def counted(service: RunningService, site: str = "") -> Counted:
     """Read the counters of the test's site, or another, from the store itself."""
     site = site or service.site
-    lane = lane_of(site, LANES)
+    lane = lane_of(site, N_LANES)
     start = page_key(lane, site, "")
     with connected(socket_path(service.data_dir)) as redis:
         names = [name.decode() for name in redis.scan_iter(f"{start}*")]

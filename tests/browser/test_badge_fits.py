@@ -10,7 +10,7 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.config import Config
 from hitcounter.counting.counter import FRESH, Numbers
 from hitcounter.period import day_of
-from hitcounter.store.client import LANES
+from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import lane_of, site_keys
 from hitcounter.web.badge import Look, draw
 
@@ -51,7 +51,7 @@ CONTRASTS = """() => {
 def badge(lang: str, value: int, theme: str = "light") -> str:
     """Draw a badge without a service."""
     site = Config().site("demo")
-    names = site_keys(lane_of(site.name, LANES), site.name, day_of(0, site.timezone))
+    names = site_keys(lane_of(site.name, N_LANES), site.name, day_of(0, site.timezone))
     numbers = Numbers(site, names, [value] * len(LINE_KEYS), FRESH, None, None, 0)
     return draw(numbers, Look(lang, LINE_KEYS, theme))
 

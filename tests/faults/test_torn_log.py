@@ -43,7 +43,7 @@ Fill = Callable[[StoreServer], Any]
 async def fill(server: StoreServer) -> None:
     """Commit what the store lacks of the records of one writer, each a hit for all sites."""
     store = Store(server.unix_url, TIMEOUT_S)
-    line = store.line(0, "w")
+    line = store.connect(0, "w")
     for last in range(await line.watermark() + 1, N_RECORDS + 1):
         pageviews = Pageviews(dict.fromkeys(SITES, 1))
         assert (await line.commit(Chunk(last - 1, last, pageviews)))[0] == last

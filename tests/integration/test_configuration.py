@@ -18,7 +18,7 @@ import pytest
 
 from hitcounter import __version__
 from hitcounter.config import SETTINGS
-from hitcounter.store.keys import LANES
+from hitcounter.store.keys import LANES_KEY
 from tests.conftest import PROGRAM, START_TIMEOUT_S, STOP_TIMEOUT_S, StartService, run_command
 from tests.integration.load import until
 from tests.integration.servers import connected, store_server
@@ -270,7 +270,7 @@ def test_a_replica_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_was_set_up_with_other_lanes_is_refused(tmp_path: Path) -> None:
     with store_server(tmp_path / "store") as server:
         with connected(server.socket_path) as redis:
-            redis.set(LANES, 64)
+            redis.set(LANES_KEY, 64)
         line = refusal("serve", "--port=0", "--redis-url", server.unix_url, code=1)
         assert "the store was set up with 64 lanes, not 1" in line
 

@@ -15,7 +15,7 @@ from prometheus_client import values
 
 from hitcounter.block import LINE_KEYS
 from hitcounter.config import Config
-from hitcounter.counting.counter import CountedSite, Numbers, Service
+from hitcounter.counting.counter import CountedSite, Counter, Numbers
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journal import Journals
 from hitcounter.exactly_once.writer import Writer
@@ -68,9 +68,9 @@ class Running:
         self.store = Store(url, config.store_timeout_s)
         journals = Journals(directory / "journal", max_bytes=1 << 20)
         journals.prepare()
-        self.writer = Writer(self.store.line, journals, metrics, lane=0, kept_window_s=0.1)
-        self.service = Service(config, self.store, self.writer, metrics, self.clock)
-        self.adoption = Adoption(self.store.line, journals, metrics, kept_window_s=0.1)
+        self.writer = Writer(self.store.connect, journals, metrics, lane=0, kept_window_s=0.1)
+        self.service = Counter(config, self.store, self.writer, metrics, self.clock)
+        self.adoption = Adoption(self.store.connect, journals, metrics, kept_window_s=0.1)
         self._is_closed = False
 
     async def site(self) -> CountedSite:

@@ -191,7 +191,7 @@ async def test_each_right_that_a_hit_needs_is_named_where_it_is_missing(
         for right in rights:
             missing = f"-{right[1:]}"
             raw.execute_command("ACL", "SETUSER", "u", *rules, missing)
-            raw.delete(keys.LANES)
+            raw.delete(keys.LANES_KEY)
             with pytest.raises(StoreForbidsError, match=re.escape(f"needs the right {right},")):
                 await rehearsed(server)
         for keys_ in ("~other:*", "%R~hc:*"):
@@ -217,7 +217,7 @@ async def test_what_a_rehearsal_leaves_is_no_counter_and_no_site_and_expires(
         await store.rehearsed(is_open=True)
         left = sorted(raw.keys())
         assert len(left) == 5
-        assert [name for name in left if raw.ttl(name) == -1] == [keys.LANES.encode()]
+        assert [name for name in left if raw.ttl(name) == -1] == [keys.LANES_KEY.encode()]
         assert [name async for name in store.counter_keys()] == []
         assert await store.sites() == set()
         await store.rehearsed(is_open=True)  # at once: not again
@@ -284,6 +284,6 @@ async def test_a_store_that_is_full_fails_check_and_serves_to_the_journal(
 
 async def test_lanes_that_are_no_number_are_named(tmp_path: Path) -> None:
     with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
-        raw.set(keys.LANES, "many")
+        raw.set(keys.LANES_KEY, "many")
         checked = await asyncio.to_thread(run_command, "check", redis_url=server.unix_url)
-    assert checked.stderr == f"hitcounter: {keys.LANES} does not hold a number of lanes\n"
+    assert checked.stderr == f"hitcounter: {keys.LANES_KEY} does not hold a number of lanes\n"

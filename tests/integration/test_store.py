@@ -17,7 +17,7 @@ from hitcounter.errors import ConfigError, CounterError, StoreError, StoreFullEr
 from hitcounter.exactly_once.records import MAX_CHUNK_KEYS, Chunk, Pageviews
 from hitcounter.period import Day
 from hitcounter.store import keys
-from hitcounter.store.client import STRETCH_S, Line, Store, number
+from hitcounter.store.client import STRETCH_S, Store, WriterConnection, parse_count
 from hitcounter.store.durability import MAX_CLOCK_SKEW_S, level, promise
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.integration.load import eventually
@@ -65,16 +65,16 @@ async def store(server: StoreServer) -> AsyncIterator[Store]:
     await store.close()
 
 
-OpenLine = Callable[[str], Line]
+Connect = Callable[[str], WriterConnection]
 
 
 @pytest.fixture
-async def open_line(store: Store) -> AsyncIterator[OpenLine]:
+async def connect(store: Store) -> AsyncIterator[Connect]:
     """Open lines that end with the test."""
-    lines: list[Line] = []
+    lines: list[WriterConnection] = []
 
-    def open_one(writer: str) -> Line:
-        lines.append(store.line(0, writer))
+    def open_one(writer: str) -> WriterConnection:
+        lines.append(store.connect(0, writer))
         return lines[-1]
 
     yield open_one
@@ -83,9 +83,9 @@ async def open_line(store: Store) -> AsyncIterator[OpenLine]:
 
 
 @pytest.fixture
-def line(open_line: OpenLine) -> Line:
+def line(connect: Connect) -> WriterConnection:
     """Open the line of a writer."""
-    return open_line("w")
+    return connect("w")
 
 
 def page(path: str, limit: int = LIMIT) -> PageKeys:
@@ -116,7 +116,7 @@ def shown(values: dict[str, int]) -> list[int]:
 
 
 async def test_a_commit_adds_to_all_counters_and_answers_the_new_values(
-    line: Line, raw: Any
+    line: WriterConnection, raw: Any
 ) -> None:
     raw.set(DEMO.yesterday, 5318)
     watermark, values = await line.commit(chunk(0, 3, page("/a"), page("/a"), page("/b")))
@@ -136,7 +136,7 @@ async def test_a_commit_adds_to_all_counters_and_answers_the_new_values(
 
 
 async def test_a_commit_sent_again_is_applied_once_and_answered_the_same(
-    line: Line, raw: Any
+    line: WriterConnection, raw: Any
 ) -> None:
     first = await line.commit(chunk(0, 1, page("/a")))
     held = everything(raw)
@@ -145,9 +145,9 @@ async def test_a_commit_sent_again_is_applied_once_and_answered_the_same(
 
 
 async def test_a_late_duplicate_is_refused_and_answered_with_the_values_of_now(
-    open_line: OpenLine, raw: Any
+    connect: Connect, raw: Any
 ) -> None:
-    line, dead = open_line("w"), open_line("w")
+    line, dead = connect("w"), connect("w")
     await line.commit(chunk(0, 1, page("/a")))
     await line.commit(chunk(1, 2, page("/a")))
     held = everything(raw)
@@ -157,7 +157,7 @@ async def test_a_late_duplicate_is_refused_and_answered_with_the_values_of_now(
 
 
 async def test_what_comes_too_early_writes_nothing_and_is_answered_all_the_same(
-    line: Line, raw: Any
+    line: WriterConnection, raw: Any
 ) -> None:
     raw.set(DEMO.shown[-1], 7)
     held = everything(raw)
@@ -166,28 +166,28 @@ async def test_what_comes_too_early_writes_nothing_and_is_answered_all_the_same(
     assert everything(raw) == held
 
 
-async def test_writers_do_not_see_each_others_watermarks(open_line: OpenLine) -> None:
-    a, b = open_line("a"), open_line("b")
+async def test_writers_do_not_see_each_others_watermarks(connect: Connect) -> None:
+    a, b = connect("a"), connect("b")
     for last in range(1, 4):
         await a.commit(chunk(last - 1, last))
     watermark, values = await b.commit(chunk(0, 1))
     assert (watermark, values[DEMO.shown[0]]) == (1, 4)
-    assert (await a.watermark(), await b.watermark(), await open_line("c").watermark()) == (3, 1, 0)
+    assert (await a.watermark(), await b.watermark(), await connect("c").watermark()) == (3, 1, 0)
 
 
-async def test_a_watermark_that_is_let_go_expires(line: Line, raw: Any) -> None:
+async def test_a_watermark_that_is_let_go_expires(line: WriterConnection, raw: Any) -> None:
     await line.commit(chunk(0, 1))
     await line.forget()
     assert await line.watermark() == 1
     assert 2 * STRETCH_S < raw.ttl("hc:{0}:writer:w") <= 3 * STRETCH_S
 
 
-async def test_commits_of_many_writers_at_once_all_count(open_line: OpenLine, store: Store) -> None:
-    async def count(line: Line) -> None:
+async def test_commits_of_many_writers_at_once_all_count(connect: Connect, store: Store) -> None:
+    async def count(line: WriterConnection) -> None:
         for last in range(1, 26):
             await line.commit(chunk(last - 1, last, page("/a"), page("/b")))
 
-    await asyncio.gather(*(count(open_line(f"w{n}")) for n in range(8)))
+    await asyncio.gather(*(count(connect(f"w{n}")) for n in range(8)))
     assert await store.read([*DEMO.counted, page("/a").key]) == [400, 400, 400, 400, 200]
 
 
@@ -195,7 +195,7 @@ async def test_commits_of_many_writers_at_once_all_count(open_line: OpenLine, st
 
 
 async def test_no_page_is_stored_beyond_the_limit_and_the_site_counts_on(
-    line: Line, raw: Any
+    line: WriterConnection, raw: Any
 ) -> None:
     pages = [page(f"/{n}", limit=3) for n in range(5)]
     _, values = await line.commit(chunk(0, 1, *pages))
@@ -208,9 +208,9 @@ async def test_no_page_is_stored_beyond_the_limit_and_the_site_counts_on(
 
 
 async def test_the_limit_is_exact_however_many_writers_race_for_it(
-    open_line: OpenLine, raw: Any
+    connect: Connect, raw: Any
 ) -> None:
-    async def count(line: Line, n: int) -> int:
+    async def count(line: WriterConnection, n: int) -> int:
         stored = 0
         for i in range(10):
             each = page(f"/{n}/{i}", limit=17)
@@ -218,14 +218,14 @@ async def test_the_limit_is_exact_however_many_writers_race_for_it(
             stored += values[each.key] == 1
         return stored
 
-    found = await asyncio.gather(*(count(open_line(f"w{n}"), n) for n in range(8)))
+    found = await asyncio.gather(*(count(connect(f"w{n}"), n) for n in range(8)))
     assert sum(found) == len(raw.keys("hc:{0}:page:*")) == 17
     assert raw.get("hc:{0}:pages:demo") == b"17"
 
 
 @pytest.mark.parametrize("limit", [0, 1])
 async def test_a_lower_limit_keeps_the_pages_that_are_stored(
-    line: Line, raw: Any, limit: int
+    line: WriterConnection, raw: Any, limit: int
 ) -> None:
     await line.commit(chunk(0, 1, page("/a"), page("/b")))
     a, c = page("/a", limit), page("/c", limit)
@@ -234,7 +234,7 @@ async def test_a_lower_limit_keeps_the_pages_that_are_stored(
     assert raw.get(a.count_key) == b"2"
 
 
-async def test_each_site_has_a_limit_of_its_own(line: Line) -> None:
+async def test_each_site_has_a_limit_of_its_own(line: WriterConnection) -> None:
     pages = [keys.page_keys(0, f"site{n}", "/", n) for n in range(3)]
     sites = [keys.site_keys(0, f"site{n}", DAY) for n in range(3)]
     pageviews = Pageviews()
@@ -250,7 +250,7 @@ async def test_each_site_has_a_limit_of_its_own(line: Line) -> None:
 
 @pytest.mark.parametrize("name", [DEMO.shown[4], page("/b").key, page("/b").count_key])
 async def test_a_wrong_value_is_named_and_nothing_is_written(
-    line: Line, raw: Any, name: str
+    line: WriterConnection, raw: Any, name: str
 ) -> None:
     await line.commit(chunk(0, 1, page("/a"), page("/b")))
     right = raw.get(name)
@@ -265,14 +265,16 @@ async def test_a_wrong_value_is_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("name", [DEMO.shown[4], page("/a").key, page("/a").count_key])
-async def test_what_is_no_text_is_named_and_not_destroyed(line: Line, raw: Any, name: str) -> None:
+async def test_what_is_no_text_is_named_and_not_destroyed(
+    line: WriterConnection, raw: Any, name: str
+) -> None:
     raw.rpush(name, "something", "else")
     with pytest.raises(StoreError, match=f"{re.escape(name)} does not hold an integer"):
         await line.commit(chunk(0, 1, page("/a")))
     assert (raw.keys(), raw.lrange(name, 0, -1)) == ([name.encode()], [b"something", b"else"])
 
 
-async def test_a_watermark_that_is_no_number_is_named(line: Line, raw: Any) -> None:
+async def test_a_watermark_that_is_no_number_is_named(line: WriterConnection, raw: Any) -> None:
     raw.set("hc:{0}:writer:w", "abc")
     with pytest.raises(StoreError, match="writer:w does not hold a number"):
         await line.watermark()
@@ -284,14 +286,16 @@ async def test_what_is_no_number_is_named_to_who_reads_it(store: Store, raw: Any
     raw.mset({"one": "1", "bad": "1.5"})
     held = await store.read_raw(["one", "bad", "none"])
     assert held == {"one": b"1", "bad": b"1.5", "none": None}
-    assert [number(name, held[name]) for name in ("one", "none")] == [1, None]
+    assert [parse_count(name, held[name]) for name in ("one", "none")] == [1, None]
     with pytest.raises(CounterError, match="bad does not hold an integer"):
-        number("bad", held["bad"])
+        parse_count("bad", held["bad"])
     with pytest.raises(CounterError, match="bad does not hold an integer"):
         await store.read(["one", "bad", "none"])
 
 
-async def test_numbers_are_exact_up_to_2_to_the_53_and_refused_beyond(line: Line, raw: Any) -> None:
+async def test_numbers_are_exact_up_to_2_to_the_53_and_refused_beyond(
+    line: WriterConnection, raw: Any
+) -> None:
     total = DEMO.shown[-1]
     raw.set(total, 2**53 - 2)
     _, values = await line.commit(chunk(0, 1))
@@ -304,7 +308,7 @@ async def test_numbers_are_exact_up_to_2_to_the_53_and_refused_beyond(line: Line
 
 @pytest.mark.parametrize("number", [10**14, 10**15, 10**15 + 1, 2**53 - 1])
 async def test_large_numbers_are_written_without_an_exponent(
-    line: Line, raw: Any, number: int
+    line: WriterConnection, raw: Any, number: int
 ) -> None:
     pageviews = Pageviews({DEMO: number}, {page("/a"): number})
     raw.set("hc:{0}:writer:w", number - 1)
@@ -316,7 +320,9 @@ async def test_large_numbers_are_written_without_an_exponent(
 
 
 @pytest.mark.parametrize("n_keys_each", [5, 7])
-async def test_the_largest_chunk_is_applied(line: Line, raw: Any, n_keys_each: int) -> None:
+async def test_the_largest_chunk_is_applied(
+    line: WriterConnection, raw: Any, n_keys_each: int
+) -> None:
     pageviews = Pageviews()
     for n in range(MAX_CHUNK_KEYS // n_keys_each):
         path = keys.page_keys(0, f"site{n}", "/", 1) if n_keys_each == 7 else None
@@ -334,7 +340,7 @@ async def test_the_largest_chunk_is_applied(line: Line, raw: Any, n_keys_each: i
 NOW_S = 1_555_644_660.0  # one minute into a stretch
 
 
-async def test_an_id_is_ours_however_often_we_claim_it(line: Line, raw: Any) -> None:
+async def test_an_id_is_ours_however_often_we_claim_it(line: WriterConnection, raw: Any) -> None:
     for _ in range(2):
         assert await line.claim(1, ["a", "b"], NOW_S) == [True, True]
     (name,) = raw.keys()
@@ -343,9 +349,9 @@ async def test_an_id_is_ours_however_often_we_claim_it(line: Line, raw: Any) -> 
 
 
 async def test_who_claims_an_id_second_is_told_whether_the_first_has_counted_it(
-    open_line: OpenLine,
+    connect: Connect,
 ) -> None:
-    ours, theirs = open_line("v"), open_line("w")
+    ours, theirs = connect("v"), connect("w")
     await ours.claim(1, ["a"], NOW_S)
     assert await theirs.claim(1, ["a", "b"], NOW_S) == [None, True]
     await ours.commit(chunk(0, 1))
@@ -353,19 +359,17 @@ async def test_who_claims_an_id_second_is_told_whether_the_first_has_counted_it(
     assert await ours.claim(2, ["a"], NOW_S) == [False]
 
 
-async def test_an_id_is_remembered_for_a_stretch_and_up_to_two(
-    open_line: OpenLine, raw: Any
-) -> None:
-    ours, theirs = open_line("v"), open_line("w")
+async def test_an_id_is_remembered_for_a_stretch_and_up_to_two(connect: Connect, raw: Any) -> None:
+    ours, theirs = connect("v"), connect("w")
     await ours.claim(1, ["a"], NOW_S)
     assert 2 * STRETCH_S < raw.ttl(keys.ids_key(0, int(NOW_S) // STRETCH_S)) <= 3 * STRETCH_S
     assert await theirs.claim(1, ["a"], NOW_S + STRETCH_S) == [None]
     assert await theirs.claim(1, ["a"], NOW_S + 2 * STRETCH_S) == [True]
 
 
-async def test_of_many_who_claim_an_id_at_once_one_has_it(open_line: OpenLine) -> None:
+async def test_of_many_who_claim_an_id_at_once_one_has_it(connect: Connect) -> None:
     ids = [f"id{n}" for n in range(100)]
-    claims = await asyncio.gather(*(open_line(f"w{n}").claim(1, ids, NOW_S) for n in range(8)))
+    claims = await asyncio.gather(*(connect(f"w{n}").claim(1, ids, NOW_S) for n in range(8)))
     for of_one_id in zip(*claims, strict=True):
         assert sorted(of_one_id, key=str) == [None] * 7 + [True]
 
@@ -374,7 +378,7 @@ async def test_of_many_who_claim_an_id_at_once_one_has_it(open_line: OpenLine) -
 
 
 async def test_a_server_that_forgot_our_scripts_is_told_them_again(
-    line: Line, store: Store, raw: Any
+    line: WriterConnection, store: Store, raw: Any
 ) -> None:
     for last in (1, 2):
         raw.script_flush()
@@ -389,7 +393,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
     server: StoreServer, raw: Any
 ) -> None:
     store = Store(server.unix_url, timeout_s=0.2)
-    line = store.line(0, "w")
+    line = store.connect(0, "w")
     await line.commit(chunk(0, 1))
     server.process.send_signal(signal.SIGSTOP)
     with pytest.raises(StoreError, match="does not answer"):
@@ -407,7 +411,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
 
 async def test_a_store_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     store = Store(f"unix://{tmp_path}/nothing", TIMEOUT_S)
-    line = store.line(0, "w")
+    line = store.connect(0, "w")
     for question in (line.watermark(), line.commit(chunk(0, 1)), store.read(["a"]), store.check()):
         with pytest.raises(StoreError, match="does not answer"):
             await question
@@ -424,7 +428,7 @@ def log_of(server: StoreServer) -> Path:
 
 
 async def test_the_log_holds_one_write_per_commit_and_no_transaction(
-    line: Line, store: Store, server: StoreServer
+    line: WriterConnection, store: Store, server: StoreServer
 ) -> None:
     for last in range(1, 8):
         await line.commit(chunk(last - 1, last, page("/a"), page(f"/{last}")))
@@ -444,7 +448,7 @@ async def test_the_log_holds_one_write_per_commit_and_no_transaction(
 async def test_wherever_the_log_is_cut_it_holds_whole_commits(program: str, tmp_path: Path) -> None:
     with store_server(tmp_path / "store", program=program) as server:
         store = Store(server.unix_url, TIMEOUT_S)
-        line = store.line(0, "w")
+        line = store.connect(0, "w")
         for last in range(1, 11):
             await line.commit(chunk(last - 1, last, page("/a"), page(f"/{last}")))
         await line.close()
@@ -517,7 +521,7 @@ async def test_raising_never_lowers_a_number(store: Store) -> None:
 
 
 async def test_a_page_that_was_set_counts_on_and_against_the_limit(
-    store: Store, line: Line
+    store: Store, line: WriterConnection
 ) -> None:
     await replace(store, {"/a": 210}, 1_619_938, only_raise=False)
     a, b = page("/a", 1), page("/b", 1)
@@ -530,7 +534,9 @@ async def test_what_was_never_counted_reads_as_nothing(store: Store) -> None:
     assert await store.read(["hc:{0}:site:demo:total"]) == [None]
 
 
-async def test_every_counter_is_found_and_nothing_else(store: Store, line: Line, raw: Any) -> None:
+async def test_every_counter_is_found_and_nothing_else(
+    store: Store, line: WriterConnection, raw: Any
+) -> None:
     pages = [page(f"/{n}") for n in range(1_500)]
     for start in range(0, 1_500, 500):
         await line.commit(chunk(start, start + 500, *pages[start : start + 500]))
@@ -577,7 +583,7 @@ async def test_who_checks_a_store_may_wait_for_it(program: str, tmp_path: Path) 
 
 async def test_an_unfit_store_says_all_that_is_wrong_with_it(store: Store, raw: Any) -> None:
     raw.config_set("maxmemory-policy", "allkeys-lru")
-    raw.set(keys.LANES, 64)
+    raw.set(keys.LANES_KEY, 64)
     with pytest.raises(StoreUnfitError, match=r"allkeys-lru.*; the store was set up with 64 lanes"):
         await store.check()
 
@@ -597,7 +603,7 @@ def test_a_url_that_names_no_store_is_refused(url: str) -> None:
 
 
 async def test_no_more_ids_are_kept_than_may_be(
-    line: Line, raw: Any, monkeypatch: pytest.MonkeyPatch
+    line: WriterConnection, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hitcounter.store.client.MAX_IDS", 2)
     for record, ids in enumerate((["a", "b"], ["c"], ["a"]), 1):
@@ -607,7 +613,7 @@ async def test_no_more_ids_are_kept_than_may_be(
     assert raw.hlen(keys.ids_key(0, 1)) == 1
 
 
-async def test_a_full_store_drops_its_ids_and_counts(line: Line, raw: Any) -> None:
+async def test_a_full_store_drops_its_ids_and_counts(line: WriterConnection, raw: Any) -> None:
     now_s = time.time()
     for record in range(1, 6):
         await line.claim(record, [f"{record}:{n:060}" for n in range(3_000)], now_s)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hitcounter.errors import Unavailable
 from hitcounter.exactly_once.delivery import Values
-from hitcounter.exactly_once.hit_ids import SameHit
+from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys
@@ -34,7 +34,7 @@ async def outcome(hit: Hit) -> str:
         values = await hit
     except Unavailable as refusal:
         return refusal.code
-    except SameHit:
+    except DuplicateHit:
         return SAME
     return STORED if values is None else COUNTED
 

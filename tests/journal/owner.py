@@ -23,7 +23,7 @@ NOT_WRITTEN = "JournalError"
 NOBODY_KNOWS = "JournalBrokenError"
 
 
-class _Orders:
+class _Signals:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self._journals = Journals(directory, max_bytes)
         self._owned: list[Journal] = []
@@ -90,7 +90,7 @@ def owner_of(directory: Path, max_bytes: int = MAX_BYTES) -> Iterator[Owner]:
 
 def obey(connection: "Connection[str, str]", directory: str, max_bytes: str) -> None:
     """Do what the lines say that come, until no more can come."""
-    orders = _Orders(Path(directory), int(max_bytes))
+    orders = _Signals(Path(directory), int(max_bytes))
     with asyncio.Runner() as runner:
         while True:
             try:

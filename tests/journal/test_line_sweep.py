@@ -16,7 +16,7 @@ import pytest
 from hitcounter.errors import StoreError
 from hitcounter.exactly_once.records import Chunk
 from hitcounter.store import keys
-from hitcounter.store.client import Line, Store
+from hitcounter.store.client import Store, WriterConnection
 from tests.integration.servers import StoreServer
 from tests.journal.cutting import DIRECTIONS, REPLIES, Cutter, cutter
 from tests.journal.entries import DEMO, LIMIT, entry
@@ -52,7 +52,7 @@ def chunk(writer: str, last: int) -> Chunk:
     return Chunk(last - 1, last, entry(last, f"/{writer}").pageviews)
 
 
-async def sent_twice(line: Line, writer: str, raw: Any) -> None:
+async def sent_twice(line: WriterConnection, writer: str, raw: Any) -> None:
     """Send two chunks by the protocol, and ask other questions in between."""
     for last in (1, 2):
         watermark, values = await answered(line.commit, chunk(writer, last))
@@ -70,7 +70,7 @@ async def test_a_commit_counts_once_wherever_its_connection_is_cut(
 ) -> None:
     for n_bytes in count():
         writer = f"w{n_bytes}"
-        line = far_store.line(0, writer)
+        line = far_store.connect(0, writer)
         if is_open:
             assert await line.watermark() == 0
         way.cut(direction, n_bytes)
@@ -89,7 +89,7 @@ async def test_a_commit_counts_once_if_the_script_is_not_known_either(
 ) -> None:
     for n_bytes in count(step=17):
         writer = f"w{n_bytes}"
-        line = far_store.line(0, writer)
+        line = far_store.connect(0, writer)
         assert await line.watermark() == 0
         raw.script_flush()
         way.cut(direction, n_bytes)
@@ -107,7 +107,7 @@ async def test_ids_are_claimed_once_wherever_the_connection_is_cut(
 ) -> None:
     for n_bytes in count(step=IDS_STEP_BYTES):
         ids, writers = [f"{n_bytes}-a", f"{n_bytes}-b"], (f"v{n_bytes}", f"w{n_bytes}")
-        ours, theirs = (far_store.line(0, writer) for writer in writers)
+        ours, theirs = (far_store.connect(0, writer) for writer in writers)
         assert await ours.watermark() == await theirs.watermark() == 0
         way.cut(direction, n_bytes)
         assert await answered(ours.claim, 1, ids, 0.0) == [True, True]
@@ -155,7 +155,7 @@ async def test_a_question_that_is_cancelled_leaves_no_answer_for_the_next_one(
 ) -> None:
     for n_steps in range(60):
         writer = f"w{n_steps}"
-        line = far_store.line(0, writer)
+        line = far_store.connect(0, writer)
         await line.commit(chunk(writer, 1))
         asking = asyncio.create_task(line.commit(chunk(writer, 2)))
         for _ in range(n_steps):
@@ -197,7 +197,7 @@ async def test_a_question_ends_wherever_the_network_begins_to_swallow_everything
     async def ends(n_bytes: int) -> int:
         async with cutter(tmp_path / f"way{n_bytes}", server.socket_path) as way:
             store = Store(way.url, SHORT_TIMEOUT_S)
-            line = store.line(0, "w")
+            line = store.connect(0, "w")
             way.cut(REPLIES, n_bytes, is_noticed=False)
             try:
                 async with asyncio.timeout(HANGS_AFTER_S):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hitcounter.config import Config
-from hitcounter.counting.counter import Service
-from hitcounter.counting.store_watch import Watch
+from hitcounter.counting.counter import Counter
+from hitcounter.counting.store_watch import StoreWatch
 from hitcounter.errors import CommandError, UnknownSite
 from hitcounter.exactly_once.journal import Journals
 from hitcounter.exactly_once.writer import Writer
@@ -29,11 +29,11 @@ SITES = ["a", "b", "c"]
 
 
 @pytest.fixture
-async def service(directory: Path, far_store: Store, metrics: Metrics) -> AsyncIterator[Service]:
+async def service(directory: Path, far_store: Store, metrics: Metrics) -> AsyncIterator[Counter]:
     """Start an open service that counts three sites, which is all that it may."""
     journals = Journals(directory, MAX_BYTES)
-    writer = Writer(far_store.line, journals, metrics, lane=0, kept_window_s=0)
-    service = Service(Config(max_sites=MAX_SITES), far_store, writer, metrics)
+    writer = Writer(far_store.connect, journals, metrics, lane=0, kept_window_s=0)
+    service = Counter(Config(max_sites=MAX_SITES), far_store, writer, metrics)
     for site in SITES:
         await service.admit(site)
     yield service
@@ -42,11 +42,11 @@ async def service(directory: Path, far_store: Store, metrics: Metrics) -> AsyncI
 
 def registered(raw: Any) -> list[str]:
     """List the sites that the store knows."""
-    return sorted(name.decode() for name in raw.smembers(keys.SITES))
+    return sorted(name.decode() for name in raw.smembers(keys.SITES_KEY))
 
 
 async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
-    service: Service, metrics: Metrics, raw: Any, monkeypatch: pytest.MonkeyPatch
+    service: Counter, metrics: Metrics, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hitcounter.exactly_once.writer.MAX_STORED_KEYS", 0)  # as if so many waited
     numbers = await service.count(service.site("a"), "/new")
@@ -58,7 +58,7 @@ async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
 
 
 async def test_sites_that_the_store_forgot_are_registered_again_and_read_once(
-    service: Service, raw: Any
+    service: Counter, raw: Any
 ) -> None:
     raw.flushall()
     await service.meet_new_sites()
@@ -69,7 +69,7 @@ async def test_sites_that_the_store_forgot_are_registered_again_and_read_once(
 
 
 async def test_a_site_that_was_removed_is_forgotten_until_it_is_hit_again(
-    service: Service, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+    service: Counter, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
 ) -> None:
     for _ in range(2):
         await service.count(service.site("a"), "/x")
@@ -87,14 +87,14 @@ async def test_a_site_that_was_removed_is_forgotten_until_it_is_hit_again(
 
 @pytest.mark.slow
 async def test_a_removed_site_that_another_worker_counts_again_has_not_lost_its_total(
-    service: Service, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+    service: Counter, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
 ) -> None:
     """Also one that a configuration declares: it is never asked for again."""
     for _ in range(2):
         await service.count(service.site("a"), "/x")
     await service.refresh()
     await housekeeping.remove(far_store, ["a"], tmp_path / "removed", iter)
-    raw.sadd(keys.SITES, "a")
+    raw.sadd(keys.SITES_KEY, "a")
     await service.refresh()
     assert (service.known("a"), errors()) == (service.site("a"), [])
     raw.client_pause(60_000, all=False)  # nothing is written, as if it were away
@@ -105,7 +105,7 @@ async def test_a_removed_site_that_another_worker_counts_again_has_not_lost_its_
 
 @pytest.mark.parametrize("command", ["prune", "remove"])
 async def test_pages_that_appear_meanwhile_stay_or_go_as_a_whole(
-    command: str, service: Service, far_store: Store, tmp_path: Path
+    command: str, service: Counter, far_store: Store, tmp_path: Path
 ) -> None:
     await service.count(service.site("a"), "/x")
     late, file = service.site("a"), tmp_path / "taken"
@@ -122,21 +122,21 @@ async def test_pages_that_appear_meanwhile_stay_or_go_as_a_whole(
 
 
 async def test_one_name_that_a_failover_lost_comes_back_though_another_took_its_place(
-    service: Service, raw: Any
+    service: Counter, raw: Any
 ) -> None:
-    raw.srem(keys.SITES, "b")
-    raw.sadd(keys.SITES, "new")
-    raw.srem(keys.SITES, "c")
+    raw.srem(keys.SITES_KEY, "b")
+    raw.sadd(keys.SITES_KEY, "new")
+    raw.srem(keys.SITES_KEY, "c")
     await service.refresh()
     assert registered(raw) == ["a", "b", "new"]
     assert service.known("new") is not None
 
 
 async def test_no_more_sites_come_back_than_may_be_and_those_that_do_not_are_not_counted(
-    service: Service, raw: Any, errors: Errors
+    service: Counter, raw: Any, errors: Errors
 ) -> None:
     raw.flushall()
-    raw.sadd(keys.SITES, "new", "newer")
+    raw.sadd(keys.SITES_KEY, "new", "newer")
     await service.meet_new_sites()
     assert registered(raw) == ["a", "new", "newer"]
     assert [name for name in (*SITES, "new", "newer") if service.known(name)] == registered(raw)
@@ -152,7 +152,7 @@ async def test_no_more_sites_come_back_than_may_be_and_those_that_do_not_are_not
 
 
 async def test_only_a_removal_that_is_new_explains_a_fall(
-    service: Service, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+    service: Counter, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
 ) -> None:
     site = service.site("a")
     for _ in range(3):
@@ -173,7 +173,7 @@ async def test_only_a_removal_that_is_new_explains_a_fall(
 
 
 async def test_a_day_that_begins_while_its_site_is_removed_goes_with_it(
-    service: Service, far_store: Store, raw: Any, tmp_path: Path
+    service: Counter, far_store: Store, raw: Any, tmp_path: Path
 ) -> None:
     await service.count(service.site("a"), None)
     day = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
@@ -190,7 +190,7 @@ async def test_a_day_that_begins_while_its_site_is_removed_goes_with_it(
 
 @pytest.mark.parametrize("command", ["prune", "remove"])
 async def test_a_file_holds_what_went_also_where_the_command_is_cut_off(
-    command: str, service: Service, far_store: Store, raw: Any, tmp_path: Path
+    command: str, service: Counter, far_store: Store, raw: Any, tmp_path: Path
 ) -> None:
     site, file = service.site("a"), tmp_path / "taken"
     for each in (site, service.site("b")):
@@ -215,14 +215,14 @@ async def test_a_file_holds_what_went_also_where_the_command_is_cut_off(
 
 
 async def test_a_clock_that_jumps_is_reported_once_each_time(
-    service: Service,
+    service: Counter,
     far_store: Store,
     metrics: Metrics,
     errors: Errors,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("hitcounter.watch.LOOK_AROUND_EVERY_S", 0.01)
-    watch = Watch(far_store, service, service._writer, metrics, every_s=60)
+    watch = StoreWatch(far_store, service, service._writer, metrics, every_s=60)
     watching = asyncio.create_task(watch.run())
     clock, n_looks, ahead_s = time.time, 0, 45 * 24 * 3600
 

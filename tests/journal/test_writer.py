@@ -53,7 +53,7 @@ async def start_writer(
 
     def start(kept_window_s: float = LONG_WINDOW_S) -> Writer:
         journals = Journals(directory, MAX_BYTES)
-        writer = Writer(far_store.line, journals, metrics, lane=0, kept_window_s=kept_window_s)
+        writer = Writer(far_store.connect, journals, metrics, lane=0, kept_window_s=kept_window_s)
         started.append(writer)
         return writer
 
@@ -202,7 +202,7 @@ async def test_who_repeats_a_hit_and_hangs_up_disturbs_nobody(
 async def test_a_hit_that_another_worker_may_yet_count_is_not_settled(
     writer: Writer, far_store: Store, raw: Any
 ) -> None:
-    line = far_store.line(0, "other")
+    line = far_store.connect(0, "other")
     assert await line.claim(1, ["id"], 0.0)
     await line.close()
     raw.rename("hc:{0}:ids:0", keys.ids_key(0, int(raw.time()[0]) // 600))
@@ -322,7 +322,7 @@ async def test_a_store_that_hangs_is_away(
 ) -> None:
     store = Store(server.unix_url, timeout_s=0.2)
     journals = Journals(directory, MAX_BYTES)
-    writer = Writer(store.line, journals, metrics, lane=0, kept_window_s=LONG_WINDOW_S)
+    writer = Writer(store.connect, journals, metrics, lane=0, kept_window_s=LONG_WINDOW_S)
     assert await outcome(hit(writer, "/a")) == "counted"
     server.process.send_signal(signal.SIGSTOP)
     assert await outcome(hit(writer, "/b")) == "stored"
@@ -492,7 +492,7 @@ async def adoption(
     """Look for journals, as a worker does."""
     store = Store(way.url, TIMEOUT_S)
     journals = Journals(directory, MAX_BYTES)
-    running = asyncio.create_task(Adoption(store.line, journals, metrics, kept_window_s).run())
+    running = asyncio.create_task(Adoption(store.connect, journals, metrics, kept_window_s).run())
     try:
         yield
     finally:
@@ -514,7 +514,7 @@ async def leave_journal(directory: Path, writer: str, *entries: Entry) -> Path:
 async def test_only_what_the_store_lacks_of_a_journal_is_counted(
     far_store: Store, way: Cutter, raw: Any, directory: Path, metrics: Metrics
 ) -> None:
-    line = far_store.line(0, "ff")
+    line = far_store.connect(0, "ff")
     assert (await line.commit(Chunk(0, 1, entry(1, "/a").pageviews)))[0] == 1
     await line.close()
     await leave_journal(directory, "ff", entry(1, "/a"), entry(2, "/b"), entry(2, "/b"))
@@ -590,7 +590,7 @@ async def test_what_keeps_a_worker_from_looking_for_journals_is_said_once(
 ) -> None:
     directory.rmdir()
     directory.touch()
-    looking = Adoption(far_store.line, Journals(directory, MAX_BYTES), metrics, SHORT_WINDOW_S)
+    looking = Adoption(far_store.connect, Journals(directory, MAX_BYTES), metrics, SHORT_WINDOW_S)
     assert [await looking._orphans() for _ in range(2)] == [[], []]
     (line,) = errors()
     assert line.startswith("cannot look for journals: ")

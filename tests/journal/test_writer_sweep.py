@@ -39,7 +39,7 @@ STEP_BYTES = 5
 async def replay_all(directory: Path, store: Store, metrics: Metrics) -> None:
     """Adopt all journals, until there are none."""
     journals = Journals(directory, MAX_BYTES)
-    adoption = Adoption(store.line, journals, metrics, KEPT_WINDOW_S)
+    adoption = Adoption(store.connect, journals, metrics, KEPT_WINDOW_S)
     running = asyncio.create_task(adoption.run())
 
     async def are_replayed() -> bool:
@@ -81,7 +81,7 @@ class Cuts:
         async with cutter(socket_path, self._server.socket_path) as way:
             store = Store(way.url, TIMEOUT_S)
             writer = Writer(
-                store.line, journals, self._metrics, lane=0, kept_window_s=KEPT_WINDOW_S
+                store.connect, journals, self._metrics, lane=0, kept_window_s=KEPT_WINDOW_S
             )
             yield way, writer
             await writer.close(5.0)

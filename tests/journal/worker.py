@@ -102,7 +102,7 @@ async def _serve(
         store, journals = Store(gate.url, 20.0), Journals(directory, MAX_BYTES)
         metrics = Metrics(Path(own), 0, [])
         with patch("secrets.token_hex", return_value=writer_id):
-            writer = Writer(store.line, journals, metrics, lane=0, kept_window_s=KEPT_WINDOW_S)
+            writer = Writer(store.connect, journals, metrics, lane=0, kept_window_s=KEPT_WINDOW_S)
         said = await _live(writer, gate, connection)
         await store.close()
     return said

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 from hitcounter.errors import Unavailable
 from hitcounter.exactly_once.delivery import Values
-from hitcounter.exactly_once.hit_ids import SameHit
+from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.period import Day
 from hitcounter.store import keys
@@ -141,7 +141,7 @@ class Ledger:
             return
         if isinstance(error, Unavailable):
             self._refuse(sent, error)
-        elif isinstance(error, SameHit):
+        elif isinstance(error, DuplicateHit):
             self._repeat(sent)
         elif error is not None:
             self.problems.append(f"a hit was answered by {error!r}")

@@ -14,9 +14,9 @@ from unittest import mock
 
 from hitcounter.errors import StoreError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
-from hitcounter.exactly_once.delivery import Session, Values
+from hitcounter.exactly_once.delivery import Delivery, Values
 from hitcounter.exactly_once.journal import Journal, _packed
-from hitcounter.exactly_once.records import Chunk, Entry, Pageviews, Record, Stream
+from hitcounter.exactly_once.records import Chunk, Entry, Pageviews, Record, RecordLog
 from hitcounter.exactly_once.writer import RETRY_EVERY_S, Writer
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
@@ -51,13 +51,13 @@ _left = Writer._left
 _leave = Writer._leave
 _count = Writer.count
 _replay = Adoption._replay
-_init = Stream.__init__
-_to_journal = Stream.to_journal
-_confirm = Stream.confirm
-_number_held = Stream._number_held
-_restored = Stream.restored.__func__  # type: ignore[attr-defined]  # of a classmethod
+_init = RecordLog.__init__
+_to_journal = RecordLog.to_journal
+_confirm = RecordLog.confirm
+_number_held = RecordLog._number_held
+_restored = RecordLog.restored.__func__  # type: ignore[attr-defined]  # of a classmethod
 _counters = Pageviews.counters
-_exchange = Session.exchange
+_exchange = Delivery.exchange
 _create = SimulatedJournals.create
 _commit_in_store = SimulatedStore.commit
 _write = SimulatedStore.write
@@ -65,8 +65,8 @@ _write = SimulatedStore.write
 
 async def commit_answered_early(self: Writer) -> None:
     """Answer the hits of a chunk as soon as it leaves."""
-    self._stream.number_next()
-    for record in self._stream.pending:
+    self._records.number_next()
+    for record in self._records.pending:
         self._store(record)
     await _commit(self)
 
@@ -84,12 +84,12 @@ async def commit_in_two_commands(self: SimulatedLine, chunk: Chunk) -> tuple[int
     return moved.watermark, added.values
 
 
-def init_with_short_window(self: Stream, kept_window_s: float) -> None:
+def init_with_short_window(self: RecordLog, kept_window_s: float) -> None:
     """Keep records for less time than a store may need to sync them."""
     _init(self, 0.1 * kept_window_s)
 
 
-def to_journal_without_pending(self: Stream, unsent: Pageviews) -> list[Entry]:
+def to_journal_without_pending(self: RecordLog, unsent: Pageviews) -> list[Entry]:
     """Leave out the records on their way, whose fate nobody knows."""
     pending, self.pending = self.pending, deque()
     try:
@@ -98,7 +98,7 @@ def to_journal_without_pending(self: Stream, unsent: Pageviews) -> list[Entry]:
         self.pending = pending
 
 
-def to_journal_without_kept(self: Stream, unsent: Pageviews) -> list[Entry]:
+def to_journal_without_kept(self: RecordLog, unsent: Pageviews) -> list[Entry]:
     """Leave out the records that the store has confirmed."""
     kept, self.kept = self.kept, deque()
     try:
@@ -115,9 +115,9 @@ def commit_whatever_is_expected(self: SimulatedStore, commit: Commit, at_s: floa
 
 def left_with_new_numbers(self: Writer, error: StoreError) -> None:
     """Give new numbers to what was not answered."""
-    for record in self._stream.pending:
-        self._stream._numbered += 1
-        record.number = self._stream._numbered
+    for record in self._records.pending:
+        self._records._numbered += 1
+        record.number = self._records._numbered
     _left(self, error)
 
 
@@ -125,7 +125,7 @@ def count_into_numbered_record(
     self: Writer, label: str, site: SiteKeys, page: PageKeys | None, id_: str | None = None
 ) -> "asyncio.Future[Values | None]":
     """Add a hit to a record that is on its way."""
-    stream = self._stream
+    stream = self._records
     if not stream.pending:
         return _count(self, label, site, page, id_)
     stream.open, opened = stream.pending[-1], stream.open
@@ -152,7 +152,7 @@ async def bridge_to_first_answer(self: Writer) -> None:
     await self._remove_journal()
 
 
-def needs_no_confirmed_records(self: Stream) -> bool:
+def needs_no_confirmed_records(self: RecordLog) -> bool:
     """Keep a journal only until its records are confirmed."""
     is_pending = bool(self.pending) and self.pending[0].number <= self._journaled
     return bool(self._held.sites) or is_pending
@@ -160,12 +160,12 @@ def needs_no_confirmed_records(self: Stream) -> bool:
 
 async def replay_until_confirmed(self: Adoption, journal: Journal) -> None:
     """Let an adopted journal go as soon as its records are confirmed."""
-    stream = Stream.restored(self._kept_window_s, await journal.sums())
-    line = self._open_line(journal.lane, journal.writer)
-    session = Session(stream, line, self._metrics)
+    stream = RecordLog.restored(self._kept_window_s, await journal.sums())
+    line = self._connect(journal.lane, journal.writer)
+    delivery = Delivery(stream, line, self._metrics)
     while stream.pending:
         with suppress(StoreError):
-            await session.exchange(stream.next_chunk())
+            await delivery.exchange(stream.next_chunk())
         await asyncio.sleep(RETRY_EVERY_S)
     await line.close()
 
@@ -173,7 +173,7 @@ async def replay_until_confirmed(self: Adoption, journal: Journal) -> None:
 async def replay_and_forget(self: Adoption, journal: Journal) -> None:
     """Delete the watermark of a writer once its journal is replayed."""
     await _replay(self, journal)
-    line = self._open_line(journal.lane, journal.writer)
+    line = self._connect(journal.lane, journal.writer)
     with suppress(StoreError):
         await line.forget()
     await line.close()
@@ -191,7 +191,7 @@ def is_free_for_all(self: SimulatedJournals, file: File) -> bool:
 
 
 def confirm_only_upwards(
-    self: Stream, watermark: int, asked_at_s: float, answered_at_s: float
+    self: RecordLog, watermark: int, asked_at_s: float, answered_at_s: float
 ) -> tuple[list[Record], int]:
     """Never believe a watermark that is lower than before."""
     return _confirm(self, max(watermark, self.watermark), asked_at_s, answered_at_s)
@@ -199,7 +199,7 @@ def confirm_only_upwards(
 
 def refuse_pending_as_not_counted(self: Writer) -> None:
     """Tell the hits of a chunk on its way that they are not counted."""
-    for record in self._stream.pending:
+    for record in self._records.pending:
         self._refuse(record, Unavailable("journal_full", "not counted"))
 
 
@@ -225,19 +225,21 @@ async def ask_again_with_more(self: Writer) -> None:
     while True:
         await asyncio.sleep(RETRY_EVERY_S)
         with suppress(StoreError):
-            self._stream.number_next()
-            self._acknowledge(*await self._session.exchange(self._stream.next_chunk()))
+            self._records.number_next()
+            self._acknowledge(*await self._delivery.exchange(self._records.next_chunk()))
             return
 
 
-def restored_from_one(cls: type[Stream], kept_window_s: float, entries: Iterable[Entry]) -> Stream:
+def restored_from_one(
+    cls: type[RecordLog], kept_window_s: float, entries: Iterable[Entry]
+) -> RecordLog:
     """Number the records of a journal anew."""
     renumbered = [Entry(number, each.pageviews) for number, each in enumerate(entries, 1)]
-    restored: Stream = _restored(cls, kept_window_s, renumbered)
+    restored: RecordLog = _restored(cls, kept_window_s, renumbered)
     return restored
 
 
-def number_held_as_one(self: Stream) -> None:
+def number_held_as_one(self: RecordLog) -> None:
     """Make one record of what is held, where whoever reads the journal makes several."""
     if self._held.sites:
         self._number(Record(pageviews=self._held))
@@ -245,7 +247,7 @@ def number_held_as_one(self: Stream) -> None:
         self._journaled = self._numbered
 
 
-def number_held_and_journal_again(self: Stream) -> None:
+def number_held_and_journal_again(self: RecordLog) -> None:
     """Take what was held, once it has a number, for something that the journal lacks."""
     journaled = self._journaled
     _number_held(self)
@@ -253,12 +255,12 @@ def number_held_and_journal_again(self: Stream) -> None:
 
 
 async def exchange_without_looking(
-    self: Session, chunk: Chunk | None
+    self: Delivery, chunk: Chunk | None
 ) -> tuple[list[Record], Values]:
     """Take every answer for the news that the chunk was applied."""
     if chunk is None:
         return await _exchange(self, chunk)
-    _, values = await self.line.commit(chunk)
+    _, values = await self.connection.commit(chunk)
     now_s = asyncio.get_running_loop().time()
     return self.stream.confirm(chunk.last, now_s, now_s)[0], values
 
@@ -285,17 +287,17 @@ MUTANTS = (
     Mutant(
         "keeps records for less than the store needs to sync",
         200,
-        ((Stream, "__init__", init_with_short_window),),
+        ((RecordLog, "__init__", init_with_short_window),),
     ),
     Mutant(
         "journals without the batch of unknown fate",
         50,
-        ((Stream, "to_journal", to_journal_without_pending),),
+        ((RecordLog, "to_journal", to_journal_without_pending),),
     ),
     Mutant(
         "journals without the kept records",
         200,
-        ((Stream, "to_journal", to_journal_without_kept),),
+        ((RecordLog, "to_journal", to_journal_without_kept),),
     ),
     Mutant(
         "repeats a commit without comparing the watermark",
@@ -321,7 +323,7 @@ MUTANTS = (
     Mutant(
         "removes the journal at confirmation",
         1_000,
-        ((Stream, "needs_journal", property(needs_no_confirmed_records)),),
+        ((RecordLog, "needs_journal", property(needs_no_confirmed_records)),),
     ),
     Mutant(
         "removes an adopted journal at confirmation",
@@ -346,7 +348,7 @@ MUTANTS = (
             (Adoption, "_replay", replay_and_forget),
         ),
     ),
-    Mutant("never believes a lower watermark", 50, ((Stream, "confirm", confirm_only_upwards),)),
+    Mutant("never believes a lower watermark", 50, ((RecordLog, "confirm", confirm_only_upwards),)),
     Mutant(
         "refuses a hit on its way as not counted",
         200,
@@ -370,20 +372,20 @@ MUTANTS = (
     Mutant(
         "numbers the records of a journal anew",
         1_000,
-        ((Stream, "restored", classmethod(restored_from_one)),),  # type: ignore[arg-type]
+        ((RecordLog, "restored", classmethod(restored_from_one)),),  # type: ignore[arg-type]
     ),
     Mutant(
         "divides what is held in another way than the journal's reader",
         1_000,
-        ((Stream, "_number_held", number_held_as_one),),
+        ((RecordLog, "_number_held", number_held_as_one),),
     ),
     Mutant(
         "journals again what the journal holds",
         1_000,
-        ((Stream, "_number_held", number_held_and_journal_again),),
+        ((RecordLog, "_number_held", number_held_and_journal_again),),
     ),
     Mutant(
-        "takes every answer for success", 200, ((Session, "exchange", exchange_without_looking),)
+        "takes every answer for success", 200, ((Delivery, "exchange", exchange_without_looking),)
     ),
     Mutant(
         "answers a repeat before the hit is counted",

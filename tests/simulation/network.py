@@ -14,7 +14,7 @@ from typing import Protocol
 from hitcounter.errors import StoreError
 from hitcounter.exactly_once.records import Chunk
 from hitcounter.store import keys
-from hitcounter.store.client import Line
+from hitcounter.store.client import WriterConnection
 from tests.simulation.events import Events
 from tests.simulation.store import (
     Claim,
@@ -68,7 +68,7 @@ class Question:
         self.answer.set_result(answer)
 
 
-class SimulatedLine(Line):
+class SimulatedLine(WriterConnection):
     """The line of one writer."""
 
     def __init__(self, network: "Network", key: str, owner: "Asker", events: Events) -> None:

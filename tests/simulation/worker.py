@@ -82,15 +82,15 @@ class SimulatedWorker:
         journals = SimulatedJournals(around.disk, self)
         window_s = around.kept_window_s
         self.writer = Writer(
-            self._open_line, journals, around.metrics, lane=0, kept_window_s=window_s
+            self._connect, journals, around.metrics, lane=0, kept_window_s=window_s
         )
         self.writer.is_store_durable = around.is_always
         self.writer.flushing.add_done_callback(self._flush_ended)
-        adoption = Adoption(self._open_line, journals, around.metrics, window_s)
+        adoption = Adoption(self._connect, journals, around.metrics, window_s)
         self._adopting = asyncio.create_task(adoption.run())
         self._adopting.add_done_callback(self._adoption_ended)
 
-    def _open_line(self, lane: int, writer: str) -> SimulatedLine:
+    def _connect(self, lane: int, writer: str) -> SimulatedLine:
         line = self._around.network.open(keys.watermark_key(lane, writer), self)
         if self._line is None:
             self._line = line

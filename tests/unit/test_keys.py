@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hitcounter.period import Day
 from hitcounter.store import keys
-from hitcounter.store.keys import Counter
+from hitcounter.store.keys import CounterName
 
 DAY_S = 24 * 3600
 
@@ -53,19 +53,19 @@ def test_a_hit_counts_for_all_lines_of_the_block_but_yesterday(
 
 @given(lanes, sites, buckets)
 def test_the_key_of_a_bucket_reads_back(lane: int, site: str, bucket: str) -> None:
-    assert keys.counter_of(keys.bucket_key(lane, site, bucket)) == Counter(site, False, bucket)
+    assert keys.counter_of(keys.bucket_key(lane, site, bucket)) == CounterName(site, False, bucket)
 
 
 @given(lanes, sites, paths)
 def test_the_key_of_a_page_reads_back(lane: int, site: str, path: str) -> None:
-    assert keys.counter_of(keys.page_key(lane, site, path)) == Counter(site, True, path)
+    assert keys.counter_of(keys.page_key(lane, site, path)) == CounterName(site, True, path)
 
 
 @pytest.mark.parametrize(
     "key",
     [
-        keys.SITES,
-        keys.LANES,
+        keys.SITES_KEY,
+        keys.LANES_KEY,
         keys.pages_key(0, "demo"),
         keys.watermark_key(0, "9f"),
         keys.ids_key(0, 2592000),

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hitcounter.exactly_once.records import Chunk, Entry, Record, Stream
+from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.speeds import examples
 from tests.unit.pageviews import flat, numbers, page_of, site_on, sums
@@ -61,7 +61,7 @@ class Life:
     """The records of one writer: first its own, then those of whoever adopts its journal."""
 
     writer: int
-    stream: Stream
+    stream: RecordLog
     journal: list[Entry] = field(default_factory=list)
     writing: tuple[Record, list[Entry]] | None = None
     is_away: bool = False
@@ -80,7 +80,7 @@ class Protocol(RuleBasedStateMachine):
         self.history = [State()]
         self.n_durable = 1  # states that no restart undoes
         self.late: list[Packet] = []
-        self.lives = {1: Life(1, Stream(KEPT_WINDOW_S))}
+        self.lives = {1: Life(1, RecordLog(KEPT_WINDOW_S))}
         self.writer = 1
         self.ledger: dict[RecordId, Counter[str]] = {}
         self.confirmed: set[RecordId] = set()
@@ -255,7 +255,7 @@ class Protocol(RuleBasedStateMachine):
 
     def adopted(self, life: Life) -> Life:
         """Replay a journal as it is now, under the id of its writer."""
-        stream = Stream.restored(KEPT_WINDOW_S, sums(life.journal))
+        stream = RecordLog.restored(KEPT_WINDOW_S, sums(life.journal))
         return Life(life.writer, stream, life.journal, is_adopted=True)
 
     @rule(site=st.sampled_from(SITES))
@@ -356,7 +356,7 @@ class ProtocolWithDeaths(Protocol):
             lives = [self.adopted(life) for life in self.lives.values() if life.journal]
             self.hits = [UNKNOWN if outcome == WAITS else outcome for outcome in self.hits]
             self.writer += 1
-            lives.append(Life(self.writer, Stream(KEPT_WINDOW_S)))
+            lives.append(Life(self.writer, RecordLog(KEPT_WINDOW_S)))
             self.lives = {life.writer: life for life in lives}
 
     def keep_for_ever(self, records: set[RecordId]) -> None:

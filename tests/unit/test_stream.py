@@ -16,7 +16,7 @@ from hitcounter.exactly_once.records import (
     Entry,
     Pageviews,
     Record,
-    Stream,
+    RecordLog,
     cut,
 )
 from tests.speeds import examples
@@ -40,9 +40,9 @@ PAGES = [None, page_of("/a"), page_of("/a"), page_of("/b"), page_of("/a", "other
 hits = st.tuples(st.sampled_from(SITES), st.sampled_from(PAGES))
 
 
-def stream_of(*records: int, kept_window_s: float = KEPT_WINDOW_S) -> Stream:
+def stream_of(*records: int, kept_window_s: float = KEPT_WINDOW_S) -> RecordLog:
     """Make a stream with records of so many hits each, all on other sites, not sent yet."""
-    stream = Stream(kept_window_s)
+    stream = RecordLog(kept_window_s)
     for number, n_hits in enumerate(records):
         for hit in range(n_hits):
             name = f"{number}-{hit}"
@@ -52,13 +52,13 @@ def stream_of(*records: int, kept_window_s: float = KEPT_WINDOW_S) -> Stream:
     return stream
 
 
-def add_hit(stream: Stream, waiter: str) -> None:
+def add_hit(stream: RecordLog, waiter: str) -> None:
     """Count a hit in the open record."""
     stream.open.pageviews.add(SITES[0], None)
     stream.open.waiters.append(waiter)
 
 
-def sent(stream: Stream) -> Chunk:
+def sent(stream: RecordLog) -> Chunk:
     """Number what waits, and take the next chunk, which there has to be."""
     stream.number_next()
     chunk = stream.next_chunk()
@@ -112,7 +112,7 @@ def test_merged_pageviews_add_what_each_of_them_adds(records: list[list[Hit]]) -
 
 
 def test_an_empty_record_is_not_numbered_and_gives_no_chunk() -> None:
-    stream = Stream(KEPT_WINDOW_S)
+    stream = RecordLog(KEPT_WINDOW_S)
     stream.close_record()
     assert stream.number_next() == []
     assert stream.next_chunk() is None
@@ -176,7 +176,7 @@ def test_records_are_told_once_when_they_get_their_numbers() -> None:
 
 
 def test_a_pageview_can_be_taken_back_before_its_record_is_sent() -> None:
-    stream = Stream(KEPT_WINDOW_S)
+    stream = RecordLog(KEPT_WINDOW_S)
     for page in (PAGES[1], PAGES[1], PAGES[3], None):
         stream.open.pageviews.add(SITES[0], page)
     (record,) = stream.number_next()
@@ -279,7 +279,7 @@ def test_a_second_loss_reports_only_what_the_first_did_not() -> None:
     assert stream.confirm(0, 61.0, 61.0)[1] == 2  # 1 and 2; that 3 and 4 went was told
 
 
-def drop(stream: Stream, number: int) -> None:
+def drop(stream: RecordLog, number: int) -> None:
     """Confirm records up to a number, and ask again after the kept window."""
     sent(stream)
     asked_at_s = max([0.0, *(record.confirmed_at_s for record in stream.kept)])
@@ -319,7 +319,7 @@ def test_what_a_chunk_carried_is_never_taken_out() -> None:
 # The journal
 
 
-def held(stream: Stream, *waiters: str) -> list[Entry]:
+def held(stream: RecordLog, *waiters: str) -> list[Entry]:
     """Count hits while the store is away, and bring all that memory holds to the journal."""
     for waiter in waiters:
         add_hit(stream, waiter)
@@ -377,7 +377,7 @@ def test_whoever_reads_the_journal_makes_the_same_records() -> None:
     stream = stream_of(1, 2)
     sent(stream)
     journal = [*held(stream, "a"), *held(stream, "b")]
-    successor = Stream.restored(KEPT_WINDOW_S, sums(journal))
+    successor = RecordLog.restored(KEPT_WINDOW_S, sums(journal))
     sent(stream)
     assert by_number(successor.pending) == by_number(stream.pending)
     chunk = successor.next_chunk()
@@ -388,7 +388,7 @@ def test_whoever_reads_the_journal_makes_the_same_records() -> None:
 
 def test_a_restored_stream_begins_where_its_journal_does() -> None:
     journal = [Entry(4, of((SITES[0], None))), Entry(5, of((SITES[3], None)))]
-    stream = Stream.restored(KEPT_WINDOW_S, journal)
+    stream = RecordLog.restored(KEPT_WINDOW_S, journal)
     assert (stream.watermark, numbers(stream.pending)) == (3, [4, 5])
     assert stream.confirm(9, 0.0, 0.0)[1] == 0  # the writer lived on after its journal
     assert numbers(stream.kept) == [4, 5]
@@ -397,14 +397,14 @@ def test_a_restored_stream_begins_where_its_journal_does() -> None:
 
 
 def test_an_empty_journal_restores_a_stream_that_has_nothing_to_say() -> None:
-    stream = Stream.restored(KEPT_WINDOW_S, [])
+    stream = RecordLog.restored(KEPT_WINDOW_S, [])
     assert stream.next_chunk() is None
     assert (list(stream.pending), list(stream.kept)) == ([], [])
 
 
 def test_a_journal_that_lacks_a_record_is_not_replayed() -> None:
     with pytest.raises(AssertionError, match="the journal lacks what is before 3"):
-        Stream.restored(KEPT_WINDOW_S, [Entry(1, of((SITES[0], None))), Entry(3, Pageviews())])
+        RecordLog.restored(KEPT_WINDOW_S, [Entry(1, of((SITES[0], None))), Entry(3, Pageviews())])
 
 
 # How sums are cut

@@ -19,7 +19,7 @@ from hitcounter.config import Config
 from hitcounter.counting.counter import FRESH, Numbers
 from hitcounter.errors import BadRequest
 from hitcounter.period import day_of
-from hitcounter.store.client import LANES
+from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import lane_of, site_keys
 from hitcounter.web import badge, hit_request
 from hitcounter.web.badge import Look
@@ -400,7 +400,7 @@ def numbers(values: list[int], name: str = "demo") -> Numbers:
     """Give the numbers of a site."""
     site = Config().site(name)
     day = day_of(0, site.timezone)
-    names = site_keys(lane_of(name, LANES), name, day)
+    names = site_keys(lane_of(name, N_LANES), name, day)
     return Numbers(site, names, values, FRESH, None, None, 0)
 
 

@@ -26,9 +26,8 @@ from hitcounter import errors, metrics
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.exactly_once.writer import MAX_WAITING_HITS
 from hitcounter.pages import index
-from hitcounter.store.client import LANES, STRETCH_S
-from hitcounter.store.keys import LANES as LANES_KEY
-from hitcounter.store.keys import ids_key, lane_of
+from hitcounter.store.client import N_LANES, STRETCH_S
+from hitcounter.store.keys import LANES_KEY, ids_key, lane_of
 from hitcounter.web.routes import ROUTES, SITE_ROUTES
 from hitcounter.web.scripts import CURRENT, PINNED
 from tests.conftest import RunningService, StartService
@@ -348,7 +347,7 @@ def _claimed(start: StartService, _: ExitStack) -> RunningService:
     service = start()
     with store_of(service) as redis:
         for stretch in (0, 1):
-            name = ids_key(lane_of("demo", LANES), int(time.time() // STRETCH_S) + stretch)
+            name = ids_key(lane_of("demo", N_LANES), int(time.time() // STRETCH_S) + stretch)
             redis.hset(name, "demo:0123456789abcdef", "dead:1")
     return service
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from hitcounter.config import Config
-from hitcounter.counting.reader import Reader
+from hitcounter.counting.reader import BatchedReader
 from hitcounter.counting.readiness import Fault, Shared, state
 from hitcounter.errors import (
     CounterError,
@@ -24,13 +24,13 @@ from hitcounter.errors import (
     Unavailable,
     UnknownSite,
 )
-from hitcounter.exactly_once.hit_ids import SameHit
+from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import COUNTED, STORED, Metrics
 from hitcounter.period import Day, day_of
 from hitcounter.site import Site
 from hitcounter.store import keys
-from hitcounter.store.client import LANES, Store
+from hitcounter.store.client import N_LANES, Store
 from hitcounter.store.keys import PageKeys, SiteKeys
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class CountedSite:
         self.label = label
         self.known: Numbers | None = None
         self.watched_total = 0
-        self._lane = keys.lane_of(site.name, LANES)
+        self._lane = keys.lane_of(site.name, N_LANES)
         self.removed_key = keys.removed_key(self._lane, site.name)
         self.removed_ms = 0  # the tombstone when we watched last
         self._day: Day | None = None
@@ -111,7 +111,7 @@ class CountedSite:
         return None if known is None or known.names.date > names.date else known
 
 
-class Service:
+class Counter:
     """Counts and reads for all sites of one worker."""
 
     def __init__(
@@ -130,7 +130,7 @@ class Service:
         self.metrics = metrics
         self._store = store
         self._writer = writer
-        self._reader = Reader(store)
+        self._reader = BatchedReader(store)
         self._clock = clock
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
         self._page_totals: dict[str, int] = {}
@@ -194,7 +194,7 @@ class Service:
         try:
             # A retry may wait for the same hit, so the end of one request is not its end.
             values = await (hit if id_ is None else asyncio.shield(hit))
-        except SameHit:
+        except DuplicateHit:
             return await self._again(counted, path)
         if values is None:
             known = counted.known_on(names) or known  # others have learned more meanwhile

@@ -7,12 +7,12 @@ after it was asked, and a client that was told of its hit never reads an older n
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from hitcounter.store.client import Store, number
+from hitcounter.store.client import Store, parse_count
 
 Values = Mapping[str, bytes | None]
 
 
-class Reader:
+class BatchedReader:
     """Reads counters for all who ask at once."""
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +31,7 @@ class Reader:
             self._next = asyncio.create_task(self._read_after(self._last))
         self._gathered.update(dict.fromkeys(names))
         values = await asyncio.shield(self._next)  # others wait for it too
-        return [number(name, values[name]) for name in names]
+        return [parse_count(name, values[name]) for name in names]
 
     async def _read_after(self, last: "asyncio.Task[Values] | None") -> Values:
         if last is not None:

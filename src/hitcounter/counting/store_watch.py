@@ -5,7 +5,7 @@ import logging
 import time
 from contextlib import suppress
 
-from hitcounter.counting.counter import Service
+from hitcounter.counting.counter import Counter
 from hitcounter.counting.readiness import Fault
 from hitcounter.errors import StoreError, StoreUnfitError
 from hitcounter.exactly_once.writer import Writer
@@ -19,11 +19,11 @@ LOOK_AROUND_EVERY_S = 0.5
 MAX_JUMP_S = 60.0
 
 
-class Watch:
+class StoreWatch:
     """Checks the store at start, then every so often, and when it has returned."""
 
     def __init__(
-        self, store: Store, service: Service, writer: Writer, metrics: Metrics, every_s: float
+        self, store: Store, service: Counter, writer: Writer, metrics: Metrics, every_s: float
     ) -> None:
         """Watch for a writer and a service, every `every_s` seconds."""
         self._store = store

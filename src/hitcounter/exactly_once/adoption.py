@@ -10,10 +10,10 @@ import logging
 from contextlib import suppress
 
 from hitcounter.errors import StoreError
-from hitcounter.exactly_once.delivery import Session
+from hitcounter.exactly_once.delivery import Delivery
 from hitcounter.exactly_once.journal import Journal, Journals
-from hitcounter.exactly_once.records import Stream
-from hitcounter.exactly_once.writer import PROBE_EVERY_S, RETRY_EVERY_S, OpenLine
+from hitcounter.exactly_once.records import RecordLog
+from hitcounter.exactly_once.writer import PROBE_EVERY_S, RETRY_EVERY_S, Connect
 from hitcounter.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,10 @@ class Adoption:
     """Looks for journals without an owner, as long as this worker runs."""
 
     def __init__(
-        self, open_line: OpenLine, journals: Journals, metrics: Metrics, kept_window_s: float
+        self, connect: Connect, journals: Journals, metrics: Metrics, kept_window_s: float
     ) -> None:
         """Replay through lines that `open_line` opens for a lane and a writer's id."""
-        self._open_line = open_line
+        self._connect = connect
         self._journals = journals
         self._metrics = metrics
         self._kept_window_s = kept_window_s
@@ -70,15 +70,15 @@ class Adoption:
             log.warning("the store holds all of the journal %s", journal.name)
 
     async def _replay(self, journal: Journal) -> None:
-        stream = Stream.restored(self._kept_window_s, await journal.sums())
-        line = self._open_line(journal.lane, journal.writer)
-        session = Session(stream, line, self._metrics)
+        stream = RecordLog.restored(self._kept_window_s, await journal.sums())
+        connection = self._connect(journal.lane, journal.writer)
+        delivery = Delivery(stream, connection, self._metrics)
         try:
             while stream.pending or stream.kept:
                 with suppress(StoreError):
-                    await session.exchange(stream.next_chunk())
+                    await delivery.exchange(stream.next_chunk())
                     if stream.pending:
                         continue
                 await asyncio.sleep(PROBE_EVERY_S if not stream.pending else RETRY_EVERY_S)
         finally:
-            await line.close()
+            await connection.close()

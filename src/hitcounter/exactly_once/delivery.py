@@ -4,22 +4,22 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from hitcounter.exactly_once.records import Chunk, Record, Stream
+from hitcounter.exactly_once.records import Chunk, Record, RecordLog
 from hitcounter.metrics import Metrics
-from hitcounter.store.client import Line
+from hitcounter.store.client import WriterConnection
 
 log = logging.getLogger(__name__)
 
 Values = Mapping[str, int]
 
 
-class Session:
+class Delivery:
     """The exchange of chunks for watermarks, one at a time."""
 
-    def __init__(self, stream: Stream, line: Line, metrics: Metrics) -> None:
+    def __init__(self, stream: RecordLog, connection: WriterConnection, metrics: Metrics) -> None:
         """Speak for a stream on a line that nobody else uses."""
         self.stream = stream
-        self.line = line
+        self.connection = connection
         self._metrics = metrics
 
     async def exchange(self, chunk: Chunk | None) -> tuple[list[Record], Values]:
@@ -31,9 +31,9 @@ class Session:
         asked_at_s = loop.time()
         values: Values = {}
         if chunk is None:
-            watermark = await self.line.watermark()
+            watermark = await self.connection.watermark()
         else:
-            watermark, values = await self.line.commit(chunk)
+            watermark, values = await self.connection.commit(chunk)
         answered_at_s = loop.time()
         confirmed, n_lost = self.stream.confirm(watermark, asked_at_s, answered_at_s)
         if n_lost:

@@ -6,16 +6,16 @@ from hashlib import blake2b
 from typing import Any
 
 MAX_IDS = 50_000
-HALF_LIFE_S = 600.0
+GENERATION_S = 600.0
 
 Hit = asyncio.Future[Any]
 
 
-class SameHit(Exception):
+class DuplicateHit(Exception):
     """Another hit with this id is counted."""
 
 
-class RecentIds:
+class HitIds:
     """The ids of at least ten minutes, or of the last `MAX_IDS` hits where these came faster."""
 
     def __init__(self) -> None:
@@ -23,19 +23,19 @@ class RecentIds:
         # By the digest of an id, which takes a third: the hit while it waits, then None.
         self._new: dict[bytes, Hit | None] = {}
         self._old: dict[bytes, Hit | None] = {}
-        self._turn_at_s = time.monotonic() + HALF_LIFE_S
+        self._turn_at_s = time.monotonic() + GENERATION_S
 
     def add(self, id_: str, hit: Hit) -> None:
         """Remember a hit, unless it will be refused."""
         if len(self._new) >= MAX_IDS or time.monotonic() >= self._turn_at_s:
             self._old, self._new = self._new, {}
-            self._turn_at_s = time.monotonic() + HALF_LIFE_S
+            self._turn_at_s = time.monotonic() + GENERATION_S
         digest = _digest(id_)
         self._new[digest] = hit
         hit.add_done_callback(lambda hit: self._settle(digest, hit))
 
     def _settle(self, digest: bytes, hit: Hit) -> None:
-        is_refused = not hit.cancelled() and not isinstance(hit.exception(), SameHit | None)
+        is_refused = not hit.cancelled() and not isinstance(hit.exception(), DuplicateHit | None)
         for ids in (self._new, self._old):
             if ids.get(digest) is hit:
                 if is_refused:

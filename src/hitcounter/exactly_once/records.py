@@ -148,7 +148,7 @@ def _pieces(total: Pageviews) -> Iterator[Pageviews]:
     yield from (Pageviews(pages=dict([pages[name]])) for name in sorted(pages))
 
 
-class Stream:
+class RecordLog:
     """The records of one writer in one lane."""
 
     def __init__(self, kept_window_s: float) -> None:

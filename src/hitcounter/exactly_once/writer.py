@@ -29,12 +29,12 @@ from hitcounter.errors import (
     StoreFullError,
     Unavailable,
 )
-from hitcounter.exactly_once.delivery import Session, Values
-from hitcounter.exactly_once.hit_ids import RecentIds, SameHit
+from hitcounter.exactly_once.delivery import Delivery, Values
+from hitcounter.exactly_once.hit_ids import DuplicateHit, HitIds
 from hitcounter.exactly_once.journal import Journal, Journals
-from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record, Stream
+from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record, RecordLog
 from hitcounter.metrics import COUNTED, STORED, Metrics
-from hitcounter.store.client import Line
+from hitcounter.store.client import WriterConnection
 from hitcounter.store.keys import PageKeys, SiteKeys
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ RETRY_EVERY_S = 0.1
 # A sync of the disk for every hit would fill it, and take long to replay.
 GATHER_S = 0.02
 
-OpenLine = Callable[[int, str], Line]
+Connect = Callable[[int, str], WriterConnection]
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Writer:
 
     def __init__(
         self,
-        open_line: OpenLine,
+        connect: Connect,
         journals: Journals,
         metrics: Metrics,
         *,
@@ -80,14 +80,14 @@ class Writer:
         self.has_returned = asyncio.Event()
         self.is_store_durable = False  # whether what the store confirmed is on its disk
         self.stored: Counter[str] = Counter()  # by counter: what the store does not hold yet
-        self.recent = RecentIds()
+        self.recent = HitIds()
         self._stored_bytes = 0
         self._lane = lane
         self._journals = journals
         self._journal: Journal | None = None
         self._metrics = metrics
-        self._stream = Stream(kept_window_s)
-        self._session = Session(self._stream, open_line(lane, self.id), metrics)
+        self._records = RecordLog(kept_window_s)
+        self._delivery = Delivery(self._records, connect(lane, self.id), metrics)
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._n_waiting = 0
@@ -115,14 +115,14 @@ class Writer:
             page = None
             self._metrics.page_refused(label)
         future: asyncio.Future[Values | None] = self._loop.create_future()
-        record = self._stream.open
+        record = self._records.open
         if id_ is not None:
             record.has_ids = True
             self.recent.add(id_, future)
         record.waiters.append(Waiter(label, site, page, id_, future))
         record.pageviews.add(site, page)
         if len(record.waiters) >= MAX_RECORD_HITS:
-            self._stream.close_record()
+            self._records.close_record()
         self._n_waiting += 1
         self._wake.set()
         return future
@@ -133,7 +133,7 @@ class Writer:
         self._wake.set()
         done, _ = await asyncio.wait([self.flushing], timeout=grace_s)
         if not done:
-            await self._session.line.close()  # which ends the wait for an answer
+            await self._delivery.connection.close()  # which ends the wait for an answer
         await asyncio.wait([self.flushing])
         self._probing.cancel()
         try:
@@ -141,13 +141,13 @@ class Writer:
                 await self._leave()
         except JournalBrokenError as error:
             log.error("%s", error)
-        await self._session.line.close()
+        await self._delivery.connection.close()
         if self._journal is not None:
             await self._journal.close()
 
     async def _leave(self) -> None:
         """Leave nothing behind that a successor does not need, and all that he may need."""
-        if self._stream.is_idle and self.is_store_durable:
+        if self._records.is_idle and self.is_store_durable:
             await self._remove_journal()
         else:
             await self._hold()
@@ -155,7 +155,7 @@ class Writer:
         # way may still arrive, and without the watermark it would count a second time.
         if self._journal is None and not self._ever_failed:
             with suppress(StoreError):
-                await self._session.line.forget()
+                await self._delivery.connection.forget()
 
     async def _probe(self) -> None:
         """Ask an idle store now and then: whether it is there, and whether it forgot anything."""
@@ -164,7 +164,7 @@ class Writer:
             self._wake.set()
 
     async def _flush(self) -> None:
-        while not (self._is_closing and (self._stream.is_idle or self.is_away)):
+        while not (self._is_closing and (self._records.is_idle or self.is_away)):
             await self._wake.wait()
             self._wake.clear()
             try:
@@ -175,33 +175,33 @@ class Writer:
 
     async def _commit(self) -> None:
         """Send the next chunk, or ask for the watermark."""
-        for record in self._stream.number_next():
+        for record in self._records.number_next():
             if record.has_ids:
                 await self._claim_ids(record)
-        chunk = self._stream.next_chunk()
+        chunk = self._records.next_chunk()
         if chunk is not None:
             self._metrics.in_flight.set(self._n_waiting)
-        confirmed, values = await self._session.exchange(chunk)
+        confirmed, values = await self._delivery.exchange(chunk)
         self._acknowledge(confirmed, values)
-        if self.is_away and self._stream.has_caught_up:
+        if self.is_away and self._records.has_caught_up:
             self._returned()
-        if not self._stream.is_idle:
+        if not self._records.is_idle:
             self._wake.set()
-        if not self._stream.needs_journal:
+        if not self._records.needs_journal:
             await self._remove_journal()
 
     async def _claim_ids(self, record: Record) -> None:
         """Take out the hits that other workers were given before, under the same ids."""
         waiters = [waiter for waiter in record.waiters if waiter.id is not None]
         ids = [waiter.id for waiter in waiters if waiter.id is not None]
-        claims = await self._session.line.claim(record.number, ids, time.time())
+        claims = await self._delivery.connection.claim(record.number, ids, time.time())
         for waiter, is_ours in zip(waiters, claims, strict=True):
             if not is_ours:
                 record.waiters.remove(waiter)
                 record.pageviews.remove(waiter.site, waiter.page)
                 self._n_waiting -= 1
                 if not waiter.future.done():
-                    waiter.future.set_exception(_unsettled() if is_ours is None else SameHit())
+                    waiter.future.set_exception(_unsettled() if is_ours is None else DuplicateHit())
 
     async def _bridge(self) -> None:
         """Bring hits to the journal until the store answers."""
@@ -211,7 +211,7 @@ class Writer:
             while not asking.done():
                 self._wake.clear()
                 is_held = await self._hold()
-                if self._is_closing and not self._stream.has_unsent:
+                if self._is_closing and not self._records.has_unsent:
                     break
                 await asyncio.sleep(GATHER_S if is_held else RETRY_EVERY_S)
                 await self._wake.wait()
@@ -227,16 +227,16 @@ class Writer:
         while True:
             await asyncio.sleep(RETRY_EVERY_S)
             with suppress(StoreError):
-                confirmed, values = await self._session.exchange(self._stream.next_chunk())
+                confirmed, values = await self._delivery.exchange(self._records.next_chunk())
                 self._acknowledge(confirmed, values)
                 return
 
     async def _hold(self) -> bool:
         """Bring all that only memory holds to the journal, and answer who waits; tell if it did."""
-        unsent = self._stream.take_unsent()
-        if not self._stream.needs_journal:
+        unsent = self._records.take_unsent()
+        if not self._records.needs_journal:
             await self._remove_journal()  # what comes next does not join what is in there
-        entries = self._stream.to_journal(unsent.pageviews)
+        entries = self._records.to_journal(unsent.pageviews)
         if not entries:
             return True
         try:
@@ -254,8 +254,8 @@ class Writer:
             self._refuse(unsent, _unknown())
             raise
         self.journal_error = None
-        self._stream.journaled(unsent.pageviews)
-        for record in (*self._stream.pending, unsent):
+        self._records.journaled(unsent.pageviews)
+        for record in (*self._records.pending, unsent):
             self._store(record)
         return True
 
@@ -325,11 +325,11 @@ class Writer:
     def _ended(self, flushing: "asyncio.Task[None]") -> None:
         """Leave nobody waiting for a flush that will not come."""
         if flushing.cancelled() or flushing.exception() is not None:
-            self._refuse(self._stream.take_unsent(), _unknown())
+            self._refuse(self._records.take_unsent(), _unknown())
             self._refuse_pending()
 
     def _refuse_pending(self) -> None:
-        for record in self._stream.pending:
+        for record in self._records.pending:
             self._refuse(record, _unknown())
 
     def _refuse(self, record: Record, refusal: Unavailable) -> None:

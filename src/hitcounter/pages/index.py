@@ -4,7 +4,7 @@ from importlib import resources
 
 from aiohttp import web
 
-from hitcounter.counting.counter import Service
+from hitcounter.counting.counter import Counter
 from hitcounter.pages import front_page
 from hitcounter.pages.front_page import Choice
 from hitcounter.site import site_name
@@ -21,7 +21,7 @@ def _headers(content_type: str) -> dict[str, str]:
     return COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": "no-store"}
 
 
-async def index(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
+async def index(service: Counter, request: web.BaseRequest, target: Target) -> web.Response:
     """Show the live block, and what to copy for the options of the query."""
     fields = hit_request.fields(target, *front_page.FIELDS)
     look = front_page.chosen_look(fields)
@@ -36,7 +36,7 @@ async def index(service: Service, request: web.BaseRequest, target: Target) -> w
     return web.Response(body=front_page.page(choice, server, CURRENT).encode(), headers=headers)
 
 
-async def script(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def script(_service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Serve the script of the front page."""
     return web.Response(body=_SCRIPT, headers=_headers(JAVASCRIPT))
 

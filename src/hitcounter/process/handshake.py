@@ -23,9 +23,9 @@ OPERATIONS = -1  # in the place of a worker's id
 # The exit code of a worker that failed before it served: starting it again would not help.
 FAILED_TO_START = 3
 
-END_SOON = signal.SIGTERM
+TERMINATE_SIGNAL = signal.SIGTERM
 # To a worker whose successor serves already: its clients may take their time to leave.
-END_WHEN_LEFT = signal.SIGHUP
+DRAIN_SIGNAL = signal.SIGHUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def loading() -> Iterator[None]:
         gc.enable()
 
 
-def end_within(seconds: float) -> None:
+def kill_self_after(seconds: float) -> None:
     """Let the kernel end this process after so many seconds, whatever Python does by then."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever started us may have ignored it
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -13,7 +13,7 @@ from hitcounter.operations.app import App, private
 from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
 from hitcounter.process.handshake import Job
 from hitcounter.process.listener import OPERATIONS_BACKLOG
-from hitcounter.process.serving import Ending, allowed_connections, begin, report_ready
+from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
 from hitcounter.store.client import Store
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.app import Server
@@ -42,7 +42,7 @@ class _Server(Server):
 
 
 async def _serve(job: Job) -> None:
-    ending = Ending()
+    shutdown = Shutdown()
     store = Store(job.store_url, STORE_TIMEOUT_S)
     app = App(job.config, store, job.metrics_dir)
     config = job.config
@@ -53,7 +53,7 @@ async def _serve(job: Job) -> None:
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
     acceptor.start(OPERATIONS_BACKLOG)
     report_ready()
-    await ending.is_told.wait()
+    await shutdown.requested.wait()
     await acceptor.close()
     await runner.cleanup()
     await store.close()

@@ -14,11 +14,11 @@ from hitcounter import logs
 from hitcounter.errors import SURROUNDINGS, HitcounterError, StartError
 from hitcounter.process.deadlines import DRAIN_S, LEAVE_S, WORKER_END_S
 from hitcounter.process.handshake import (
-    END_SOON,
-    END_WHEN_LEFT,
+    DRAIN_SIGNAL,
     READY,
+    TERMINATE_SIGNAL,
     Job,
-    end_within,
+    kill_self_after,
     read_job,
     refuse,
 )
@@ -70,28 +70,28 @@ def allowed_connections(wanted: int) -> int:
     return wanted if n_files == resource.RLIM_INFINITY else min(wanted, n_files - SPARE_FILES)
 
 
-class Ending:
+class Shutdown:
     """What this process is told about its end: that it shall, and whether soon."""
 
     def __init__(self) -> None:
-        self.is_told = asyncio.Event()
-        self.is_urgent = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.urgent = asyncio.Event()
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(END_SOON, self._soon)
-        loop.add_signal_handler(END_WHEN_LEFT, self._when_left)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {END_WHEN_LEFT})  # which was born blocked
+        loop.add_signal_handler(TERMINATE_SIGNAL, self._soon)
+        loop.add_signal_handler(DRAIN_SIGNAL, self._when_left)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN_SIGNAL})  # which was born blocked
         loop.add_reader(sys.stdin.fileno(), self._orphaned)
 
     def _soon(self) -> None:
-        if not self.is_urgent.is_set():
-            end_within(DRAIN_S + WORKER_END_S)
-        self.is_urgent.set()
-        self.is_told.set()
+        if not self.urgent.is_set():
+            kill_self_after(DRAIN_S + WORKER_END_S)
+        self.urgent.set()
+        self.requested.set()
 
     def _when_left(self) -> None:
-        if not self.is_told.is_set():
-            end_within(LEAVE_S + WORKER_END_S)
-        self.is_told.set()
+        if not self.requested.is_set():
+            kill_self_after(LEAVE_S + WORKER_END_S)
+        self.requested.set()
 
     def _orphaned(self) -> None:
         # The end of a pipe can be read again and again.

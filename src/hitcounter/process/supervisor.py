@@ -27,7 +27,7 @@ from hitcounter.config import Config
 from hitcounter.errors import ConfigError, StartError, one_line
 from hitcounter.process import memory
 from hitcounter.process.deadlines import SUPERVISOR_END_S
-from hitcounter.process.handshake import OPERATIONS, Job, end_within
+from hitcounter.process.handshake import OPERATIONS, Job, kill_self_after
 from hitcounter.process.listener import address, listen, listen_for_operations
 from hitcounter.process.worker_process import WorkerProcess
 from hitcounter.store.embedded import EmbeddedStore, lock, note_address, url
@@ -53,16 +53,16 @@ async def serve(config: Config, reload: Reload) -> None:
         await listen(config.host, config.port) as listener,
         await listen_for_operations(config) or nullcontext() as operations,
     ):
-        orders = _Orders()
+        orders = _Signals()
         try:
             await _serve(config, reload, orders, [listener, *([operations] if operations else [])])
         finally:
             # Only the end is left, and the handlers end with the loop.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _Orders.SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _Signals.SIGNALS)
 
 
 async def _serve(
-    config: Config, reload: Reload, orders: "_Orders", listeners: Sequence[socket.socket]
+    config: Config, reload: Reload, orders: "_Signals", listeners: Sequence[socket.socket]
 ) -> None:
     """Serve on the first listener, and operations on the second, if there is one."""
     async with AsyncExitStack() as stack:
@@ -73,7 +73,7 @@ async def _serve(
         metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
         job = Job(0, config, store_url, listeners[0].fileno(), metrics_dir)
         jobs = [dataclasses.replace(job, worker_id=i) for i in range(config.workers)]
-        workers = places = [_Place(job, job.worker_id + config.workers) for job in jobs]
+        workers = places = [_WorkerSlot(job, job.worker_id + config.workers) for job in jobs]
         for listener in listeners[1:]:
             job = dataclasses.replace(job, worker_id=OPERATIONS, listener_fd=listener.fileno())
             places = [*workers, _OperationsPlace(job, workers)]
@@ -94,7 +94,7 @@ async def _unless_told(stop: asyncio.Event, starting: Coroutine[Any, Any, str]) 
     return None
 
 
-class _Orders:
+class _Signals:
     """What the operator asks for by signals: to stop, or to reload the settings."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -111,7 +111,7 @@ class _Orders:
 
     def _stop(self) -> None:
         if not self.stop.is_set():
-            end_within(SUPERVISOR_END_S)
+            kill_self_after(SUPERVISOR_END_S)
         self.stop.set()
 
     def _hang_up(self) -> None:
@@ -132,7 +132,7 @@ def _settings(config: Config, reload: Reload) -> Config:
     return dataclasses.replace(read, **fixed)
 
 
-async def _follow(orders: _Orders, places: Sequence["_Place"], reload: Reload) -> None:
+async def _follow(orders: _Signals, places: Sequence["_WorkerSlot"], reload: Reload) -> None:
     """Replace all workers whenever told; any number of orders meanwhile counts as one."""
     while True:
         await orders.reload.wait()
@@ -146,7 +146,7 @@ async def _follow(orders: _Orders, places: Sequence["_Place"], reload: Reload) -
             await _replace(places, config)
 
 
-async def _replace(places: Sequence["_Place"], config: Config) -> None:
+async def _replace(places: Sequence["_WorkerSlot"], config: Config) -> None:
     log.info("replacing all workers, one after the other")
     for n_replaced, place in enumerate(places):
         try:
@@ -199,7 +199,7 @@ async def _store(config: Config) -> AsyncIterator[str]:
 
 
 async def _supervise(
-    places: Sequence["_Place"],
+    places: Sequence["_WorkerSlot"],
     stop: asyncio.Event,
     following: Coroutine[Any, Any, None],
     announcing: Coroutine[Any, Any, None],
@@ -224,7 +224,9 @@ async def _supervise(
         await asyncio.gather(*(place.stop() for place in places))
 
 
-async def _announce(workers: Sequence["_Place"], config: Config, addresses: Sequence[str]) -> None:
+async def _announce(
+    workers: Sequence["_WorkerSlot"], config: Config, addresses: Sequence[str]
+) -> None:
     await _all_serve(workers)
     if config.is_open:
         log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
@@ -243,12 +245,12 @@ def _warn_of_names(config: Config) -> None:
         log.warning("%s", line)
 
 
-async def _all_serve(workers: Sequence["_Place"]) -> None:
+async def _all_serve(workers: Sequence["_WorkerSlot"]) -> None:
     for worker in workers:
         await worker.is_serving.wait()
 
 
-class _Place:
+class _WorkerSlot:
     """Where one worker serves after the other, and for a while an old and a new one."""
 
     restart_after_s = RESTART_AFTER_S
@@ -292,12 +294,12 @@ class _Place:
         await asyncio.gather(self._worker.stop(), self._other.stop())
 
 
-class _OperationsPlace(_Place):
+class _OperationsPlace(_WorkerSlot):
     """Where operations are served: begins after the workers, and never ends the service."""
 
     restart_after_s = 1.0  # one that dies again and again must leave the cores to the workers
 
-    def __init__(self, job: Job, workers: Sequence[_Place]) -> None:
+    def __init__(self, job: Job, workers: Sequence[_WorkerSlot]) -> None:
         """Prepare to run; nothing is started yet."""
         super().__init__(job, job.worker_id)
         self._workers = workers

@@ -16,8 +16,8 @@ import socket
 from aiohttp import web
 
 from hitcounter.config import Config
-from hitcounter.counting.counter import Service
-from hitcounter.counting.store_watch import Watch
+from hitcounter.counting.counter import Counter
+from hitcounter.counting.store_watch import StoreWatch
 from hitcounter.errors import StartError, StoreError
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journal import Journals
@@ -27,7 +27,7 @@ from hitcounter.pages import index
 from hitcounter.process.deadlines import DRAIN_S, FLUSH_S, LEAVE_S, REQUESTS_END_S
 from hitcounter.process.handshake import Job
 from hitcounter.process.listener import HINT
-from hitcounter.process.serving import Ending, allowed_connections, begin, report_ready
+from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
 from hitcounter.store.client import Store
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.app import App, Server
@@ -44,15 +44,15 @@ def main() -> None:
 
 
 async def _serve(job: Job, max_connections: int) -> None:
-    ending = Ending()
+    shutdown = Shutdown()
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     store = Store(job.store_url, config.store_timeout_s)
     journals = Journals(config.data_dir / "journal", config.journal_max_mb << 20)
     journals.prepare()
-    writer = Writer(store.line, journals, metrics, lane=0, kept_window_s=config.kept_window_s)
-    service = Service(config, store, writer, metrics)
-    watch = Watch(store, service, writer, metrics, config.watch_every_s)
+    writer = Writer(store.connect, journals, metrics, lane=0, kept_window_s=config.kept_window_s)
+    service = Counter(config, store, writer, metrics)
+    watch = StoreWatch(store, service, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service, index.ROUTES)
     timeouts_s = config.head_timeout_s, config.send_timeout_s
@@ -61,18 +61,18 @@ async def _serve(job: Job, max_connections: int) -> None:
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
     _listen(acceptor, config)
-    _tame_collector()
+    _tune_gc()
     report_ready()
 
-    writer.flushing.add_done_callback(ending.task_ended)
-    adoption = Adoption(store.line, journals, metrics, config.kept_window_s)
+    writer.flushing.add_done_callback(shutdown.task_ended)
+    adoption = Adoption(store.connect, journals, metrics, config.kept_window_s)
     background = [asyncio.create_task(task) for task in (watch.run(), adoption.run())]
     for task in background:
-        task.add_done_callback(ending.task_ended)
-    await ending.is_told.wait()
+        task.add_done_callback(shutdown.task_ended)
+    await shutdown.requested.wait()
     await acceptor.close()
     app.is_draining = True
-    await _drained(server, ending.is_urgent)
+    await _drained(server, shutdown.urgent)
     await runner.cleanup()
     await _cancelled(background)
     await writer.close(FLUSH_S)
@@ -87,7 +87,7 @@ def _listen(acceptor: Acceptor, config: Config) -> None:
         raise StartError(f"cannot listen on {where}: {error.strerror}; {HINT}") from None
 
 
-def _tame_collector() -> None:
+def _tune_gc() -> None:
     """Keep full collections rare: one walks all kept records, and nobody is answered meanwhile.
 
     Records hold no cycles and need none; what makes cycles, like errors, is collected young.
@@ -102,7 +102,7 @@ async def _cancelled(tasks: list["asyncio.Task[None]"]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _check(watch: Watch, metrics: Metrics, *, is_successor: bool) -> None:
+async def _check(watch: StoreWatch, metrics: Metrics, *, is_successor: bool) -> None:
     """Refuse a store that cannot count exactly; one that is away may come back.
 
     A successor is refused without a store: whoever serves now knows more.
@@ -116,14 +116,14 @@ async def _check(watch: Watch, metrics: Metrics, *, is_successor: bool) -> None:
         log.error("%s; hits are refused until it does", error)
 
 
-async def _drained(server: Server, is_urgent: asyncio.Event) -> None:
+async def _drained(server: Server, urgent: asyncio.Event) -> None:
     """Let open connections have their last answer, which closes them."""
     leaving = asyncio.create_task(_left(server))
-    urgent = asyncio.create_task(is_urgent.wait())
-    await asyncio.wait([leaving, urgent], timeout=LEAVE_S, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.wait([leaving], timeout=DRAIN_S if is_urgent.is_set() else 0)
+    hurry = asyncio.create_task(urgent.wait())
+    await asyncio.wait([leaving, hurry], timeout=LEAVE_S, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([leaving], timeout=DRAIN_S if urgent.is_set() else 0)
     leaving.cancel()
-    urgent.cancel()
+    hurry.cancel()
 
 
 async def _left(server: Server) -> None:

@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE, Process
 
 from hitcounter.errors import StartError
 from hitcounter.process.deadlines import LEFT_S, STOP_S, SUCCESSOR_S
-from hitcounter.process.handshake import END_SOON, END_WHEN_LEFT, READY, Job, write_job
+from hitcounter.process.handshake import DRAIN_SIGNAL, READY, TERMINATE_SIGNAL, Job, write_job
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _ENDED_BY_SOMEBODY = (-signal.SIGTERM, -signal.SIGKILL)
 
 def _hears_no_hang_up() -> None:
     """Let a hang-up wait that comes before the worker has its handlers."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {END_WHEN_LEFT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {DRAIN_SIGNAL})
 
 
 class WorkerProcess:
@@ -103,11 +103,11 @@ class WorkerProcess:
     def retire(self) -> None:
         """Let it end when its clients have left."""
         self.is_done.set()
-        self._leaving = asyncio.create_task(self._end(END_WHEN_LEFT, LEFT_S))
+        self._leaving = asyncio.create_task(self._end(DRAIN_SIGNAL, LEFT_S))
 
     async def stop(self) -> None:
         """End it soon; it answers what it received first."""
-        await self._end(END_SOON, STOP_S)
+        await self._end(TERMINATE_SIGNAL, STOP_S)
 
     async def ended(self) -> None:
         """Wait until its process, if it has one, is gone."""

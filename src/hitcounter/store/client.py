@@ -36,7 +36,7 @@ from hitcounter.store import keys
 from hitcounter.store.durability import StoreFacts, faults
 from hitcounter.store.keys import MAX_COUNT, SiteKeys
 
-LANES = 1
+N_LANES = 1
 BATCH_KEYS = 1_000
 _CONNECTIONS = 8
 _POLL_S = 0.05
@@ -111,9 +111,9 @@ class Store:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    def line(self, lane: int, writer: str) -> "Line":
+    def connect(self, lane: int, writer: str) -> "WriterConnection":
         """Open a line for one writer."""
-        return Line(self._new_connection(), self._timeout_s, lane, writer)
+        return WriterConnection(self._new_connection(), self._timeout_s, lane, writer)
 
     def _new_connection(self) -> Any:
         return self._redis.connection_pool.make_connection()
@@ -123,10 +123,10 @@ class Store:
 
         Raise `CounterError` where one holds no integer.
         """
-        return [number(name, raw) for name, raw in (await self.read_raw(names)).items()]
+        return [parse_count(name, raw) for name, raw in (await self.read_raw(names)).items()]
 
     async def read_raw(self, names: Iterable[str]) -> dict[str, bytes | None]:
-        """Read counters, all at one moment, for `number` to understand."""
+        """Read counters, all at one moment, for `parse_count` to understand."""
         names = list(names)
         values = await self._ask(lambda redis: redis.mget(names)) if names else []
         return dict(zip(names, values, strict=True))
@@ -156,17 +156,17 @@ class Store:
         refused: list[str] = []
         for start in range(0, len(sites), BATCH_KEYS):
             batch = sites[start : start + BATCH_KEYS]
-            admitted = await self._run(_ADMIT, [keys.SITES], [limit, *batch])
+            admitted = await self._run(_ADMIT, [keys.SITES_KEY], [limit, *batch])
             refused += [site for site, is_in in zip(batch, admitted, strict=True) if not is_in]
         return refused
 
     async def n_sites(self) -> int:
         """Count the registered sites."""
-        return int(await self._ask(lambda redis: redis.scard(keys.SITES)))
+        return int(await self._ask(lambda redis: redis.scard(keys.SITES_KEY)))
 
     async def sites(self) -> set[str]:
         """List the registered sites."""
-        members = await self._ask(lambda redis: redis.smembers(keys.SITES))
+        members = await self._ask(lambda redis: redis.smembers(keys.SITES_KEY))
         return {member.decode() for member in members}
 
     async def take(
@@ -177,7 +177,7 @@ class Store:
         With `removed_ms`, leave a tombstone; then None says that the site has other pages, and that
         nothing was done. Return what was taken. Pages come before other counters in `names`.
         """
-        lane = keys.lane_of(site, LANES)
+        lane = keys.lane_of(site, N_LANES)
         pages_key, removed_key = keys.pages_key(lane, site), keys.removed_key(lane, site)
         n_pages = sum(keys.counter_of(name).is_page for name in names)
         args = [n_pages, below, removed_ms or ""]
@@ -187,12 +187,12 @@ class Store:
         await self._run(_SWEEP, [pages_key, *names], [])
         if removed_ms:
             await self._ask(lambda redis: redis.expire(removed_key, TOMBSTONE_S))
-            await self._ask(lambda redis: redis.srem(keys.SITES, site))
+            await self._ask(lambda redis: redis.srem(keys.SITES_KEY, site))
         return {name: int(value) for name, value in zip(names, values, strict=True) if value}
 
     async def removed_sites(self, sites: Sequence[str]) -> set[str]:
         """Find the sites that were taken out."""
-        names = [keys.removed_key(keys.lane_of(site, LANES), site) for site in sites]
+        names = [keys.removed_key(keys.lane_of(site, N_LANES), site) for site in sites]
         found = await self.read_raw(names)
         return {site for site, value in zip(sites, found.values(), strict=True) if value}
 
@@ -201,7 +201,7 @@ class Store:
     ) -> AsyncIterator[str]:
         """Walk through the keys of all counters; one that appears meanwhile may be missed."""
         # A page of another site may be called `/}:page:demo:/x`: only a whole prefix tells.
-        lane = "*" if site == "*" else keys.lane_of(site, LANES)
+        lane = "*" if site == "*" else keys.lane_of(site, N_LANES)
         for kind in kinds:
             cursor = 0
             while True:
@@ -246,13 +246,13 @@ class Store:
         )
 
     async def _lanes(self, *, may_set: bool) -> int:
-        stored = await self._ask(lambda redis: redis.get(keys.LANES))
+        stored = await self._ask(lambda redis: redis.get(keys.LANES_KEY))
         if stored is None and may_set:
-            await self._ask(lambda redis: redis.set(keys.LANES, LANES, nx=True))
-            stored = await self._ask(lambda redis: redis.get(keys.LANES))
+            await self._ask(lambda redis: redis.set(keys.LANES_KEY, N_LANES, nx=True))
+            stored = await self._ask(lambda redis: redis.get(keys.LANES_KEY))
         if not (stored or b"0").isdigit():
-            raise StoreUnfitError(f"{keys.LANES} does not hold a number of lanes")
-        return int(stored or LANES)
+            raise StoreUnfitError(f"{keys.LANES_KEY} does not hold a number of lanes")
+        return int(stored or N_LANES)
 
     async def _clock_skew_s(self) -> float:
         asked_at_s = time.time()
@@ -275,7 +275,7 @@ class Store:
                 if time.monotonic() >= deadline_s:
                     raise
             await asyncio.sleep(_POLL_S)
-        found = faults(facts, LANES)
+        found = faults(facts, N_LANES)
         if found:
             raise StoreUnfitError("; ".join(found))
         return facts
@@ -299,7 +299,7 @@ class Store:
 
     async def _rehearse(self, *, is_open: bool) -> None:
         name = f"probe{token_hex(8)}"  # a writer that never counts a hit
-        line = self.line(0, name)
+        line = self.connect(0, name)
         try:
             await line.rehearse()
         finally:
@@ -330,7 +330,7 @@ class Store:
             raise _no_answer(error) from error
 
 
-def number(name: str, raw: bytes | None) -> int | None:
+def parse_count(name: str, raw: bytes | None) -> int | None:
     """Understand what a counter holds; None where nothing was counted yet."""
     try:
         return None if raw in (None, REMOVED) else int(raw)
@@ -338,7 +338,7 @@ def number(name: str, raw: bytes | None) -> int | None:
         raise CounterError(f"{name} does not hold an integer") from None
 
 
-class Line:
+class WriterConnection:
     """The connection of one writer in one lane; one question at a time.
 
     It bypasses the client and its pool, which cost more per commit than a commit of ten hits, and

@@ -23,8 +23,8 @@ from zlib import crc32
 from hitcounter.period import Day
 
 PATTERN = "hc:*"  # of all of them
-SITES = "hc:{meta}:sites"
-LANES = "hc:{meta}:lanes"
+SITES_KEY = "hc:{meta}:sites"
+LANES_KEY = "hc:{meta}:lanes"
 MAX_COUNT = 10**15 - 1  # that a command may set: the store counts on from there, up to 2**53
 
 _COUNTER = re.compile(r"hc:\{\d+\}:(site|page):([^:]+):(.+)", re.DOTALL)
@@ -63,7 +63,7 @@ class PageKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class CounterName:
     """What a counter's key says: its site, and its bucket or the path of its page."""
 
     site: str
@@ -142,9 +142,9 @@ def ids_key(lane: int, stretch: int) -> str:
     return f"hc:{{{lane}}}:ids:{stretch}"
 
 
-def counter_of(key: str) -> Counter:
+def counter_of(key: str) -> CounterName:
     """Read the key of a counter back."""
     match = _COUNTER.fullmatch(key)
     if match is None:
         raise ValueError(f"{key!r} is not the key of a counter")
-    return Counter(match[2], match[1] == "page", match[3])
+    return CounterName(match[2], match[1] == "page", match[3])

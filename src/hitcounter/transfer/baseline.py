@@ -8,7 +8,7 @@ from hitcounter.errors import CommandError
 from hitcounter.period import Day, day_of
 from hitcounter.site import Site
 from hitcounter.store import keys
-from hitcounter.store.client import LANES, Store
+from hitcounter.store.client import N_LANES, Store
 from hitcounter.transfer.sites import admit
 
 
@@ -20,7 +20,7 @@ async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
 
 
 def _shown(site: Site, day: Day) -> dict[str, str]:
-    lane = keys.lane_of(site.name, LANES)
+    lane = keys.lane_of(site.name, N_LANES)
     return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
 
 
@@ -39,7 +39,7 @@ async def set_baseline(
     if contradiction:
         raise CommandError(f"nothing was changed: {contradiction}")
     await admit(store, config, site.name)
-    lane, names = keys.lane_of(site.name, LANES), _shown(site, day)
+    lane, names = keys.lane_of(site.name, N_LANES), _shown(site, day)
     await store.replace(
         keys.pages_key(lane, site.name),
         {keys.page_key(lane, site.name, path): n for path, n in pages.items()},

@@ -15,7 +15,7 @@ from hitcounter.errors import BadRequest, CommandError
 from hitcounter.period import is_bucket
 from hitcounter.site import page_path, site_name
 from hitcounter.store import keys
-from hitcounter.store.client import BATCH_KEYS, LANES, Store
+from hitcounter.store.client import BATCH_KEYS, N_LANES, Store
 from hitcounter.transfer.sites import admit
 
 FORMAT = "hitcounter-export"
@@ -55,7 +55,7 @@ async def export(store: Store, out: BinaryIO, progress: Progress) -> int:
     return writer.seal()
 
 
-def counter_of(name: str) -> keys.Counter:
+def counter_of(name: str) -> keys.CounterName:
     """Read the key of a counter; raise `CommandError` where it is none of ours."""
     try:
         name.encode()  # bytes that are no UTF-8 are no name of ours
@@ -162,7 +162,7 @@ async def import_counts(
         raise CommandError(f"nothing was changed: more than max_sites ({config.max_sites})")
     n_changed = 0
     for site in progress(sorted(sites)):
-        lane = keys.lane_of(site, LANES)
+        lane = keys.lane_of(site, N_LANES)
         pages_key = keys.pages_key(lane, site)
         buckets = {keys.bucket_key(lane, site, k): n for k, n in sites[site].buckets.items()}
         pages = {keys.page_key(lane, site, k): n for k, n in sites[site].pages.items()}

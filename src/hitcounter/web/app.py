@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from hitcounter.counting.counter import Service
+from hitcounter.counting.counter import Counter
 from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, StartError
 from hitcounter.web import hit_request
 from hitcounter.web.connections import Connections, origin_of
@@ -42,7 +42,7 @@ def require_c_parser() -> None:
 class App:
     """Finds who answers a request, and turns refusals into answers."""
 
-    def __init__(self, service: Service, routes: Routes) -> None:
+    def __init__(self, service: Counter, routes: Routes) -> None:
         """Answer for a service, at `routes` beside those of `web.routes`.
 
         Once `is_draining`, every answer is the last of its connection.

@@ -2,18 +2,18 @@
 
 from aiohttp import web
 
-from hitcounter.counting.counter import Service
+from hitcounter.counting.counter import Counter
 from hitcounter.counting.readiness import refusal
 from hitcounter.web.hit_request import Target
 from hitcounter.web.responses import json_answer
 
 
-async def healthz(_service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def healthz(_service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Tell that this process serves."""
     return json_answer({"status": "ok"})
 
 
-async def readyz(service: Service, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def readyz(service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Tell in one word whether hits can be counted."""
     state = await service.readiness.answer()
     if refused := refusal(state):

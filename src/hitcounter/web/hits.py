@@ -8,7 +8,7 @@ from base64 import b64decode
 from aiohttp import web
 from msgspec import UNSET
 
-from hitcounter.counting.counter import CountedSite, Service
+from hitcounter.counting.counter import CountedSite, Counter
 from hitcounter.site import site_name
 from hitcounter.web import badge as picture
 from hitcounter.web import hit_request
@@ -25,7 +25,7 @@ PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 PIXEL_HEADERS = PICTURE_HEADERS | {"Content-Type": "image/gif"}
 
 
-async def hits(service: Service, request: web.BaseRequest, target: Target) -> NumbersResponse:
+async def hits(service: Counter, request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Count one hit; answer the numbers with it."""
     wording = hit_request.wording(target.query)
     body = await hit_request.hit_body(request, service.config.body_timeout_s)
@@ -39,7 +39,7 @@ async def hits(service: Service, request: web.BaseRequest, target: Target) -> Nu
     return numbers_answer(await service.count(counted, page.path, body.id), wording, page.reason)
 
 
-async def pixel(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
+async def pixel(service: Counter, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
     page = _named(service, target, hit_request.picture_fields(target, "path").get("path"))
     is_prefetch = hit_request.is_prefetch(request.headers)
@@ -53,7 +53,7 @@ async def pixel(service: Service, request: web.BaseRequest, target: Target) -> w
     return web.Response(body=PIXEL, headers=PIXEL_HEADERS)
 
 
-async def badge(service: Service, request: web.BaseRequest, target: Target) -> web.Response:
+async def badge(service: Counter, request: web.BaseRequest, target: Target) -> web.Response:
     """Answer the block as a picture; count a hit only where the query says so."""
     fields = hit_request.picture_fields(target, *picture.LOOK_FIELDS, "count", "path")
     look = picture.look(fields)
@@ -71,7 +71,7 @@ async def badge(service: Service, request: web.BaseRequest, target: Target) -> w
     return web.Response(body=picture.draw(numbers, look).encode(), headers=picture.BADGE_HEADERS)
 
 
-async def counts(service: Service, _request: web.BaseRequest, target: Target) -> NumbersResponse:
+async def counts(service: Counter, _request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Answer the numbers; count nothing."""
     fields = hit_request.fields(target, "path", "lang", "labels")
     wording = hit_request.chosen_wording(fields)
@@ -80,7 +80,7 @@ async def counts(service: Service, _request: web.BaseRequest, target: Target) ->
     return numbers_answer(numbers, wording, page.reason)
 
 
-async def pages(service: Service, _request: web.BaseRequest, target: Target) -> web.Response:
+async def pages(service: Counter, _request: web.BaseRequest, target: Target) -> web.Response:
     """Answer the totals of many pages, as lists of articles show them; count nothing."""
     site = service.site(site_name(target.site))
     asked, lang = hit_request.page_list(target, site.site.query)
@@ -91,14 +91,14 @@ async def pages(service: Service, _request: web.BaseRequest, target: Target) -> 
     return pages_answer(site.site, state, answered, lang)
 
 
-def _named(service: Service, target: Target, path: str | None) -> hit_request.Page:
+def _named(service: Counter, target: Target, path: str | None) -> hit_request.Page:
     """Give the page that a request names; only a declared site has parameters of its own."""
     known = service.known(target.site)
     return hit_request.page_field(path, known.site.query if known else ())
 
 
 async def _site(
-    service: Service, request: web.BaseRequest, target: Target, *, counts: bool
+    service: Counter, request: web.BaseRequest, target: Target, *, counts: bool
 ) -> CountedSite:
     """Find the site of a hit; only one that `counts`, and whose input is checked, registers it."""
     counted = service.known(target.site)

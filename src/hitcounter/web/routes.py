@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from hitcounter.counting.counter import Service
+from hitcounter.counting.counter import Counter
 from hitcounter.site import site_in_path
 from hitcounter.web import health, hits, scripts
 from hitcounter.web.hit_request import Target
@@ -29,7 +29,7 @@ def _if_asked(target: Target) -> bool:
     return "count=1" in target.query.split("&")
 
 
-Handler = Callable[[Service, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
+Handler = Callable[[Counter, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
 
 
 def in_turn(handler: Handler) -> Handler:
@@ -40,7 +40,7 @@ def in_turn(handler: Handler) -> Handler:
     """
 
     async def answer(
-        service: Service, request: web.BaseRequest, target: Target
+        service: Counter, request: web.BaseRequest, target: Target
     ) -> web.StreamResponse:
         assert isinstance(request.protocol, Connection)
         request.protocol.is_given_up_when_left = True
