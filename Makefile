@@ -15,9 +15,9 @@ run: install
 	$(BIN)/hitcounter serve
 
 # Modules without I/O or clock: every branch of theirs is tested.
-PURE := block config errors filter_lists guard keys period site store_url stream
+PURE := block config errors filter_lists period site exactly_once.records store.durability store.keys store.url
 # Modules that hold hits on their way to the store: so is every branch of these, on real disks and sockets.
-KEEPING := adoption journal session writer
+KEEPING := adoption delivery journal writer
 EVERY_BRANCH := --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 # Most tests wait for servers, not for a core.
@@ -35,7 +35,7 @@ test-all: export OUTAGE_S ?= 10
 test-all: PYTEST += --hypothesis-profile=all
 test-all: .venv/dev.stamp
 	$(PYTEST) tests/unit $(PURE:%=--cov=hitcounter.%) $(EVERY_BRANCH)
-	$(PYTEST) tests/journal $(KEEPING:%=--cov=hitcounter.%) $(EVERY_BRANCH)
+	$(PYTEST) tests/journal $(KEEPING:%=--cov=hitcounter.exactly_once.%) $(EVERY_BRANCH)
 	$(PYTEST) --ignore=tests/unit --ignore=tests/journal
 
 # More fault schedules than test-all runs: N=1000, or one of them again: SEED=123.

@@ -197,13 +197,14 @@ async def _reached(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
     """Open the store: the configured one, a running service's own, or our own for as long."""
     from hitcounter.store.client import Store
     from hitcounter.store.embedded import borrowed
+    from hitcounter.store.inspection import Inspection
 
     address = borrowed(settings.data_dir, settings.store_binary)
     async with nullcontext(settings.redis_url) if settings.redis_url else address as url:
         store = Store(url, COMMAND_TIMEOUT_S)
         try:
             wait_s = 0 if settings.redis_url else LOADING_TIMEOUT_S
-            await store.check(wait_s, create=create)
+            await Inspection(store).check(wait_s, create=create)
             yield store
         finally:
             await store.close()
@@ -311,13 +312,13 @@ def _tell_of_no_store(settings: Config) -> None:
 
 async def _check_store(settings: Config) -> str:
     """Say what the store is and promises; return why it takes no hit, or nothing."""
-    from hitcounter.store.durability import level, promise, warnings
+    from hitcounter.store.inspection import Inspection
 
     async with _reached(settings, create=False) as store:
-        facts = await store.rehearsed(is_open=settings.is_open, create=False)
+        facts = await Inspection(store).rehearsed(is_open=settings.is_open, create=False)
     print(f"store: {facts.name}, {_place(settings)}")
-    print(f"promise: level {level(facts)}, {promise(facts)}")
-    for line in warnings(facts):
+    print(f"promise: level {facts.level}, {facts.promise}")
+    for line in facts.warnings:
         print(f"warning: {line}")
     return facts.hit_refusal
 

@@ -5,8 +5,9 @@
     ├── StartError           the surroundings are wrong: port, directory, server binary
     ├── CommandError         a command was asked for something that cannot be done
     ├── StoreError           the store gave no answer: what was asked may or may not be done
-    │   └── StoreRefusesError    the store answered that it does not do what it was asked
-    │       └── StoreFullError       it has no memory left for that
+    │   ├── StoreRefusesError    the store answered that it does not do what it was asked
+    │   │   └── StoreFullError       it has no memory left for that
+    │   └── UnknownScriptError   it lacks a script that we named
     ├── CounterError         a counter holds something that is no integer
     ├── StoreUnfitError      the store answers, but cannot keep our promise
     │   └── StoreForbidsError    the store's user may not do what a hit needs
@@ -20,7 +21,7 @@
         ├── ForeignOrigin    403
         └── Unavailable      503, come back after `retry_after_s`
 
-`web.answers` turns refusals into responses, `cli` turns the others into one line and an exit
+`web.responses` turns refusals into responses, `cli` turns the others into one line and an exit
 code; nobody else needs to catch them.
 
 What the surroundings lack arrives as an error of Python's own (`SURROUNDINGS`): wherever a process
@@ -62,6 +63,10 @@ class StoreRefusesError(StoreError):
 
 class StoreFullError(StoreRefusesError):
     """The store has no memory left for what it was asked."""
+
+
+class UnknownScriptError(StoreError):
+    """The store does not have a script that was named by its digest."""
 
 
 class CounterError(HitcounterError):

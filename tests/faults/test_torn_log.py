@@ -25,6 +25,7 @@ from tests.integration.servers import (
     named_program,
     store_server,
 )
+from tests.support.commits import commit
 
 N_CUTS = 150
 N_PARTS = 5
@@ -46,7 +47,7 @@ async def fill(server: StoreServer) -> None:
     line = store.connect(0, "w")
     for last in range(await line.watermark() + 1, N_RECORDS + 1):
         pageviews = Pageviews(dict.fromkeys(SITES, 1))
-        assert (await line.commit(Chunk(last - 1, last, pageviews)))[0] == last
+        assert (await commit(line, Chunk(last - 1, last, pageviews)))[0] == last
     await line.close()
     await store.close()
 

@@ -13,6 +13,7 @@ import pytest
 from hitcounter.errors import StoreForbidsError
 from hitcounter.store import keys
 from hitcounter.store.client import Store
+from hitcounter.store.inspection import Inspection
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.load import Answer, ask, comes_true, journals, metric, settled
 from tests.integration.servers import (
@@ -204,7 +205,7 @@ async def rehearsed(server: StoreServer) -> None:
     """Do once what a hit does."""
     store = Store(url_of(server, "u", "word"), TIMEOUT_S)
     try:
-        await store.rehearsed(is_open=True)
+        await Inspection(store).rehearsed(is_open=True)
     finally:
         await store.close()
 
@@ -213,14 +214,15 @@ async def test_what_a_rehearsal_leaves_is_no_counter_and_no_site_and_expires(
     server: StoreServer,
 ) -> None:
     store = Store(server.unix_url, TIMEOUT_S)
+    inspection = Inspection(store)
     with connected(server.socket_path) as raw:
-        await store.rehearsed(is_open=True)
+        await inspection.rehearsed(is_open=True)
         left = sorted(raw.keys())
         assert len(left) == 5
         assert [name for name in left if raw.ttl(name) == -1] == [keys.LANES_KEY.encode()]
         assert [name async for name in store.counter_keys()] == []
         assert await store.sites() == set()
-        await store.rehearsed(is_open=True)  # at once: not again
+        await inspection.rehearsed(is_open=True)  # at once: not again
         assert sorted(raw.keys()) == left
     await store.close()
 

@@ -17,9 +17,11 @@ from hitcounter.errors import ConfigError, CounterError, StoreError, StoreFullEr
 from hitcounter.exactly_once.records import MAX_CHUNK_KEYS, Chunk, Pageviews
 from hitcounter.period import Day
 from hitcounter.store import keys
-from hitcounter.store.client import STRETCH_S, Store, WriterConnection, parse_count
-from hitcounter.store.durability import MAX_CLOCK_SKEW_S, level, promise
+from hitcounter.store.client import Store, parse_count
+from hitcounter.store.durability import MAX_CLOCK_SKEW_S
+from hitcounter.store.inspection import Inspection
 from hitcounter.store.keys import PageKeys, SiteKeys
+from hitcounter.store.writer_connection import STRETCH_S, WriterConnection
 from tests.integration.load import eventually
 from tests.integration.servers import (
     PROGRAMS,
@@ -28,6 +30,7 @@ from tests.integration.servers import (
     named_program,
     store_server,
 )
+from tests.support.commits import commit
 
 TIMEOUT_S = 20.0
 LIMIT = 10_000
@@ -119,7 +122,7 @@ async def test_a_commit_adds_to_all_counters_and_answers_the_new_values(
     line: WriterConnection, raw: Any
 ) -> None:
     raw.set(DEMO.yesterday, 5318)
-    watermark, values = await line.commit(chunk(0, 3, page("/a"), page("/a"), page("/b")))
+    watermark, values = await commit(line, chunk(0, 3, page("/a"), page("/a"), page("/b")))
     assert (watermark, shown(values)) == (3, [3, 5318, 3, 3, 3])
     assert (values[page("/a").key], values[page("/b").key]) == (2, 1)
     assert everything(raw) == {
@@ -138,9 +141,9 @@ async def test_a_commit_adds_to_all_counters_and_answers_the_new_values(
 async def test_a_commit_sent_again_is_applied_once_and_answered_the_same(
     line: WriterConnection, raw: Any
 ) -> None:
-    first = await line.commit(chunk(0, 1, page("/a")))
+    first = await commit(line, chunk(0, 1, page("/a")))
     held = everything(raw)
-    assert await line.commit(chunk(0, 1, page("/a"))) == first
+    assert await commit(line, chunk(0, 1, page("/a"))) == first
     assert everything(raw) == held
 
 
@@ -148,10 +151,10 @@ async def test_a_late_duplicate_is_refused_and_answered_with_the_values_of_now(
     connect: Connect, raw: Any
 ) -> None:
     line, dead = connect("w"), connect("w")
-    await line.commit(chunk(0, 1, page("/a")))
-    await line.commit(chunk(1, 2, page("/a")))
+    await commit(line, chunk(0, 1, page("/a")))
+    await commit(line, chunk(1, 2, page("/a")))
     held = everything(raw)
-    watermark, values = await dead.commit(chunk(0, 1, page("/a")))
+    watermark, values = await commit(dead, chunk(0, 1, page("/a")))
     assert (watermark, shown(values), values[page("/a").key]) == (2, [2, 0, 2, 2, 2], 2)
     assert everything(raw) == held
 
@@ -161,7 +164,7 @@ async def test_what_comes_too_early_writes_nothing_and_is_answered_all_the_same(
 ) -> None:
     raw.set(DEMO.shown[-1], 7)
     held = everything(raw)
-    watermark, values = await line.commit(chunk(5, 6, page("/a")))
+    watermark, values = await commit(line, chunk(5, 6, page("/a")))
     assert (watermark, shown(values), values[page("/a").key]) == (0, [0, 0, 0, 0, 7], -1)
     assert everything(raw) == held
 
@@ -169,14 +172,14 @@ async def test_what_comes_too_early_writes_nothing_and_is_answered_all_the_same(
 async def test_writers_do_not_see_each_others_watermarks(connect: Connect) -> None:
     a, b = connect("a"), connect("b")
     for last in range(1, 4):
-        await a.commit(chunk(last - 1, last))
-    watermark, values = await b.commit(chunk(0, 1))
+        await commit(a, chunk(last - 1, last))
+    watermark, values = await commit(b, chunk(0, 1))
     assert (watermark, values[DEMO.shown[0]]) == (1, 4)
     assert (await a.watermark(), await b.watermark(), await connect("c").watermark()) == (3, 1, 0)
 
 
 async def test_a_watermark_that_is_let_go_expires(line: WriterConnection, raw: Any) -> None:
-    await line.commit(chunk(0, 1))
+    await commit(line, chunk(0, 1))
     await line.forget()
     assert await line.watermark() == 1
     assert 2 * STRETCH_S < raw.ttl("hc:{0}:writer:w") <= 3 * STRETCH_S
@@ -185,7 +188,7 @@ async def test_a_watermark_that_is_let_go_expires(line: WriterConnection, raw: A
 async def test_commits_of_many_writers_at_once_all_count(connect: Connect, store: Store) -> None:
     async def count(line: WriterConnection) -> None:
         for last in range(1, 26):
-            await line.commit(chunk(last - 1, last, page("/a"), page("/b")))
+            await commit(line, chunk(last - 1, last, page("/a"), page("/b")))
 
     await asyncio.gather(*(count(connect(f"w{n}")) for n in range(8)))
     assert await store.read([*DEMO.counted, page("/a").key]) == [400, 400, 400, 400, 200]
@@ -198,9 +201,9 @@ async def test_no_page_is_stored_beyond_the_limit_and_the_site_counts_on(
     line: WriterConnection, raw: Any
 ) -> None:
     pages = [page(f"/{n}", limit=3) for n in range(5)]
-    _, values = await line.commit(chunk(0, 1, *pages))
+    _, values = await commit(line, chunk(0, 1, *pages))
     assert [values[each.key] for each in pages] == [1, 1, 1, -1, -1]
-    _, values = await line.commit(chunk(1, 2, *reversed(pages)))
+    _, values = await commit(line, chunk(1, 2, *reversed(pages)))
     assert [values[each.key] for each in pages] == [2, 2, 2, -1, -1]
     assert values[DEMO.shown[0]] == 10
     assert raw.get(pages[0].count_key) == b"3"
@@ -214,7 +217,7 @@ async def test_the_limit_is_exact_however_many_writers_race_for_it(
         stored = 0
         for i in range(10):
             each = page(f"/{n}/{i}", limit=17)
-            _, values = await line.commit(chunk(i, i + 1, each))
+            _, values = await commit(line, chunk(i, i + 1, each))
             stored += values[each.key] == 1
         return stored
 
@@ -227,9 +230,9 @@ async def test_the_limit_is_exact_however_many_writers_race_for_it(
 async def test_a_lower_limit_keeps_the_pages_that_are_stored(
     line: WriterConnection, raw: Any, limit: int
 ) -> None:
-    await line.commit(chunk(0, 1, page("/a"), page("/b")))
+    await commit(line, chunk(0, 1, page("/a"), page("/b")))
     a, c = page("/a", limit), page("/c", limit)
-    _, values = await line.commit(chunk(1, 2, a, c))
+    _, values = await commit(line, chunk(1, 2, a, c))
     assert (values[a.key], values[c.key]) == (2, -1)
     assert raw.get(a.count_key) == b"2"
 
@@ -240,7 +243,7 @@ async def test_each_site_has_a_limit_of_its_own(line: WriterConnection) -> None:
     pageviews = Pageviews()
     for site, each in zip(sites, pages, strict=True):
         pageviews.add(site, each)
-    _, values = await line.commit(Chunk(0, 1, pageviews))
+    _, values = await commit(line, Chunk(0, 1, pageviews))
     assert [values[each.key] for each in pages] == [-1, 1, 1]
     assert [values[site.shown[0]] for site in sites] == [1, 1, 1]
 
@@ -252,16 +255,16 @@ async def test_each_site_has_a_limit_of_its_own(line: WriterConnection) -> None:
 async def test_a_wrong_value_is_named_and_nothing_is_written(
     line: WriterConnection, raw: Any, name: str
 ) -> None:
-    await line.commit(chunk(0, 1, page("/a"), page("/b")))
+    await commit(line, chunk(0, 1, page("/a"), page("/b")))
     right = raw.get(name)
     for wrong in ("", "abc", "1.5", "nan", "inf", "-inf", "9007199254740992"):
         raw.set(name, wrong)
         held = everything(raw)
         with pytest.raises(StoreError, match=f"{re.escape(name)} (does not hold|is beyond)"):
-            await line.commit(chunk(1, 2, page("/a"), page("/b")))
+            await commit(line, chunk(1, 2, page("/a"), page("/b")))
         assert everything(raw) == held
     raw.set(name, right)
-    assert (await line.commit(chunk(1, 2, page("/a"), page("/b"))))[0] == 2
+    assert (await commit(line, chunk(1, 2, page("/a"), page("/b"))))[0] == 2
 
 
 @pytest.mark.parametrize("name", [DEMO.shown[4], page("/a").key, page("/a").count_key])
@@ -270,16 +273,16 @@ async def test_what_is_no_text_is_named_and_not_destroyed(
 ) -> None:
     raw.rpush(name, "something", "else")
     with pytest.raises(StoreError, match=f"{re.escape(name)} does not hold an integer"):
-        await line.commit(chunk(0, 1, page("/a")))
+        await commit(line, chunk(0, 1, page("/a")))
     assert (raw.keys(), raw.lrange(name, 0, -1)) == ([name.encode()], [b"something", b"else"])
 
 
 async def test_a_watermark_that_is_no_number_is_named(line: WriterConnection, raw: Any) -> None:
     raw.set("hc:{0}:writer:w", "abc")
-    with pytest.raises(StoreError, match="writer:w does not hold a number"):
+    with pytest.raises(StoreError, match="writer:w does not hold an integer"):
         await line.watermark()
     with pytest.raises(StoreError, match="writer:w does not hold an integer"):
-        await line.commit(chunk(0, 1))
+        await commit(line, chunk(0, 1))
 
 
 async def test_what_is_no_number_is_named_to_who_reads_it(store: Store, raw: Any) -> None:
@@ -298,11 +301,11 @@ async def test_numbers_are_exact_up_to_2_to_the_53_and_refused_beyond(
 ) -> None:
     total = DEMO.shown[-1]
     raw.set(total, 2**53 - 2)
-    _, values = await line.commit(chunk(0, 1))
+    _, values = await commit(line, chunk(0, 1))
     assert (values[total], int(raw.get(total))) == (2**53 - 1, 2**53 - 1)
     held = everything(raw)
     with pytest.raises(StoreError, match="is beyond 2\\^53"):
-        await line.commit(chunk(1, 2))
+        await commit(line, chunk(1, 2))
     assert everything(raw) == held
 
 
@@ -312,7 +315,7 @@ async def test_large_numbers_are_written_without_an_exponent(
 ) -> None:
     pageviews = Pageviews({DEMO: number}, {page("/a"): number})
     raw.set("hc:{0}:writer:w", number - 1)
-    watermark, values = await line.commit(Chunk(number - 1, number, pageviews))
+    watermark, values = await commit(line, Chunk(number - 1, number, pageviews))
     assert (watermark, values[DEMO.shown[0]], values[page("/a").key]) == (number, number, number)
     names = ["hc:{0}:writer:w", DEMO.shown[0], DEMO.shown[-1], page("/a").key]
     assert raw.mget(names) == [str(number).encode()] * 4
@@ -328,7 +331,7 @@ async def test_the_largest_chunk_is_applied(
         path = keys.page_keys(0, f"site{n}", "/", 1) if n_keys_each == 7 else None
         pageviews.add(keys.site_keys(0, f"site{n}", DAY), path)
     assert MAX_CHUNK_KEYS - n_keys_each < pageviews.n_keys <= MAX_CHUNK_KEYS
-    watermark, values = await line.commit(Chunk(0, 1, pageviews))
+    watermark, values = await commit(line, Chunk(0, 1, pageviews))
     assert (watermark, len(values)) == (1, pageviews.n_keys)
     held = everything(raw)
     assert len(held) == 1 + pageviews.n_keys - len(pageviews.sites)  # yesterday is only read
@@ -354,7 +357,7 @@ async def test_who_claims_an_id_second_is_told_whether_the_first_has_counted_it(
     ours, theirs = connect("v"), connect("w")
     await ours.claim(1, ["a"], NOW_S)
     assert await theirs.claim(1, ["a", "b"], NOW_S) == [None, True]
-    await ours.commit(chunk(0, 1))
+    await commit(ours, chunk(0, 1))
     assert await theirs.claim(1, ["a", "b"], NOW_S) == [False, True]
     assert await ours.claim(2, ["a"], NOW_S) == [False]
 
@@ -382,7 +385,7 @@ async def test_a_server_that_forgot_our_scripts_is_told_them_again(
 ) -> None:
     for last in (1, 2):
         raw.script_flush()
-        assert (await line.commit(chunk(last - 1, last)))[0] == last
+        assert (await commit(line, chunk(last - 1, last)))[0] == last
     raw.script_flush()
     assert await store.admit_site("demo", 1)
     raw.script_flush()
@@ -394,16 +397,16 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
 ) -> None:
     store = Store(server.unix_url, timeout_s=0.2)
     line = store.connect(0, "w")
-    await line.commit(chunk(0, 1))
+    await commit(line, chunk(0, 1))
     server.process.send_signal(signal.SIGSTOP)
     with pytest.raises(StoreError, match="does not answer"):
-        await line.commit(chunk(1, 2))
+        await commit(line, chunk(1, 2))
     with pytest.raises(StoreError, match="does not answer"):
         await store.read(DEMO.shown)
     server.process.send_signal(signal.SIGCONT)
     assert raw.ping()  # it goes on
     assert await line.watermark() in (1, 2)
-    assert (await line.commit(chunk(1, 2)))[0] == 2
+    assert (await commit(line, chunk(1, 2)))[0] == 2
     assert await store.read(DEMO.counted) == [2, 2, 2, 2]
     await line.close()
     await store.close()
@@ -412,7 +415,12 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
 async def test_a_store_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     store = Store(f"unix://{tmp_path}/nothing", TIMEOUT_S)
     line = store.connect(0, "w")
-    for question in (line.watermark(), line.commit(chunk(0, 1)), store.read(["a"]), store.check()):
+    for question in (
+        line.watermark(),
+        commit(line, chunk(0, 1)),
+        store.read(["a"]),
+        Inspection(store).check(),
+    ):
         with pytest.raises(StoreError, match="does not answer"):
             await question
     await store.close()
@@ -431,8 +439,8 @@ async def test_the_log_holds_one_write_per_commit_and_no_transaction(
     line: WriterConnection, store: Store, server: StoreServer
 ) -> None:
     for last in range(1, 8):
-        await line.commit(chunk(last - 1, last, page("/a"), page(f"/{last}")))
-    await line.commit(chunk(0, 1))
+        await commit(line, chunk(last - 1, last, page("/a"), page(f"/{last}")))
+    await commit(line, chunk(0, 1))
     await store.admit_site("demo", 10)
     await store.replace(
         "hc:{0}:pages:demo", {page("/z").key: 5}, {DEMO.shown[4]: 90}, only_raise=True
@@ -450,7 +458,7 @@ async def test_wherever_the_log_is_cut_it_holds_whole_commits(program: str, tmp_
         store = Store(server.unix_url, TIMEOUT_S)
         line = store.connect(0, "w")
         for last in range(1, 11):
-            await line.commit(chunk(last - 1, last, page("/a"), page(f"/{last}")))
+            await commit(line, chunk(last - 1, last, page("/a"), page(f"/{last}")))
         await line.close()
         await store.close()
         n_bytes = log_of(server).stat().st_size
@@ -525,7 +533,7 @@ async def test_a_page_that_was_set_counts_on_and_against_the_limit(
 ) -> None:
     await replace(store, {"/a": 210}, 1_619_938, only_raise=False)
     a, b = page("/a", 1), page("/b", 1)
-    _, values = await line.commit(chunk(0, 1, a, b))
+    _, values = await commit(line, chunk(0, 1, a, b))
     assert (values[a.key], values[b.key], values[DEMO.shown[-1]]) == (211, -1, 1_619_940)
 
 
@@ -539,7 +547,7 @@ async def test_every_counter_is_found_and_nothing_else(
 ) -> None:
     pages = [page(f"/{n}") for n in range(1_500)]
     for start in range(0, 1_500, 500):
-        await line.commit(chunk(start, start + 500, *pages[start : start + 500]))
+        await commit(line, chunk(start, start + 500, *pages[start : start + 500]))
     await store.admit_site("demo", 1)
     raw.set("someone:elses", "1")
     found = [key async for key in store.counter_keys()]
@@ -551,12 +559,12 @@ async def test_every_counter_is_found_and_nothing_else(
 
 
 async def test_a_fit_store_says_what_it_is_and_promises(store: Store, program: str) -> None:
-    facts = await store.check()
+    facts = await Inspection(store).check()
     assert facts.server == ("redis" if "redis" in Path(program).name else "valkey")
     assert facts.version is not None
     assert facts.version >= (7, 0)
     assert (facts.maxmemory_policy, facts.role, facts.lanes) == ("noeviction", "master", 1)
-    assert level(facts) == "A"
+    assert facts.level == "A"
 
 
 async def test_a_store_that_hides_its_settings_promises_nothing_known(
@@ -564,20 +572,20 @@ async def test_a_store_that_hides_its_settings_promises_nothing_known(
 ) -> None:
     raw.execute_command("ACL", "SETUSER", "guest", "on", ">word", "~*", "+@all", "-config")
     store = Store(f"unix://guest:word@{server.socket_path}", TIMEOUT_S)
-    facts = await store.check()
-    assert (facts.appendonly, facts.appendfsync, level(facts)) == (True, None, "unknown")
-    assert "nobody can tell what a crash of the store loses" in promise(facts)
-    assert re.search("CONFIG GET is refused: .* no permissions", promise(facts))
+    facts = await Inspection(store).check()
+    assert (facts.appendonly, facts.appendfsync, facts.level) == (True, None, "unknown")
+    assert "nobody can tell what a crash of the store loses" in facts.promise
+    assert re.search("CONFIG GET is refused: .* no permissions", facts.promise)
     await store.close()
 
 
 async def test_who_checks_a_store_may_wait_for_it(program: str, tmp_path: Path) -> None:
     store = Store(f"unix://{tmp_path}/store/socket", TIMEOUT_S)
     with pytest.raises(StoreError, match="does not answer"):
-        await store.check(wait_s=0.1)
-    checking = asyncio.create_task(store.check(wait_s=TIMEOUT_S))
+        await Inspection(store).check(wait_s=0.1)
+    checking = asyncio.create_task(Inspection(store).check(wait_s=TIMEOUT_S))
     with store_server(tmp_path / "store", program=program):
-        assert level(await checking) == "A"
+        assert (await checking).level == "A"
     await store.close()
 
 
@@ -585,11 +593,11 @@ async def test_an_unfit_store_says_all_that_is_wrong_with_it(store: Store, raw: 
     raw.config_set("maxmemory-policy", "allkeys-lru")
     raw.set(keys.LANES_KEY, 64)
     with pytest.raises(StoreUnfitError, match=r"allkeys-lru.*; the store was set up with 64 lanes"):
-        await store.check()
+        await Inspection(store).check()
 
 
 async def test_the_clock_of_a_store_on_this_machine_is_ours(store: Store) -> None:
-    skew_s = (await store.facts()).clock_skew_s
+    skew_s = (await Inspection(store).facts()).clock_skew_s
     assert skew_s is not None
     assert abs(skew_s) < MAX_CLOCK_SKEW_S
 
@@ -605,7 +613,7 @@ def test_a_url_that_names_no_store_is_refused(url: str) -> None:
 async def test_no_more_ids_are_kept_than_may_be(
     line: WriterConnection, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hitcounter.store.client.MAX_IDS", 2)
+    monkeypatch.setattr("hitcounter.store.writer_connection.MAX_IDS", 2)
     for record, ids in enumerate((["a", "b"], ["c"], ["a"]), 1):
         assert await line.claim(record, ids, 0.0) == [True] * len(ids)
     assert raw.hlen(keys.ids_key(0, 0)) == 2
@@ -624,12 +632,12 @@ async def test_a_full_store_drops_its_ids_and_counts(line: WriterConnection, raw
 
     async def is_counted() -> bool:
         with suppress(StoreFullError):  # Valkey gives memory back a moment later
-            await line.commit(chunk(0, 1, page("/a")))
+            await commit(line, chunk(0, 1, page("/a")))
         return await line.watermark() == 1
 
     await eventually(is_counted, "the hit is counted")
     raw.config_set("maxmemory", 1)
     with pytest.raises(StoreFullError, match="raise its store_max_mb or maxmemory"):
-        await line.commit(chunk(1, 2, page("/a")))
+        await commit(line, chunk(1, 2, page("/a")))
     raw.config_set("maxmemory", 0)
     assert await line.watermark() == 1

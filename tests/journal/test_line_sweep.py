@@ -16,10 +16,13 @@ import pytest
 from hitcounter.errors import StoreError
 from hitcounter.exactly_once.records import Chunk
 from hitcounter.store import keys
-from hitcounter.store.client import Store, WriterConnection
+from hitcounter.store.client import Store
+from hitcounter.store.inspection import Inspection
+from hitcounter.store.writer_connection import WriterConnection
 from tests.integration.servers import StoreServer
 from tests.journal.cutting import DIRECTIONS, REPLIES, Cutter, cutter
 from tests.journal.entries import DEMO, LIMIT, entry
+from tests.support.commits import commit
 
 Answer = TypeVar("Answer")
 
@@ -156,14 +159,14 @@ async def test_a_question_that_is_cancelled_leaves_no_answer_for_the_next_one(
     for n_steps in range(60):
         writer = f"w{n_steps}"
         line = far_store.connect(0, writer)
-        await line.commit(chunk(writer, 1))
-        asking = asyncio.create_task(line.commit(chunk(writer, 2)))
+        await commit(line, chunk(writer, 1))
+        asking = asyncio.create_task(commit(line, chunk(writer, 2)))
         for _ in range(n_steps):
             await asyncio.sleep(0)
         asking.cancel()
         await asyncio.wait([asking])
         assert await line.watermark() in ((2,) if not asking.cancelled() else (1, 2))
-        assert (await line.commit(chunk(writer, 2)))[0] == 2
+        assert (await commit(line, chunk(writer, 2)))[0] == 2
         assert await far_store.read([page_of(writer).key]) == [2]
         await line.close()
 
@@ -175,7 +178,7 @@ async def test_a_store_can_be_checked_wherever_a_connection_to_it_is_cut(
 ) -> None:
     for n_bytes in count(step=CHECK_STEP_BYTES):
         way.cut(direction, n_bytes)
-        facts = await answered(far_store.check)
+        facts = await answered(Inspection(far_store).check)
         assert (facts.role, facts.appendfsync) == ("master", "always")
         if not way.has_cut:
             break

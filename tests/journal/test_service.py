@@ -221,8 +221,8 @@ async def test_a_clock_that_jumps_is_reported_once_each_time(
     errors: Errors,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hitcounter.watch.LOOK_AROUND_EVERY_S", 0.01)
-    watch = StoreWatch(far_store, service, service._writer, metrics, every_s=60)
+    monkeypatch.setattr("hitcounter.counting.store_watch.LOOK_AROUND_EVERY_S", 0.01)
+    watch = StoreWatch(service, service._writer, metrics, every_s=60)
     watching = asyncio.create_task(watch.run())
     clock, n_looks, ahead_s = time.time, 0, 45 * 24 * 3600
 

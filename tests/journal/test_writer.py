@@ -36,6 +36,7 @@ from tests.journal.entries import (
     names,
 )
 from tests.journal.hits import hit, n_counted, outcome, page
+from tests.support.commits import commit
 
 TOTAL = DEMO.shown[-1]
 LONG_WINDOW_S = 600.0
@@ -515,7 +516,7 @@ async def test_only_what_the_store_lacks_of_a_journal_is_counted(
     far_store: Store, way: Cutter, raw: Any, directory: Path, metrics: Metrics
 ) -> None:
     line = far_store.connect(0, "ff")
-    assert (await line.commit(Chunk(0, 1, entry(1, "/a").pageviews)))[0] == 1
+    assert (await commit(line, Chunk(0, 1, entry(1, "/a").pageviews)))[0] == 1
     await line.close()
     await leave_journal(directory, "ff", entry(1, "/a"), entry(2, "/b"), entry(2, "/b"))
     async with adoption(way, directory, metrics):

@@ -6,7 +6,7 @@ by a plausible mistake. `bound` is within how many schedules, from seed 0 on, it
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +21,10 @@ from hitcounter.exactly_once.writer import RETRY_EVERY_S, Writer
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
-from tests.simulation.network import SimulatedLine
+from tests.simulation.network import PageCounters, SimulatedLine
 from tests.simulation.store import Commit, Reply, SimulatedStore
 from tests.simulation.store import Values as StoreValues
+from tests.support.commits import commit
 
 Replacement = tuple[type, str, Callable[..., Any] | property]
 
@@ -76,11 +77,12 @@ async def create_under_another_id(self: SimulatedJournals, lane: int, writer: st
     return await _create(self, lane, f"{writer}x")
 
 
-async def commit_in_two_commands(self: SimulatedLine, chunk: Chunk) -> tuple[int, StoreValues]:
+async def commit_in_two_commands(
+    self: SimulatedLine, expect: int, last: int, counters: Mapping[str, int], pages: PageCounters
+) -> tuple[int, StoreValues]:
     """Add to the counters first, and move the watermark then."""
-    counters, pages = chunk.pageviews.counters(), chunk.pageviews.page_counters()
-    added = await self.ask(Commit(self.key, chunk.expect, chunk.expect, counters, pages))
-    moved = await self.ask(Commit(self.key, chunk.expect, chunk.last, {}, {}))
+    added = await self.ask(Commit(self.key, expect, expect, counters, pages))
+    moved = await self.ask(Commit(self.key, expect, last, {}, {}))
     return moved.watermark, added.values
 
 
@@ -260,9 +262,9 @@ async def exchange_without_looking(
     """Take every answer for the news that the chunk was applied."""
     if chunk is None:
         return await _exchange(self, chunk)
-    _, values = await self.connection.commit(chunk)
+    _, values = await commit(self.connection, chunk)
     now_s = asyncio.get_running_loop().time()
-    return self.stream.confirm(chunk.last, now_s, now_s)[0], values
+    return self.records.confirm(chunk.last, now_s, now_s)[0], values
 
 
 async def is_counted_once_claimed(self: SimulatedLine, holder: str) -> bool:

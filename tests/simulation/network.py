@@ -8,13 +8,12 @@ behind younger questions. Only a restart of the store ends what is on its way to
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from hitcounter.errors import StoreError
-from hitcounter.exactly_once.records import Chunk
 from hitcounter.store import keys
-from hitcounter.store.client import WriterConnection
+from hitcounter.store.writer_connection import WriterConnection
 from tests.simulation.events import Events
 from tests.simulation.store import (
     Claim,
@@ -33,6 +32,7 @@ STRANDED_S = (0.05, 0.3, 1.0, 1_000.0, 1_000.0)  # the longest is until all is o
 GOES_WRONG = 0.5  # how often, while something is wrong
 
 Answer = Reply | StoreError
+PageCounters = Mapping[tuple[str, int], Mapping[str, int]]
 
 
 class Asker(Protocol):
@@ -84,13 +84,14 @@ class SimulatedLine(WriterConnection):
         self._events = events
         self._heard = 0
 
-    async def commit(self, chunk: Chunk) -> tuple[int, Values]:
+    async def commit(
+        self, expect: int, last: int, counters: Mapping[str, int], pages: PageCounters
+    ) -> tuple[int, Values]:
         """Send a chunk."""
-        pageviews = chunk.pageviews
-        if len({site.date for site in pageviews.sites}) > 1:
+        buckets = {keys.counter_of(name).name for name, n in counters.items() if n}
+        if sum(len(bucket) == len("2026-11-29") for bucket in buckets) > 1:
             self._events.note("hits of two days in one chunk")
-        counters, pages = pageviews.counters(), pageviews.page_counters()
-        reply = await self.ask(Commit(self.key, chunk.expect, chunk.last, counters, pages))
+        reply = await self.ask(Commit(self.key, expect, last, counters, pages))
         return reply.watermark, reply.values
 
     async def watermark(self) -> int:

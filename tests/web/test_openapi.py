@@ -26,8 +26,9 @@ from hitcounter import errors, metrics
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.exactly_once.writer import MAX_WAITING_HITS
 from hitcounter.pages import index
-from hitcounter.store.client import N_LANES, STRETCH_S
+from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import LANES_KEY, ids_key, lane_of
+from hitcounter.store.writer_connection import STRETCH_S
 from hitcounter.web.routes import ROUTES, SITE_ROUTES
 from hitcounter.web.scripts import CURRENT, PINNED
 from tests.conftest import RunningService, StartService

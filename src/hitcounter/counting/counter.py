@@ -31,6 +31,7 @@ from hitcounter.period import Day, day_of
 from hitcounter.site import Site
 from hitcounter.store import keys
 from hitcounter.store.client import N_LANES, Store
+from hitcounter.store.inspection import Inspection
 from hitcounter.store.keys import PageKeys, SiteKeys
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class Counter:
         self.metrics = metrics
         self._store = store
         self._writer = writer
+        self.inspection = Inspection(store)
         self._reader = BatchedReader(store)
         self._clock = clock
         self._sites = {name: self._counted(site) for name, site in config.sites.items()}
@@ -378,7 +380,7 @@ class Counter:
     async def _ask_readiness(self) -> str:
         try:
             if not self._writer.is_away:
-                await self._store.rehearsed(is_open=self.config.is_open)
+                await self.inspection.rehearsed(is_open=self.config.is_open)
         except (StoreError, StoreUnfitError) as error:
             return self.state_after(error)
         return self.state_after(None)

@@ -10,8 +10,7 @@ from hitcounter.counting.readiness import Fault
 from hitcounter.errors import StoreError, StoreUnfitError
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.store.client import Store
-from hitcounter.store.durability import PROMISES, StoreFacts, level, promise, warnings
+from hitcounter.store.durability import PROMISES, StoreFacts
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +21,8 @@ MAX_JUMP_S = 60.0
 class StoreWatch:
     """Checks the store at start, then every so often, and when it has returned."""
 
-    def __init__(
-        self, store: Store, service: Counter, writer: Writer, metrics: Metrics, every_s: float
-    ) -> None:
+    def __init__(self, service: Counter, writer: Writer, metrics: Metrics, every_s: float) -> None:
         """Watch for a writer and a service, every `every_s` seconds."""
-        self._store = store
         self._service = service
         self._writer = writer
         self._metrics = metrics
@@ -38,7 +34,7 @@ class StoreWatch:
     async def check(self) -> None:
         """Look once; raise `StoreError` or `StoreUnfitError`."""
         try:
-            facts = await self._store.rehearsed(is_open=self._service.config.is_open)
+            facts = await self._service.inspection.rehearsed(is_open=self._service.config.is_open)
         except StoreError as error:
             self._fault = error
             raise
@@ -48,9 +44,9 @@ class StoreWatch:
             self._metrics.store_promise.set(PROMISES["none"])
             raise
         self._fault = None
-        self._writer.is_store_durable = level(facts) == "A"
+        self._writer.is_store_durable = facts.level == "A"
         self._say(facts)
-        self._metrics.store_promise.set(PROMISES[level(facts)])
+        self._metrics.store_promise.set(PROMISES[facts.level])
         if facts.clock_skew_s is not None:
             self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
         await self._service.refresh()
@@ -59,12 +55,12 @@ class StoreWatch:
 
     def _say(self, facts: StoreFacts) -> None:
         """Log what is new."""
-        promised = f"store {facts.name}, promise level {level(facts)}: {promise(facts)}"
-        news = [promised, *warnings(facts)]
+        promised = f"store {facts.name}, promise level {facts.level}: {facts.promise}"
+        news = [promised, *facts.warnings]
         if news != self._said:
-            is_safe = level(facts) in ("A", "B")
+            is_safe = facts.level in ("A", "B")
             log.log(logging.INFO if is_safe else logging.WARNING, "%s", promised)
-            for line in warnings(facts):
+            for line in facts.warnings:
                 log.warning("%s", line)
         self._said = news
 

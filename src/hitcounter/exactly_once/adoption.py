@@ -27,7 +27,7 @@ class Adoption:
     def __init__(
         self, connect: Connect, journals: Journals, metrics: Metrics, kept_window_s: float
     ) -> None:
-        """Replay through lines that `open_line` opens for a lane and a writer's id."""
+        """Replay through connections that `connect` opens for a lane and a writer's id."""
         self._connect = connect
         self._journals = journals
         self._metrics = metrics
@@ -70,15 +70,15 @@ class Adoption:
             log.warning("the store holds all of the journal %s", journal.name)
 
     async def _replay(self, journal: Journal) -> None:
-        stream = RecordLog.restored(self._kept_window_s, await journal.sums())
+        records = RecordLog.restored(self._kept_window_s, await journal.sums())
         connection = self._connect(journal.lane, journal.writer)
-        delivery = Delivery(stream, connection, self._metrics)
+        delivery = Delivery(records, connection, self._metrics)
         try:
-            while stream.pending or stream.kept:
+            while records.pending or records.kept:
                 with suppress(StoreError):
-                    await delivery.exchange(stream.next_chunk())
-                    if stream.pending:
+                    await delivery.exchange(records.next_chunk())
+                    if records.pending:
                         continue
-                await asyncio.sleep(PROBE_EVERY_S if not stream.pending else RETRY_EVERY_S)
+                await asyncio.sleep(PROBE_EVERY_S if not records.pending else RETRY_EVERY_S)
         finally:
             await connection.close()

@@ -1,4 +1,4 @@
-"""One stream on its line to the store: asks, believes the answer, and reports what is lost."""
+"""Sends one writer's chunks, believes the watermark that answers, and reports what is lost."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hitcounter.exactly_once.records import Chunk, Record, RecordLog
 from hitcounter.metrics import Metrics
-from hitcounter.store.client import WriterConnection
+from hitcounter.store.writer_connection import WriterConnection
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +16,9 @@ Values = Mapping[str, int]
 class Delivery:
     """The exchange of chunks for watermarks, one at a time."""
 
-    def __init__(self, stream: RecordLog, connection: WriterConnection, metrics: Metrics) -> None:
-        """Speak for a stream on a line that nobody else uses."""
-        self.stream = stream
+    def __init__(self, records: RecordLog, connection: WriterConnection, metrics: Metrics) -> None:
+        """Speak for the records of a writer on a connection that nobody else uses."""
+        self.records = records
         self.connection = connection
         self._metrics = metrics
 
@@ -33,9 +33,14 @@ class Delivery:
         if chunk is None:
             watermark = await self.connection.watermark()
         else:
-            watermark, values = await self.connection.commit(chunk)
+            watermark, values = await self.connection.commit(
+                chunk.expect,
+                chunk.last,
+                chunk.pageviews.counters(),
+                chunk.pageviews.page_counters(),
+            )
         answered_at_s = loop.time()
-        confirmed, n_lost = self.stream.confirm(watermark, asked_at_s, answered_at_s)
+        confirmed, n_lost = self.records.confirm(watermark, asked_at_s, answered_at_s)
         if n_lost:
             log.error("the store forgot %d records beyond the kept window: hits are lost", n_lost)
             self._metrics.lost_records.inc(n_lost)

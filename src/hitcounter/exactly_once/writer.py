@@ -34,8 +34,8 @@ from hitcounter.exactly_once.hit_ids import DuplicateHit, HitIds
 from hitcounter.exactly_once.journal import Journal, Journals
 from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record, RecordLog
 from hitcounter.metrics import COUNTED, STORED, Metrics
-from hitcounter.store.client import WriterConnection
 from hitcounter.store.keys import PageKeys, SiteKeys
+from hitcounter.store.writer_connection import WriterConnection
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from hitcounter.metrics import of_all_workers
 from hitcounter.operations.readiness import asked
 from hitcounter.site import one_origin, origin_host
 from hitcounter.store.client import Store
+from hitcounter.store.inspection import Inspection
 from hitcounter.web.hit_request import accepts_gzip
 from hitcounter.web.responses import COMMON_HEADERS, json_answer, refusal_answer
 
@@ -44,7 +45,7 @@ class App:
     def __init__(self, config: Config, store: Store, metrics_dir: Path) -> None:
         """Answer from what the workers write into `metrics_dir`."""
         self._config = config
-        self._store = store
+        self._inspection = Inspection(store)
         self._metrics_dir = metrics_dir
         self._names = {config.operations_host, "localhost", *config.operations_hosts}
         # Whoever comes while metrics are put together may miss what happened since: they share the
@@ -98,7 +99,7 @@ class App:
         return json_answer(found)
 
     async def _ask_readiness(self) -> Mapping[str, Any] | Unavailable:
-        return await asked(self._store, self._metrics_dir, is_open=self._config.is_open)
+        return await asked(self._inspection, self._metrics_dir, is_open=self._config.is_open)
 
 
 def is_ours(host: str, address: str, names: set[str]) -> bool:

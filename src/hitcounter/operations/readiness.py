@@ -7,15 +7,14 @@ from typing import Any
 from hitcounter.counting.readiness import refusal
 from hitcounter.errors import StoreError, StoreForbidsError, StoreUnfitError, Unavailable
 from hitcounter.metrics import JOURNALING, READY, STATES, UNFIT, measured
-from hitcounter.store.client import Store
-from hitcounter.store.durability import level, promise, warnings
+from hitcounter.store.inspection import Inspection
 
 _JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
 _UNREAD = "cannot be read, and its hits are missing: the log names it"
 
 
 async def asked(
-    store: Store, metrics_dir: Path, *, is_open: bool
+    inspection: Inspection, metrics_dir: Path, *, is_open: bool
 ) -> Mapping[str, Any] | Unavailable:
     """Ask the store, and the workers by their metrics; an `Unavailable` where hits are refused."""
     # That the store is unfit, the workers may have found a minute ago: it is asked anew.
@@ -29,7 +28,7 @@ async def asked(
     if states[-1] == JOURNALING:
         return journaling
     try:
-        facts = await store.rehearsed(is_open=is_open)
+        facts = await inspection.rehearsed(is_open=is_open)
     except (StoreError, StoreForbidsError):
         return journaling
     except StoreUnfitError as error:
@@ -37,7 +36,7 @@ async def asked(
     return {
         "status": READY,
         "store": facts.name,
-        "level": level(facts),
-        "promise": promise(facts),
-        "warnings": warnings(facts) + unread,
+        "level": facts.level,
+        "promise": facts.promise,
+        "warnings": facts.warnings + unread,
     }

@@ -1,3 +1,4 @@
+#!lua
 -- Register sites, as long as there are no more than there may be.
 --
 -- KEYS  1 the set of sites

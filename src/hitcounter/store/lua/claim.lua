@@ -1,3 +1,4 @@
+#!lua
 -- Claim ids of hits, unless somebody did so before.
 --
 -- All reads come first, then one HSET: a server that loses the end of its log cannot be left with

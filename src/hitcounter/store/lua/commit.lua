@@ -1,3 +1,4 @@
+#!lua
 -- Apply a chunk exactly once: compare the writer's watermark, then swap it together with the counters.
 --
 -- All reads come first, then one MSET: a server that loses the end of its log cannot be left with

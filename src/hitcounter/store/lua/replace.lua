@@ -1,3 +1,4 @@
+#!lua
 -- Set pages and counters of one site to given numbers.
 --
 -- KEYS  1 the number of the site's stored pages, then P pages, then counters

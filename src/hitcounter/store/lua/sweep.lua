@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Delete what take.lua has marked, unless it was counted again since.
 --
 -- KEYS  counters, pages, and the number of a site's stored pages
