@@ -30,8 +30,12 @@ LADDER = """
     web: answering
     web: responses hit_request
     counting: store_watch
+    counting: site_watch
     counting: counter
-    counting: reader readiness
+    counting: readiness last_known
+    counting: question
+    counting: sites reader
+    counting: numbers
     exactly_once: adoption
     exactly_once: writer
     exactly_once: delivery journal hit_ids
@@ -44,7 +48,8 @@ LADDER = """
     store: refusals log
     store: scripts
     store: durability keys url
-    disk site
+    hit disk
+    site
     block period errors __init__
 """
 

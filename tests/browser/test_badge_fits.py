@@ -8,7 +8,8 @@ from playwright.async_api import Page
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.config import Config
-from hitcounter.counting.counter import FRESH, Numbers
+from hitcounter.counting.numbers import FRESH, Numbers
+from hitcounter.hit import NO_PAGE
 from hitcounter.period import day_of
 from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import lane_of, site_keys
@@ -52,7 +53,7 @@ def badge(lang: str, value: int, theme: str = "light") -> str:
     """Draw a badge without a service."""
     site = Config().site("demo")
     names = site_keys(lane_of(site.name, N_LANES), site.name, day_of(0, site.timezone))
-    numbers = Numbers(site, names, [value] * len(LINE_KEYS), FRESH, None, None, 0)
+    numbers = Numbers(site, names, [value] * len(LINE_KEYS), FRESH, NO_PAGE, None, 0)
     return draw(numbers, Look(lang, LINE_KEYS, theme))
 
 

@@ -15,10 +15,12 @@ from prometheus_client import values
 
 from hitcounter.block import LINE_KEYS
 from hitcounter.config import Config
-from hitcounter.counting.counter import CountedSite, Counter, Numbers
+from hitcounter.counting.counter import Counter
+from hitcounter.counting.numbers import Numbers
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journal import Journals
 from hitcounter.exactly_once.writer import Writer
+from hitcounter.hit import NO_PAGE, Hit
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
 from hitcounter.store.keys import bucket_key, watermark_key
@@ -73,22 +75,25 @@ class Running:
         self.adoption = Adoption(self.store.connect, journals, metrics, kept_window_s=0.1)
         self._is_closed = False
 
-    async def site(self) -> CountedSite:
-        """Find the site as a request does."""
-        return self.service.known(SITE) or await self.service.admit(SITE)
+    async def count(self) -> Numbers:
+        """Count a hit that arrives now."""
+        return await self.service.count(Hit(SITE, PATH, None, self.clock()))
+
+    async def numbers(self) -> Numbers:
+        """Read the numbers without a page."""
+        return await self.service.read(self.service.sites.find_or_describe(SITE), NO_PAGE)
 
     async def hits(self, instant: str, n: int) -> dict[str, int]:
         """Count some hits at an instant; return the lines that the last one saw."""
         self.clock.set(instant)
-        site = await self.site()
         for _ in range(n):
-            numbers = await self.service.count(site, PATH)
+            numbers = await self.count()
         return lines(numbers)
 
     async def read(self, instant: str) -> dict[str, int]:
         """Read the lines at an instant."""
         self.clock.set(instant)
-        return lines(await self.service.read(self.service.site(SITE), None))
+        return lines(await self.numbers())
 
     async def close(self) -> None:
         """End the writer and the store's connections."""
@@ -189,9 +194,9 @@ async def test_a_record_that_crosses_midnight_holds_both_days(
     running: StartRunning, store: MortalStore
 ) -> None:
     service = running(HANOI)
-    site = await service.site()
     service.clock.set("2019-12-31 16:59:59", "2019-12-31 17:00:00", "2019-12-31 16:59:59")
-    counting = [service.service.count(site, PATH) for _ in range(3)]
+    await service.service.sites.register(SITE)
+    counting = [service.count() for _ in range(3)]
     old, new, late = [lines(numbers) for numbers in await asyncio.gather(*counting)]
     with connected(store.socket_path) as redis:
         assert redis.get(watermark_key(0, service.writer.id)) == b"1"
@@ -253,7 +258,7 @@ async def test_stale_numbers_of_two_days_ago_are_nobodys_yesterday(
     await left(service)
     assert await service.read("2019-04-17 17:00:00") == block(0, 3, 3, 3, 3)
     assert await service.read("2019-04-18 17:00:00") == block(0, 0, 3, 3, 3)
-    numbers = await service.service.read(service.service.site(SITE), None)
+    numbers = await service.numbers()
     assert (numbers.state, numbers.age_s) == ("stale", 24 * 3600 + 1)
     await store.start()
     await returned(service)
@@ -297,8 +302,7 @@ async def test_an_outage_at_1000_hits_per_second_across_midnight_counts_each_on_
 async def burst(service: Running, instant: str, n: int) -> None:
     """Count hits that arrive in one second; all are stored."""
     service.clock.set(instant)
-    site = await service.site()
-    numbers = await asyncio.gather(*(service.service.count(site, PATH) for _ in range(n)))
+    numbers = await asyncio.gather(*(service.count() for _ in range(n)))
     assert {each.state for each in numbers} == {"stored"}
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from hitcounter.config import Config
 from hitcounter.counting.counter import Counter
+from hitcounter.counting.site_watch import SiteWatch
 from hitcounter.counting.store_watch import StoreWatch
 from hitcounter.errors import CommandError, UnknownSite
 from hitcounter.exactly_once.journal import Journals
 from hitcounter.exactly_once.writer import Writer
+from hitcounter.hit import NO_PAGE, Hit, Page
 from hitcounter.metrics import COUNTED, STORED, Metrics, of_all_workers
 from hitcounter.store import keys
 from hitcounter.store.client import Store
@@ -35,9 +37,20 @@ async def service(directory: Path, far_store: Store, metrics: Metrics) -> AsyncI
     writer = Writer(far_store.connect, journals, metrics, lane=0, kept_window_s=0)
     service = Counter(Config(max_sites=MAX_SITES), far_store, writer, metrics)
     for site in SITES:
-        await service.admit(site)
+        await service.sites.register(site)
     yield service
     await writer.close(0)
+
+
+@pytest.fixture
+def watch(service: Counter, far_store: Store) -> SiteWatch:
+    """Watch over its sites."""
+    return SiteWatch(service, far_store)
+
+
+def a_hit(site: str, path: str | None = None) -> Hit:
+    """Hit a page of a site now."""
+    return Hit(site, path, None, time.time())
 
 
 def registered(raw: Any) -> list[str]:
@@ -49,8 +62,8 @@ async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
     service: Counter, metrics: Metrics, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hitcounter.exactly_once.writer.MAX_STORED_KEYS", 0)  # as if so many waited
-    numbers = await service.count(service.site("a"), "/new")
-    assert (numbers.state, numbers.path, numbers.page_total) == (COUNTED, "/new", None)
+    numbers = await service.count(a_hit("a", "/new"))
+    assert (numbers.state, numbers.page.path, numbers.page_total) == (COUNTED, "/new", None)
     assert numbers.values[-1] == int(raw.get(numbers.names.shown[-1])) == 1
     refused = {"site": metrics.label("a")}
     collected = of_all_workers(metrics.directory, ())
@@ -58,28 +71,28 @@ async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
 
 
 async def test_sites_that_the_store_forgot_are_registered_again_and_read_once(
-    service: Counter, raw: Any
+    service: Counter, watch: SiteWatch, raw: Any
 ) -> None:
     raw.flushall()
-    await service.meet_new_sites()
+    await watch.meet_new()
     assert registered(raw) == SITES
     raw.config_resetstat()
-    await service.meet_new_sites()
+    await watch.meet_new()
     assert "cmdstat_mget" not in raw.info("commandstats")
 
 
 async def test_a_site_that_was_removed_is_forgotten_until_it_is_hit_again(
-    service: Counter, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+    service: Counter, watch: SiteWatch, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        await service.count(service.site("a"), "/x")
-    await service.refresh()
+        await service.count(a_hit("a", "/x"))
+    await watch.refresh()
     assert await housekeeping.remove(far_store, ["a"], tmp_path / "removed", iter) == 5
     assert raw.keys("hc:{0}:[sp]*:a*") == []
-    await service.meet_new_sites()  # and nobody adds it again
+    await watch.meet_new()  # and nobody adds it again
     assert registered(raw) == ["b", "c"]
-    assert service.known("a") is None
-    numbers = await service.count(await service.admit("a"), "/x")
+    assert service.sites.find("a") is None
+    numbers = await service.count(a_hit("a", "/x"))
     assert (numbers.values[-1], numbers.page_total) == (1, 1)
     assert registered(raw) == SITES
     assert errors() == []
@@ -87,18 +100,18 @@ async def test_a_site_that_was_removed_is_forgotten_until_it_is_hit_again(
 
 @pytest.mark.slow
 async def test_a_removed_site_that_another_worker_counts_again_has_not_lost_its_total(
-    service: Counter, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+    service: Counter, watch: SiteWatch, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
 ) -> None:
     """Also one that a configuration declares: it is never asked for again."""
     for _ in range(2):
-        await service.count(service.site("a"), "/x")
-    await service.refresh()
+        await service.count(a_hit("a", "/x"))
+    await watch.refresh()
     await housekeeping.remove(far_store, ["a"], tmp_path / "removed", iter)
     raw.sadd(keys.SITES_KEY, "a")
-    await service.refresh()
-    assert (service.known("a"), errors()) == (service.site("a"), [])
+    await watch.refresh()
+    assert (service.sites.find("a"), errors()) == (service.sites.find_or_describe("a"), [])
     raw.client_pause(60_000, all=False)  # nothing is written, as if it were away
-    numbers = await service.count(service.site("a"), "/x")
+    numbers = await service.count(a_hit("a", "/x"))
     raw.client_unpause()
     assert (numbers.state, numbers.values[-1], numbers.page_total) == (STORED, 1, None)
 
@@ -107,67 +120,69 @@ async def test_a_removed_site_that_another_worker_counts_again_has_not_lost_its_
 async def test_pages_that_appear_meanwhile_stay_or_go_as_a_whole(
     command: str, service: Counter, far_store: Store, tmp_path: Path
 ) -> None:
-    await service.count(service.site("a"), "/x")
-    late, file = service.site("a"), tmp_path / "taken"
-    await service.count(late, "/y")
+    await service.count(a_hit("a", "/x"))
+    late, file = service.sites.find_or_describe("a"), tmp_path / "taken"
+    await service.count(a_hit("a", "/y"))
     if command == "prune":
         pages = await housekeeping.pages_below(far_store, "a", 2)
-        await service.count(late, "/y")
+        await service.count(a_hit("a", "/y"))
         assert await housekeeping.prune(far_store, "a", pages, 2, file, iter) == 1
-        assert (await service.read(late, "/y")).page_total == 2
+        assert (await service.read(late, Page("/y"))).page_total == 2
     else:
         names = [keys.page_key(0, "a", "/x"), keys.bucket_key(0, "a", "total")]
         assert await far_store.take("a", names, removed_ms=1) is None
-        assert (await service.read(late, "/x")).page_total == 1
+        assert (await service.read(late, Page("/x"))).page_total == 1
 
 
 async def test_one_name_that_a_failover_lost_comes_back_though_another_took_its_place(
-    service: Counter, raw: Any
+    service: Counter, watch: SiteWatch, raw: Any
 ) -> None:
     raw.srem(keys.SITES_KEY, "b")
     raw.sadd(keys.SITES_KEY, "new")
     raw.srem(keys.SITES_KEY, "c")
-    await service.refresh()
+    await watch.refresh()
     assert registered(raw) == ["a", "b", "new"]
-    assert service.known("new") is not None
+    assert service.sites.find("new") is not None
 
 
 async def test_no_more_sites_come_back_than_may_be_and_those_that_do_not_are_not_counted(
-    service: Counter, raw: Any, errors: Errors
+    service: Counter, watch: SiteWatch, raw: Any, errors: Errors
 ) -> None:
     raw.flushall()
     raw.sadd(keys.SITES_KEY, "new", "newer")
-    await service.meet_new_sites()
+    await watch.meet_new()
     assert registered(raw) == ["a", "new", "newer"]
-    assert [name for name in (*SITES, "new", "newer") if service.known(name)] == registered(raw)
+    assert [name for name in (*SITES, "new", "newer") if service.sites.find(name)] == registered(
+        raw
+    )
     assert [line.partition(" is not counted")[0] for line in errors()] == [
         "the site b",
         "the site c",
     ]
     with pytest.raises(UnknownSite, match="accepts no more sites"):
-        await service.admit("b")
+        await service.sites.register("b")
     raw.config_resetstat()
-    await service.meet_new_sites()
+    await watch.meet_new()
     assert "cmdstat_mget" not in raw.info("commandstats")
 
 
 async def test_only_a_removal_that_is_new_explains_a_fall(
-    service: Counter, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
+    service: Counter, watch: SiteWatch, far_store: Store, raw: Any, errors: Errors, tmp_path: Path
 ) -> None:
-    site = service.site("a")
+    site = service.sites.find_or_describe("a")
     for _ in range(3):
-        await service.count(site, None)
-    await service.refresh()
+        await service.count(a_hit("a"))
+    await watch.refresh()
     await housekeeping.remove(far_store, ["a"], tmp_path / "removed", iter)
-    await service.read(site, None)  # a visitor sees it first
-    await service.refresh()
-    assert (service.known("a"), errors()) == (None, [])
-    site = await service.admit("a")
+    await service.read(site, NO_PAGE)  # a visitor sees it first
+    await watch.refresh()
+    assert (service.sites.find("a"), errors()) == (None, [])
+    site = await service.sites.register("a")
     for _ in range(3):
-        await service.count(site, None)
-    await service.refresh()
+        await service.count(a_hit("a"))
+    await watch.refresh()
     raw.flushall()  # which takes the tombstone too
-    await service.refresh()
+    await watch.refresh()
     (line,) = errors()
     assert line.startswith("the total of a fell from 3 to 0")
 
@@ -175,7 +190,7 @@ async def test_only_a_removal_that_is_new_explains_a_fall(
 async def test_a_day_that_begins_while_its_site_is_removed_goes_with_it(
     service: Counter, far_store: Store, raw: Any, tmp_path: Path
 ) -> None:
-    await service.count(service.site("a"), None)
+    await service.count(a_hit("a", None))
     day = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
 
     def midnight(sites: Sequence[str]) -> Sequence[str]:
@@ -192,9 +207,9 @@ async def test_a_day_that_begins_while_its_site_is_removed_goes_with_it(
 async def test_a_file_holds_what_went_also_where_the_command_is_cut_off(
     command: str, service: Counter, far_store: Store, raw: Any, tmp_path: Path
 ) -> None:
-    site, file = service.site("a"), tmp_path / "taken"
-    for each in (site, service.site("b")):
-        await service.count(each, "/x")
+    file = tmp_path / "taken"
+    for each in ("a", "b"):
+        await service.count(a_hit(each, "/x"))
 
     def cut_off(parts: Sequence[Any]) -> Iterator[Any]:
         raw.incr("hc:{0}:page:a:/x")  # after the command has looked, and before it takes
@@ -222,7 +237,7 @@ async def test_a_clock_that_jumps_is_reported_once_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("hitcounter.counting.store_watch.LOOK_AROUND_EVERY_S", 0.01)
-    watch = StoreWatch(service, service._writer, metrics, every_s=60)
+    watch = StoreWatch(service, far_store, service._writer, metrics, every_s=60)
     watching = asyncio.create_task(watch.run())
     clock, n_looks, ahead_s = time.time, 0, 45 * 24 * 3600
 

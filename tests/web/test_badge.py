@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from hitcounter import config
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language, Wording, line_texts
 from hitcounter.config import Config
-from hitcounter.counting.counter import FRESH, Numbers
+from hitcounter.counting.numbers import FRESH, Numbers
 from hitcounter.errors import BadRequest
+from hitcounter.hit import NO_PAGE
 from hitcounter.period import day_of
 from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import lane_of, site_keys
@@ -401,7 +402,7 @@ def numbers(values: list[int], name: str = "demo") -> Numbers:
     site = Config().site(name)
     day = day_of(0, site.timezone)
     names = site_keys(lane_of(name, N_LANES), name, day)
-    return Numbers(site, names, values, FRESH, None, None, 0)
+    return Numbers(site, names, values, FRESH, NO_PAGE, None, 0)
 
 
 def drawn(values: list[int], **look: Any) -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from hitcounter.counting.sites import SiteRegistry
 from hitcounter.errors import (
     JournalError,
     StoreError,
@@ -12,7 +13,9 @@ from hitcounter.errors import (
     StoreUnfitError,
     Unavailable,
 )
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import JOURNALING, READY, UNAVAILABLE, UNFIT
+from hitcounter.store.inspection import Inspection
 
 KEPT_S = 1.0
 
@@ -62,3 +65,32 @@ class Shared(Generic[Answer]):
                 self._answer = await self._ask()
                 self._holds_until_s = asked_at_s + self._kept_s
             return self._answer
+
+
+class Readiness:
+    """What becomes of a hit in this worker."""
+
+    def __init__(self, writer: Writer, inspection: Inspection, sites: SiteRegistry) -> None:
+        self.inspection = inspection
+        self._writer = writer
+        self._sites = sites
+        self._shared = Shared(self._asked)
+
+    async def answer(self) -> str:
+        """Return it in one word, at most `KEPT_S` old."""
+        return await self._shared.answer()
+
+    async def _asked(self) -> str:
+        try:
+            if not self._writer.is_away:
+                await self.inspection.rehearsed(is_open=self._sites.config.is_open)
+        except (StoreError, StoreUnfitError) as error:
+            return self.state_after(error)
+        return self.state_after(None)
+
+    def state_after(self, fault: Fault) -> str:
+        """Name what becomes of a hit, after the store was asked and had this `fault`, or none."""
+        if self._writer.is_away and fault is None:
+            fault = StoreError("the store is away")
+        knows_numbers = any(site.known for site in self._sites)
+        return state(fault, self._writer.journal_error, knows_numbers=knows_numbers)

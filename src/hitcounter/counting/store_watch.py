@@ -7,9 +7,11 @@ from contextlib import suppress
 
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.readiness import Fault
+from hitcounter.counting.site_watch import SiteWatch
 from hitcounter.errors import StoreError, StoreUnfitError
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
+from hitcounter.store.client import Store
 from hitcounter.store.durability import PROMISES, StoreFacts
 
 log = logging.getLogger(__name__)
@@ -21,9 +23,13 @@ MAX_JUMP_S = 60.0
 class StoreWatch:
     """Checks the store at start, then every so often, and when it has returned."""
 
-    def __init__(self, service: Counter, writer: Writer, metrics: Metrics, every_s: float) -> None:
-        """Watch for a writer and a service, every `every_s` seconds."""
-        self._service = service
+    def __init__(
+        self, counter: Counter, store: Store, writer: Writer, metrics: Metrics, every_s: float
+    ) -> None:
+        """Watch for a writer and a counter, every `every_s` seconds."""
+        self._sites = SiteWatch(counter, store)
+        self._readiness = counter.readiness
+        self._is_open = counter.config.is_open
         self._writer = writer
         self._metrics = metrics
         self._every_s = every_s
@@ -34,7 +40,7 @@ class StoreWatch:
     async def check(self) -> None:
         """Look once; raise `StoreError` or `StoreUnfitError`."""
         try:
-            facts = await self._service.inspection.rehearsed(is_open=self._service.config.is_open)
+            facts = await self._readiness.inspection.rehearsed(is_open=self._is_open)
         except StoreError as error:
             self._fault = error
             raise
@@ -49,7 +55,7 @@ class StoreWatch:
         self._metrics.store_promise.set(PROMISES[facts.level])
         if facts.clock_skew_s is not None:
             self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
-        await self._service.refresh()
+        await self._sites.refresh()
         if not self._writer.is_away:
             self._metrics.store_up.set(not facts.hit_refusal)
 
@@ -71,14 +77,14 @@ class StoreWatch:
         while True:
             await self._pause()
             self._look_at_clock()
-            self._metrics.set_state(self._service.state_after(self._fault))
+            self._metrics.set_state(self._readiness.state_after(self._fault))
             try:
                 if self._writer.has_returned.is_set() or loop.time() >= check_at_s:
                     self._writer.has_returned.clear()
                     check_at_s = loop.time() + self._every_s
                     await self.check()
                 else:
-                    await self._service.meet_new_sites()
+                    await self._sites.meet_new()
             except StoreError:
                 check_at_s = loop.time()
             except StoreUnfitError as error:

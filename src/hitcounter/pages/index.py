@@ -26,7 +26,7 @@ async def index(service: Counter, request: web.BaseRequest, target: Target) -> w
     fields = hit_request.fields(target, *front_page.FIELDS)
     look = front_page.chosen_look(fields)
     name = site_name(fields.get("site", front_page.first_site(service.config)))
-    site = service.site(name).site
+    site = service.sites.find_or_describe(name).site
     proxies = service.config.trusted_proxies
     origin = hit_request.our_origin(request, proxies)
     # A look at this page is no visit of anybody's site.

@@ -52,7 +52,7 @@ async def _serve(job: Job, max_connections: int) -> None:
     journals.prepare()
     writer = Writer(store.connect, journals, metrics, lane=0, kept_window_s=config.kept_window_s)
     service = Counter(config, store, writer, metrics)
-    watch = StoreWatch(service, writer, metrics, config.watch_every_s)
+    watch = StoreWatch(service, store, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service, index.ROUTES)
     timeouts_s = config.head_timeout_s, config.send_timeout_s

@@ -14,7 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES, line_texts, number_text
-from hitcounter.counting.counter import Numbers
+from hitcounter.counting.numbers import Numbers
 from hitcounter.errors import BadRequest
 from hitcounter.web import hit_request
 from hitcounter.web.responses import PICTURE_HEADERS

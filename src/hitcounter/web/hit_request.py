@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import hdrs, web
@@ -14,8 +14,9 @@ from multidict import CIMultiDictProxy, istr
 
 from hitcounter.block import LANGUAGES, Wording
 from hitcounter.config import Network
-from hitcounter.errors import BadRequest, ForeignOrigin, UnnamedPage
-from hitcounter.site import UNDECODED, Site, one_origin, page_path, referred_path
+from hitcounter.errors import BadRequest
+from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
+from hitcounter.site import UNDECODED, one_origin
 
 MAX_BODY_BYTES = 2048
 # Of a query; what shares links and pictures adds several to them.
@@ -43,15 +44,6 @@ class Target(NamedTuple):
     site: str
     query: str
 
-
-class Page(NamedTuple):
-    """The page that a request is about: its path, or the reason why it has no name."""
-
-    path: str | None = None
-    reason: str | None = None
-
-
-NO_PAGE = Page()
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}\Z"  # $ would let a newline pass
 
@@ -104,7 +96,8 @@ async def _slow_body(request: web.BaseRequest, timeout_s: float) -> bytes:
             while len(raw) <= MAX_BODY_BYTES and (part := await request.content.readany()):
                 raw += part
     # Whoever went away sees no answer, and we log none; the last is of who did before we waited.
-    except (TimeoutError, ConnectionError, RuntimeError):
+    except (TimeoutError, ConnectionError, RuntimeError) as error:
+        error.__traceback__ = None  # a circle, which would keep the request and its head
         raise BadRequest("slow_body", "the body did not arrive in time", status=408) from None
     return raw
 
@@ -168,44 +161,26 @@ def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str |
     """Give the pages and the language that a query asks for."""
     pairs = _pairs(target, MAX_PAGES + 1)
     lang = language(_fields([pair for pair in pairs if pair[0] != "path"], ("path", "lang")))
-    pages = [page_field(path, query) for name, path in pairs if name == "path"]
+    pages = [named_page(path, query) for name, path in pairs if name == "path"]
     if not 1 <= len(pages) <= MAX_PAGES:
         raise BadRequest("bad_query", f"name the pages: path, at most {MAX_PAGES} times")
     return pages, lang
 
 
-def page_field(path: str | None, query: tuple[str, ...] = ()) -> Page:
-    """Give the page that a query or a body names; `query` is the site's."""
-    if path is None:
-        return NO_PAGE
-    try:
-        return Page(page_path(path, query))
-    except UnnamedPage as unnamed:
-        return Page(reason=unnamed.reason)
-
-
-def page(named: Page, headers: Headers, site: Site) -> Page:
-    """Give the page of a hit: the one it names, else the site's own page that it comes from."""
-    referer = headers.get(hdrs.REFERER)
-    return named if named != NO_PAGE or referer is None else Page(referred_path(referer, site))
-
-
-def check_origin(headers: Headers, site: Site) -> None:
-    """Refuse a browser on a page of another site; whoever is no browser can claim any origin."""
-    if not site.origins:
-        return
-    origin = headers.get(hdrs.ORIGIN) or _origin_of(headers.get(hdrs.REFERER, ""))
-    if origin and not site.admits(origin):
-        reason = "this page may not count for the site: its origins do not name this address"
-        raise ForeignOrigin("foreign_origin", reason)
-
-
-def _origin_of(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+def read(
+    request: web.BaseRequest, target: Target, path: str | None, id_: str | None, now_s: float
+) -> Hit:
+    """Read a hit that arrived now; its `path` and id come from the body or the query."""
+    headers = request.headers
+    return Hit(
+        target.site,
+        path,
+        id_,
+        now_s,
+        headers.get(hdrs.REFERER),
+        headers.get(hdrs.ORIGIN),
+        HEAD if request.method == "HEAD" else PREFETCH if is_prefetch(headers) else "",
+    )
 
 
 def our_origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, Language, Wording, line_texts, number_text
-from hitcounter.counting.counter import Numbers
+from hitcounter.counting.numbers import Numbers
 from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.site import Site
 
@@ -49,7 +49,7 @@ class Widget(msgspec.Struct, gc=False):
     lines: list[Line]
 
 
-class Page(msgspec.Struct, gc=False):
+class PageTotal(msgspec.Struct, gc=False):
     """The pageviews of a page; null where the site stores no more pages, or it has no name."""
 
     path: str | None
@@ -69,7 +69,7 @@ class Answer(msgspec.Struct, gc=False):
     month: int
     year: int
     total: int
-    page: Page | msgspec.UnsetType
+    page: PageTotal | msgspec.UnsetType
     state: str
     age_s: int | msgspec.UnsetType
     widget: Widget
@@ -127,13 +127,8 @@ def _http_date(now_s: int) -> bytes:
     return formatdate(now_s, usegmt=True).encode()
 
 
-def numbers_answer(
-    numbers: Numbers, wording: Wording, unnamed: str | None = None
-) -> NumbersResponse:
-    """Answer the numbers of a site, with the block in the wording asked for.
-
-    `unnamed` is why the page that was asked for has no name.
-    """
+def numbers_answer(numbers: Numbers, wording: Wording) -> NumbersResponse:
+    """Answer the numbers of a site, with the block in the wording asked for."""
     site, age_s = numbers.site, numbers.age_s
     lang = wording.lang or site.lang
     words = LANGUAGES[lang]
@@ -148,7 +143,7 @@ def numbers_answer(
         month,
         year,
         total,
-        _page(numbers, unnamed),
+        _page(numbers),
         numbers.state,
         msgspec.UNSET if age_s is None else age_s,
         Widget(lang, words.title, _lines(words, wording.has_short, values, texts)),
@@ -156,10 +151,11 @@ def numbers_answer(
     return NumbersResponse(_encode(answer))
 
 
-def _page(numbers: Numbers, unnamed: str | None) -> Page | msgspec.UnsetType:
-    if unnamed is not None:
-        return Page(None, None, unnamed)
-    return msgspec.UNSET if numbers.path is None else Page(numbers.path, numbers.page_total)
+def _page(numbers: Numbers) -> PageTotal | msgspec.UnsetType:
+    path, reason = numbers.page
+    if reason is not None:
+        return PageTotal(None, None, reason)
+    return msgspec.UNSET if path is None else PageTotal(path, numbers.page_total)
 
 
 def _lines(
@@ -169,7 +165,9 @@ def _lines(
     return list(map(Line, LINE_KEYS, words.labels.values(), values, texts, short))
 
 
-def pages_answer(site: Site, state: str, pages: Sequence[Page], lang: str | None) -> web.Response:
+def pages_answer(
+    site: Site, state: str, pages: Sequence[PageTotal], lang: str | None
+) -> web.Response:
     """Answer the totals of pages of a site, as numbers and as text in `lang` or else the site's."""
     lang = lang or site.lang
     shown = [

@@ -1,0 +1,131 @@
+"""The sites that a worker counts: those that are declared, or all that an open service accepts."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+from hitcounter.config import Config
+from hitcounter.counting.numbers import Numbers, away
+from hitcounter.errors import StoreError, StoreFullError, UnknownSite
+from hitcounter.metrics import Metrics
+from hitcounter.period import Day, day_of
+from hitcounter.site import Site, site_name
+from hitcounter.store import keys
+from hitcounter.store.client import N_LANES, Store
+from hitcounter.store.keys import PageKeys, SiteKeys
+
+log = logging.getLogger(__name__)
+
+_REFUSAL_EVERY_S = 60.0
+
+
+class SiteState:
+    """A site with the keys of its current day, and what the store said of it last."""
+
+    __slots__ = (
+        "_day",
+        "_keys",
+        "_lane",
+        "known",
+        "label",
+        "removed_key",
+        "removed_ms",
+        "site",
+        "watched_total",
+    )
+
+    def __init__(self, site: Site, label: str) -> None:
+        """Prepare the keys of a site; `label` names it in metrics."""
+        self.site = site
+        self.label = label
+        self.known: Numbers | None = None
+        self.watched_total = 0
+        self._lane = keys.lane_of(site.name, N_LANES)
+        self.removed_key = keys.removed_key(self._lane, site.name)
+        self.removed_ms = 0  # the tombstone when we watched last
+        self._day: Day | None = None
+        self._keys: SiteKeys | None = None
+
+    def keys_at(self, now_s: float) -> SiteKeys:
+        """Name the counters of the day that an instant falls on."""
+        day = self._day
+        if day is None or self._keys is None or not day.start_at <= now_s < day.end_at:
+            self._day = day = day_of(now_s, self.site.timezone)
+            self._keys = keys.site_keys(self._lane, self.site.name, day)
+        return self._keys
+
+    def page_keys(self, path: str) -> PageKeys:
+        """Name the counters of a page."""
+        return keys.page_keys(self._lane, self.site.name, path, self.site.max_pages)
+
+    def known_on(self, names: SiteKeys) -> Numbers | None:
+        """Return what is known, unless that is of a later day: then the clock went back."""
+        known = self.known
+        return None if known is None or known.names.date > names.date else known
+
+
+class SiteRegistry:
+    """Finds sites by name; an open service learns others as they are first counted."""
+
+    def __init__(self, config: Config, store: Store, metrics: Metrics) -> None:
+        """Know the declared sites."""
+        self.config = config
+        self._store = store
+        self._metrics = metrics
+        self._sites = {name: self._state(site) for name, site in config.sites.items()}
+        self._says_refusal_at_s = 0.0
+
+    def __iter__(self) -> Iterator[SiteState]:
+        """Go through the sites that are counted."""
+        return iter(list(self._sites.values()))
+
+    @property
+    def names(self) -> set[str]:
+        """Return the names of the sites that are counted."""
+        return set(self._sites)
+
+    def find(self, name: str) -> SiteState | None:
+        """Find a site that was counted before."""
+        return self._sites.get(name)
+
+    def find_or_describe(self, name: str) -> SiteState:
+        """Find a site to read; a new one is not registered by that."""
+        name = site_name(name)
+        return self._sites.get(name) or self._undeclared(name)
+
+    async def register(self, name: str) -> SiteState:
+        """Register a new site in an open service."""
+        name = site_name(name)
+        site = self._undeclared(name)
+        try:
+            admitted = await self._store.admit_site(name, self.config.max_sites)
+        except StoreError as error:
+            if isinstance(error, StoreFullError):
+                self._say_refused(str(error))
+            raise away() from None
+        if not admitted:
+            self._say_refused(f"no more than max_sites, {self.config.max_sites}, are accepted")
+            raise UnknownSite("too_many_sites", "this service accepts no more sites")
+        return self._sites.setdefault(name, site)
+
+    def learn(self, name: str) -> None:
+        """Know a site that another worker registered."""
+        self._sites.setdefault(name, self._state(self.config.site(name)))
+
+    def forget(self, name: str) -> None:
+        """Know a site no longer."""
+        self._sites.pop(name, None)
+
+    def _say_refused(self, why: str) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._says_refusal_at_s:  # seldom: whoever invents names makes many of them
+            log.error("new sites are refused: %s", why)
+            self._says_refusal_at_s = now_s + _REFUSAL_EVERY_S
+
+    def _undeclared(self, name: str) -> SiteState:
+        if not self.config.is_open:
+            raise UnknownSite("unknown_site", f"the site {name} is not counted here")
+        return self._state(self.config.site(name))
+
+    def _state(self, site: Site) -> SiteState:
+        return SiteState(site, self._metrics.label(site.name))
