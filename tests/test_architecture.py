@@ -38,6 +38,8 @@ LADDER = """
     counting: numbers
     exactly_once: adoption
     exactly_once: writer
+    exactly_once: outage
+    exactly_once: waiting
     exactly_once: delivery journal hit_ids
     exactly_once: records
     metrics filter_lists

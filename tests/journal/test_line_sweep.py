@@ -58,7 +58,7 @@ def chunk(writer: str, last: int) -> Chunk:
 async def sent_twice(line: WriterConnection, writer: str, raw: Any) -> None:
     """Send two chunks by the protocol, and ask other questions in between."""
     for last in (1, 2):
-        watermark, values = await answered(line.commit, chunk(writer, last))
+        watermark, values = await answered(commit, line, chunk(writer, last))
         assert (watermark, values[page_of(writer).key]) == (last, last)
         assert [values[key] for key in DEMO.shown] == [int(n or 0) for n in raw.mget(DEMO.shown)]
         assert await answered(line.watermark) == last
@@ -115,7 +115,7 @@ async def test_ids_are_claimed_once_wherever_the_connection_is_cut(
         way.cut(direction, n_bytes)
         assert await answered(ours.claim, 1, ids, 0.0) == [True, True]
         assert await answered(theirs.claim, 1, ids, 600.0) == [None, None]
-        await answered(ours.commit, chunk(writers[0], 1))
+        await answered(commit, ours, chunk(writers[0], 1))
         assert await answered(theirs.claim, 2, ids, 600.0) == [False, False]
         for line in (ours, theirs):
             await line.close()
@@ -201,11 +201,12 @@ async def test_a_question_ends_wherever_the_network_begins_to_swallow_everything
         async with cutter(tmp_path / f"way{n_bytes}", server.socket_path) as way:
             store = Store(way.url, SHORT_TIMEOUT_S)
             line = store.connect(0, "w")
+            askers = {"watermark": line, "sites": store, "facts": Inspection(store)}
             way.cut(REPLIES, n_bytes, is_noticed=False)
             try:
                 async with asyncio.timeout(HANGS_AFTER_S):
                     with suppress(StoreError):
-                        await getattr(line if ask == "watermark" else store, ask)()
+                        await getattr(askers[ask], ask)()
             finally:
                 await line.close()
                 await store.close()

@@ -116,7 +116,7 @@ async def test_a_hit_is_answered_with_the_values_that_contain_it(writer: Writer,
     assert values == same
     assert [values[key] for key in (*DEMO.shown, page("/a").key)] == [2, 7, 2, 2, 2, 2]
     assert sample("hitcounter_hits_total", site="demo", result="counted") == 2
-    assert writer.stored == {}
+    assert writer.waiting.in_journal == {}
 
 
 async def test_a_page_that_is_not_stored_counts_for_its_site_only(writer: Writer) -> None:
@@ -164,7 +164,7 @@ async def test_what_the_store_forgot_too_late_is_reported(
 async def test_too_many_hits_at_once_are_refused(
     server: StoreServer, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hitcounter.exactly_once.writer.MAX_WAITING_HITS", 3)
+    monkeypatch.setattr("hitcounter.exactly_once.waiting.MAX_WAITING_HITS", 3)
     server.process.send_signal(signal.SIGSTOP)
     hits = [hit(writer, "/a") for _ in range(3)]
     with pytest.raises(Unavailable) as refused:
@@ -233,7 +233,7 @@ async def test_the_first_error_brings_what_memory_holds_to_disk_and_answers_as_s
     assert [await outcome(each) for each in hits] == ["stored"] * 3
     expected = flat([entry(1, "/a"), entry(2, "/b"), entry(3, "/c", "/c", "/d")])
     assert await crash_image(directory, tmp_path) == expected
-    assert (writer.stored[TOTAL], writer.stored[page("/c").key]) == (3, 2)
+    assert (writer.waiting.in_journal[TOTAL], writer.waiting.in_journal[page("/c").key]) == (3, 2)
     assert sample("hitcounter_hits_total", site="demo", result="stored") == 3
     assert (sample("hitcounter_store_up"), sample("hitcounter_hits_stored")) == (0, 3)
     assert sample("hitcounter_journal_bytes") > 0
@@ -261,7 +261,7 @@ async def test_the_journal_is_replayed_under_the_writers_id_and_goes_after_the_k
         assert await outcome(hit(writer, "/b")) == "stored"
         await bring_back(way, writer)
         assert names(directory) != set()  # a store that forgets may need it again
-        assert writer.stored == {}
+        assert writer.waiting.in_journal == {}
         await until(lambda: names(directory) == set(), "the journal is removed")
         assert sample("hitcounter_journal_bytes") == 0
     assert n_counted(raw, "/a", "/b") == [2, 2]
@@ -287,8 +287,11 @@ async def test_a_long_outage_counts_no_further_pages_but_all_hits(
 ) -> None:
     await take_away(way, writer)
     assert await outcome(hit(writer, "/a")) == "stored"
-    most = {"MAX_STORED_KEYS": len(writer.stored), "MAX_STORED_BYTES": 400 * len(writer.stored)}
-    monkeypatch.setattr(f"hitcounter.exactly_once.writer.{bound}", most[bound])
+    most = {
+        "MAX_STORED_KEYS": len(writer.waiting.in_journal),
+        "MAX_STORED_BYTES": 400 * len(writer.waiting.in_journal),
+    }
+    monkeypatch.setattr(f"hitcounter.exactly_once.waiting.{bound}", most[bound])
     assert [await outcome(hit(writer, path)) for path in ("/a", "/b")] == ["stored"] * 2
     await bring_back(way, writer)
     assert (n_counted(raw, "/a", "/b"), int(raw.get(TOTAL))) == ([2, 0], 3)

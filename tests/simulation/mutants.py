@@ -16,8 +16,9 @@ from hitcounter.errors import StoreError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.delivery import Delivery, Values
 from hitcounter.exactly_once.journal import Journal, _packed
+from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage
 from hitcounter.exactly_once.records import Chunk, Entry, Pageviews, Record, RecordLog
-from hitcounter.exactly_once.writer import RETRY_EVERY_S, Writer
+from hitcounter.exactly_once.writer import Writer
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
@@ -47,9 +48,9 @@ class Mutant:
 
 
 _commit = Writer._commit
-_bridge = Writer._bridge
-_left = Writer._left
-_leave = Writer._leave
+_run = Outage.run
+_begin = Outage.begin
+_finish = Writer._finish
 _count = Writer.count
 _replay = Adoption._replay
 _init = RecordLog.__init__
@@ -68,7 +69,7 @@ async def commit_answered_early(self: Writer) -> None:
     """Answer the hits of a chunk as soon as it leaves."""
     self._records.number_next()
     for record in self._records.pending:
-        self._store(record)
+        self.waiting.answer_journaled(record)
     await _commit(self)
 
 
@@ -115,12 +116,12 @@ def commit_whatever_is_expected(self: SimulatedStore, commit: Commit, at_s: floa
     return _commit_in_store(self, commit._replace(expect=expect), at_s)
 
 
-def left_with_new_numbers(self: Writer, error: StoreError) -> None:
+def begin_with_new_numbers(self: Outage, error: StoreError) -> None:
     """Give new numbers to what was not answered."""
     for record in self._records.pending:
         self._records._numbered += 1
         record.number = self._records._numbered
-    _left(self, error)
+    _begin(self, error)
 
 
 def count_into_numbered_record(
@@ -148,10 +149,10 @@ def _append_late(journal: SimulatedJournal, row: bytes) -> None:
         journal._file.rows.append(row)
 
 
-async def bridge_to_first_answer(self: Writer) -> None:
+async def run_to_first_answer(self: Outage, *args: Any) -> None:
     """Remove the journal as soon as the store answers."""
-    await _bridge(self)
-    await self._remove_journal()
+    await _run(self, *args)
+    await self.remove_journal()
 
 
 def needs_no_confirmed_records(self: RecordLog) -> bool:
@@ -181,10 +182,10 @@ async def replay_and_forget(self: Adoption, journal: Journal) -> None:
     await line.close()
 
 
-async def leave_and_forget(self: Writer) -> None:
+async def finish_and_forget(self: Writer) -> None:
     """Delete the watermark at the end, although a question was never answered."""
-    self._ever_failed = False
-    await _leave(self)
+    self.outage.ever_began = False
+    await _finish(self)
 
 
 def is_free_for_all(self: SimulatedJournals, file: File) -> bool:
@@ -199,10 +200,10 @@ def confirm_only_upwards(
     return _confirm(self, max(watermark, self.watermark), asked_at_s, answered_at_s)
 
 
-def refuse_pending_as_not_counted(self: Writer) -> None:
+def refuse_pending_as_not_counted(self: Outage) -> None:
     """Tell the hits of a chunk on its way that they are not counted."""
     for record in self._records.pending:
-        self._refuse(record, Unavailable("journal_full", "not counted"))
+        self._waiting.refuse(record, Unavailable("journal_full", "not counted"))
 
 
 def counters_of_latest_day(self: Pageviews) -> dict[str, int]:
@@ -228,7 +229,7 @@ async def ask_again_with_more(self: Writer) -> None:
         await asyncio.sleep(RETRY_EVERY_S)
         with suppress(StoreError):
             self._records.number_next()
-            self._acknowledge(*await self._delivery.exchange(self._records.next_chunk()))
+            self.waiting.answer_counted(*await self._delivery.exchange(self._records.next_chunk()))
             return
 
 
@@ -309,7 +310,7 @@ MUTANTS = (
     Mutant(
         "sends again under new numbers after a lost reply",
         50,
-        ((Writer, "_left", left_with_new_numbers),),
+        ((Outage, "begin", begin_with_new_numbers),),
     ),
     Mutant("adds hits to a numbered record", 50, ((Writer, "count", count_into_numbered_record),)),
     Mutant(
@@ -320,7 +321,7 @@ MUTANTS = (
     Mutant(
         "removes the journal at the first answer",
         200,
-        ((Writer, "_bridge", bridge_to_first_answer),),
+        ((Outage, "run", run_to_first_answer),),
     ),
     Mutant(
         "removes the journal at confirmation",
@@ -340,7 +341,7 @@ MUTANTS = (
     Mutant(
         "deletes the watermark although a question was not answered",
         1_000,
-        ((Writer, "_leave", leave_and_forget),),
+        ((Writer, "_finish", finish_and_forget),),
     ),
     Mutant(
         "adopts without a lock, and deletes the watermark",
@@ -354,7 +355,7 @@ MUTANTS = (
     Mutant(
         "refuses a hit on its way as not counted",
         200,
-        ((Writer, "_refuse_pending", refuse_pending_as_not_counted),),
+        ((Outage, "refuse_pending", refuse_pending_as_not_counted),),
     ),
     Mutant(
         "decides on the day when a chunk leaves",

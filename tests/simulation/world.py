@@ -81,7 +81,7 @@ class World:
 
     def _check_writers(self) -> None:
         for worker in self.workers:
-            if worker.writer._n_waiting:
+            if worker.writer.waiting.n_hits:
                 self.problems.append(f"worker {worker.number} believes that hits wait")
 
     async def stop(self) -> None:

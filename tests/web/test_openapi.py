@@ -24,7 +24,7 @@ from openapi_spec_validator import validate
 import hitcounter
 from hitcounter import errors, metrics
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
-from hitcounter.exactly_once.writer import MAX_WAITING_HITS
+from hitcounter.exactly_once.waiting import MAX_WAITING_HITS
 from hitcounter.pages import index
 from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import LANES_KEY, ids_key, lane_of

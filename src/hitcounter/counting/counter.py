@@ -45,7 +45,7 @@ class Counter:
         self.metrics = metrics
         self.clock = clock
         self.sites = SiteRegistry(config, store, metrics)
-        self.last_known = LastKnown(writer.stored)
+        self.last_known = LastKnown(writer.waiting.in_journal)
         self.readiness = Readiness(writer, Inspection(store), self.sites)
         self.turn = asyncio.Lock()  # of answers that take as long as many hits
         self._writer = writer

@@ -93,4 +93,4 @@ class Readiness:
         if self._writer.is_away and fault is None:
             fault = StoreError("the store is away")
         knows_numbers = any(site.known for site in self._sites)
-        return state(fault, self._writer.journal_error, knows_numbers=knows_numbers)
+        return state(fault, self._writer.outage.journal_error, knows_numbers=knows_numbers)

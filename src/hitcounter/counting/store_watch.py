@@ -79,8 +79,8 @@ class StoreWatch:
             self._look_at_clock()
             self._metrics.set_state(self._readiness.state_after(self._fault))
             try:
-                if self._writer.has_returned.is_set() or loop.time() >= check_at_s:
-                    self._writer.has_returned.clear()
+                if self._writer.outage.has_ended.is_set() or loop.time() >= check_at_s:
+                    self._writer.outage.has_ended.clear()
                     check_at_s = loop.time() + self._every_s
                     await self.check()
                 else:
@@ -103,4 +103,4 @@ class StoreWatch:
     async def _pause(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_AROUND_EVERY_S):
-                await self._writer.has_returned.wait()
+                await self._writer.outage.has_ended.wait()

@@ -12,8 +12,9 @@ from contextlib import suppress
 from hitcounter.errors import StoreError
 from hitcounter.exactly_once.delivery import Delivery
 from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once.outage import RETRY_EVERY_S
 from hitcounter.exactly_once.records import RecordLog
-from hitcounter.exactly_once.writer import PROBE_EVERY_S, RETRY_EVERY_S, Connect
+from hitcounter.exactly_once.writer import PROBE_EVERY_S, Connect
 from hitcounter.metrics import Metrics
 
 log = logging.getLogger(__name__)

@@ -2,64 +2,35 @@
 
 While a chunk travels, hits gather in the open record; when the answer is there, they leave
 together. A hit is acknowledged as counted when its record is at or below the store's watermark.
-Every error of the store means "outcome unknown", and the protocol of `stream` decides what to send
-again. On the first error all that only memory holds goes to the journal, and hits are acknowledged
-as stored once they are there too, until the store answers again.
+Every error of the store means "outcome unknown", and the protocol of `records` decides what to
+send again; until the store answers, an `Outage` takes over.
 
-Invariants: only the flush changes what is numbered, and it does one thing at a time; nothing is
-acknowledged that is neither in the store nor in the journal; nothing is refused as not counted
-that a chunk has carried.
+Invariants: only the flush changes what is numbered, and it does one thing at a time.
 """
 
 import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from sys import getsizeof
 
-import msgspec
-
-from hitcounter.errors import (
-    JournalBrokenError,
-    JournalError,
-    StoreError,
-    StoreFullError,
-    Unavailable,
-)
+from hitcounter.errors import JournalBrokenError, StoreError, Unavailable
 from hitcounter.exactly_once.delivery import Delivery, Values
 from hitcounter.exactly_once.hit_ids import DuplicateHit, HitIds
-from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage, outcome_unknown
 from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record, RecordLog
-from hitcounter.metrics import COUNTED, STORED, Metrics
+from hitcounter.exactly_once.waiting import Waiting
+from hitcounter.metrics import Metrics
 from hitcounter.store.keys import PageKeys, SiteKeys
 from hitcounter.store.writer_connection import WriterConnection
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING_HITS = 20_000
-# What an outage may cost in memory; beyond it further pages count for their sites only.
-MAX_STORED_KEYS = 200_000
-MAX_STORED_BYTES = 24 << 20
-_STORED_KEY_BYTES = 350  # of one key, besides its text: where it is summed up, and in what is held
 PROBE_EVERY_S = 0.5
-RETRY_EVERY_S = 0.1
-# A sync of the disk for every hit would fill it, and take long to replay.
-GATHER_S = 0.02
 
 Connect = Callable[[int, str], WriterConnection]
-
-
-class Waiter(msgspec.Struct, frozen=True):
-    """A hit that waits: its site's label in metrics, what it counts for, who wants the values."""
-
-    label: str
-    site: SiteKeys
-    page: PageKeys | None
-    id: str | None
-    future: "asyncio.Future[Values | None]"
 
 
 class Writer:
@@ -76,54 +47,44 @@ class Writer:
     ) -> None:
         """Start a writer under a new id."""
         self.id = secrets.token_hex(8)
-        self.is_away = False  # until all that waits here is in the store again
-        self.has_returned = asyncio.Event()
         self.is_store_durable = False  # whether what the store confirmed is on its disk
-        self.stored: Counter[str] = Counter()  # by counter: what the store does not hold yet
         self.recent = HitIds()
-        self._stored_bytes = 0
-        self._lane = lane
-        self._journals = journals
-        self._journal: Journal | None = None
+        self.waiting = Waiting(metrics)
         self._metrics = metrics
         self._records = RecordLog(kept_window_s)
         self._delivery = Delivery(self._records, connect(lane, self.id), metrics)
-        self._loop = asyncio.get_running_loop()
+        self.outage = Outage(
+            lambda: journals.create(lane, self.id), self._records, self.waiting, metrics
+        )
         self._wake = asyncio.Event()
-        self._n_waiting = 0
-        self._ever_failed = False
         self._is_closing = False
-        self.journal_error: JournalError | None = None  # while it takes nothing
         self.flushing = asyncio.create_task(self._flush())
         self.flushing.add_done_callback(self._ended)
         self._probing = asyncio.create_task(self._probe())
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether hits wait here that the store does not hold, as it was away."""
+        return self.outage.is_on
 
     def count(
         self, label: str, site: SiteKeys, page: PageKeys | None, id_: str | None = None
     ) -> "asyncio.Future[Values | None]":
         """Take one hit; the future gives the new values by key once the store holds it.
 
-        It gives None if the journal holds it, and raises `SameHit` if another hit with its id was
-        counted. A page that the store refused has the value -1, and one that is too many in an
+        It gives None if the journal holds it, and raises `DuplicateHit` if another hit with its id
+        was counted. A page that the store refused has the value -1, and one that is too many in an
         outage has none. `label` names the site in metrics.
         """
-        if self._n_waiting >= MAX_WAITING_HITS:
-            raise Unavailable("overloaded", "too many hits are waiting; this one was not counted")
         if self.flushing.done():
             raise Unavailable("store_unavailable", "this worker ends; nothing was counted")
-        if page is not None and self._is_crowded and page.key not in self.stored:
-            page = None
-            self._metrics.page_refused(label)
-        future: asyncio.Future[Values | None] = self._loop.create_future()
         record = self._records.open
+        future = self.waiting.take(record, label, site, page, id_)
         if id_ is not None:
             record.has_ids = True
             self.recent.add(id_, future)
-        record.waiters.append(Waiter(label, site, page, id_, future))
-        record.pageviews.add(site, page)
         if len(record.waiters) >= MAX_RECORD_HITS:
             self._records.close_record()
-        self._n_waiting += 1
         self._wake.set()
         return future
 
@@ -138,22 +99,21 @@ class Writer:
         self._probing.cancel()
         try:
             if not self.flushing.exception():
-                await self._leave()
+                await self._finish()
         except JournalBrokenError as error:
             log.error("%s", error)
         await self._delivery.connection.close()
-        if self._journal is not None:
-            await self._journal.close()
+        await self.outage.close_journal()
 
-    async def _leave(self) -> None:
-        """Leave nothing behind that a successor does not need, and all that he may need."""
+    async def _finish(self) -> None:
+        """Leave behind exactly what a successor may need."""
         if self._records.is_idle and self.is_store_durable:
-            await self._remove_journal()
+            await self.outage.remove_journal()
         else:
-            await self._hold()
-        # The watermark goes only where every question was answered: a packet that got lost on the
-        # way may still arrive, and without the watermark it would count a second time.
-        if self._journal is None and not self._ever_failed:
+            await self.outage.journal_all()
+        # Delete the watermark only if every request was answered: a late packet would otherwise
+        # count twice.
+        if not self.outage.has_journal and not self.outage.ever_began:
             with suppress(StoreError):
                 await self._delivery.connection.forget()
 
@@ -170,8 +130,8 @@ class Writer:
             try:
                 await self._commit()
             except StoreError as error:
-                self._left(error)
-                await self._bridge()
+                self.outage.begin(error)
+                await self.outage.run(self._ask_again, self._wake, lambda: self._is_closing)
 
     async def _commit(self) -> None:
         """Send the next chunk, or ask for the watermark."""
@@ -180,15 +140,14 @@ class Writer:
                 await self._claim_ids(record)
         chunk = self._records.next_chunk()
         if chunk is not None:
-            self._metrics.in_flight.set(self._n_waiting)
-        confirmed, values = await self._delivery.exchange(chunk)
-        self._acknowledge(confirmed, values)
+            self._metrics.in_flight.set(self.waiting.n_hits)
+        self.waiting.answer_counted(*await self._delivery.exchange(chunk))
         if self.is_away and self._records.has_caught_up:
-            self._returned()
+            self.outage.end()
         if not self._records.is_idle:
             self._wake.set()
         if not self._records.needs_journal:
-            await self._remove_journal()
+            await self.outage.remove_journal()
 
     async def _claim_ids(self, record: Record) -> None:
         """Take out the hits that other workers were given before, under the same ids."""
@@ -197,156 +156,24 @@ class Writer:
         claims = await self._delivery.connection.claim(record.number, ids, time.time())
         for waiter, is_ours in zip(waiters, claims, strict=True):
             if not is_ours:
-                record.waiters.remove(waiter)
-                record.pageviews.remove(waiter.site, waiter.page)
-                self._n_waiting -= 1
-                if not waiter.future.done():
-                    waiter.future.set_exception(_unsettled() if is_ours is None else DuplicateHit())
-
-    async def _bridge(self) -> None:
-        """Bring hits to the journal until the store answers."""
-        asking = asyncio.create_task(self._ask_again())
-        asking.add_done_callback(lambda _: self._wake.set())
-        try:
-            while not asking.done():
-                self._wake.clear()
-                is_held = await self._hold()
-                if self._is_closing and not self._records.has_unsent:
-                    break
-                await asyncio.sleep(GATHER_S if is_held else RETRY_EVERY_S)
-                await self._wake.wait()
-        finally:
-            asking.cancel()
-            await asyncio.wait([asking])
-            self._wake.set()
-        if not asking.cancelled():
-            asking.result()
+                refusal = _unsettled() if is_ours is None else DuplicateHit()
+                self.waiting.take_back(record, waiter, refusal)
 
     async def _ask_again(self) -> None:
         """Wait until the store answers; it may have applied what it did not answer."""
         while True:
             await asyncio.sleep(RETRY_EVERY_S)
             with suppress(StoreError):
-                confirmed, values = await self._delivery.exchange(self._records.next_chunk())
-                self._acknowledge(confirmed, values)
+                answer = await self._delivery.exchange(self._records.next_chunk())
+                self.waiting.answer_counted(*answer)
                 return
-
-    async def _hold(self) -> bool:
-        """Bring all that only memory holds to the journal, and answer who waits; tell if it did."""
-        unsent = self._records.take_unsent()
-        if not self._records.needs_journal:
-            await self._remove_journal()  # what comes next does not join what is in there
-        entries = self._records.to_journal(unsent.pageviews)
-        if not entries:
-            return True
-        try:
-            if self._journal is None:
-                self._journal = await self._journals.create(self._lane, self.id)
-            self._metrics.journal_bytes.set(await self._journal.append(entries))
-        except JournalError as error:
-            if self.journal_error is None:
-                log.error("hits are refused: %s", error)
-            self.journal_error = error
-            self._refuse(unsent, Unavailable(error.code, f"{error}; the hit was not counted"))
-            self._refuse_pending()
-            return False
-        except JournalBrokenError:
-            self._refuse(unsent, _unknown())
-            raise
-        self.journal_error = None
-        self._records.journaled(unsent.pageviews)
-        for record in (*self._records.pending, unsent):
-            self._store(record)
-        return True
-
-    async def _remove_journal(self) -> None:
-        if self._journal is not None:
-            journal, self._journal = self._journal, None
-            self._metrics.journal_bytes.set(0)
-            await journal.remove()
-
-    @property
-    def _is_crowded(self) -> bool:
-        return len(self.stored) >= MAX_STORED_KEYS or self._stored_bytes >= MAX_STORED_BYTES
-
-    def _left(self, error: StoreError) -> None:
-        self._ever_failed = True
-        self._metrics.store_full.set(isinstance(error, StoreFullError))
-        if not self.is_away:
-            self.is_away = True
-            self._metrics.store_up.set(0)
-            log.error("the store is away, hits go to the journal: %s", error)
-
-    def _returned(self) -> None:
-        log.warning("the store answers again, and holds what the journal held")
-        self.is_away = False
-        self.journal_error = None
-        self.stored.clear()
-        self._stored_bytes = 0
-        self._metrics.store_up.set(1)
-        self._metrics.store_full.set(0)
-        self._metrics.hits_stored.set(0)
-        self.has_returned.set()
-
-    def _acknowledge(self, records: Iterable[Record], values: Values) -> None:
-        n_hits: Counter[str] = Counter()
-        for record in records:
-            n_hits.update([waiter.label for waiter in record.waiters])
-            for waiter in record.waiters:
-                if waiter.page is not None and values.get(waiter.page.key) == -1:
-                    self._metrics.page_refused(waiter.label)
-                if not waiter.future.done():
-                    waiter.future.set_result(values)
-            record.waiters = []
-        if n_hits:
-            self._answered(n_hits, COUNTED)
-            self._metrics.chunk_hits.observe(n_hits.total())
-
-    def _store(self, record: Record) -> None:
-        """Acknowledge hits that the journal holds."""
-        if record.waiters:
-            gains = record.pageviews.by_key()
-            new = gains.keys() - self.stored.keys()
-            self._stored_bytes += sum(_STORED_KEY_BYTES + getsizeof(key) for key in new)
-            self.stored.update(gains)
-            self._metrics.hits_stored.inc(len(record.waiters))
-            self._answered(Counter(waiter.label for waiter in record.waiters), STORED)
-        for waiter in record.waiters:
-            if not waiter.future.done():
-                waiter.future.set_result(None)
-        record.waiters = []
-
-    def _answered(self, n_hits: Counter[str], result: str) -> None:
-        self._n_waiting -= n_hits.total()
-        self._metrics.acknowledged(n_hits, result)
-        self._metrics.in_flight.set(0)
-        self._metrics.pending.set(self._n_waiting)
 
     def _ended(self, flushing: "asyncio.Task[None]") -> None:
         """Leave nobody waiting for a flush that will not come."""
         if flushing.cancelled() or flushing.exception() is not None:
-            self._refuse(self._records.take_unsent(), _unknown())
-            self._refuse_pending()
-
-    def _refuse_pending(self) -> None:
-        for record in self._records.pending:
-            self._refuse(record, _unknown())
-
-    def _refuse(self, record: Record, refusal: Unavailable) -> None:
-        self._n_waiting -= len(record.waiters)
-        for waiter in record.waiters:
-            if not waiter.future.done():
-                waiter.future.set_exception(refusal)
-        record.waiters = []
-        self._metrics.in_flight.set(0)
-        self._metrics.pending.set(self._n_waiting)
+            self.waiting.refuse(self._records.take_unsent(), outcome_unknown())
+            self.outage.refuse_pending()
 
 
 def _unsettled() -> Unavailable:
     return Unavailable("unsettled", "another worker has this hit; ask again, with the same id")
-
-
-def _unknown() -> Unavailable:
-    return Unavailable(
-        "outcome_unknown", "the store did not answer in time; the hit may still be counted, once"
-    )
