@@ -44,6 +44,7 @@ LADDER = """
     exactly_once: records
     metrics filter_lists
     config logs streams
+    setting_parsers
     store: inspection
     store: client embedded
     store: writer_connection programs
@@ -72,6 +73,7 @@ PURE = {
     "errors",
     "filter_lists",
     "period",
+    "setting_parsers",
     "site",
     "exactly_once.records",
     "store.durability",

@@ -13,9 +13,9 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
 from hitcounter.block import LANGUAGES, Wording
-from hitcounter.config import Network
 from hitcounter.errors import BadRequest
 from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
+from hitcounter.setting_parsers import Network
 from hitcounter.site import UNDECODED, one_origin
 
 MAX_BODY_BYTES = 2048
