@@ -12,12 +12,16 @@ import pytest
 import hitcounter
 from hitcounter import config, errors
 from hitcounter.config import SETTINGS, Config
+from hitcounter.errors import STATUSES, MethodNotAllowed
+from hitcounter.metrics import JOURNALING, READY, RESULTS, RESULTS_OF_OTHERS, STATES
 
 SRC = Path(hitcounter.__file__).parent
 DOCS = Path(__file__).parent.parent / "docs"
 # Prometheus' own clients name a counter with this ending, whatever it is declared as.
 ENDINGS = {"_counter": "_total"}
-NOT_OF_A_HIT = {"not_found", "foreign_host"}
+# What can become of a hit: no error, or one that a request to a counting endpoint may meet.
+NOT_OF_A_HIT = {"not_found", "foreign_host", "internal", "store_unfit"}
+OUTCOMES = {"counted", "stored", "prefetch", "repeat"} | (STATUSES.keys() - NOT_OF_A_HIT)
 
 
 def rows(document: str) -> list[list[str]]:
@@ -48,19 +52,6 @@ def metrics() -> set[str]:
     return {name + ENDINGS.get(function, "") for function, name in declared}
 
 
-def results() -> set[str]:
-    """Name what can become of a hit: the codes of all refusals, and what is no refusal."""
-    refusals = {
-        name
-        for name, value in vars(errors).items()
-        if isinstance(value, type) and issubclass(value, errors.Refusal)
-    }
-    found = [call for path in SRC.rglob("*.py") for call in calls(path)]
-    codes = {text for function, text in found if function in refusals | {"JournalError"}}
-    others = {"counted", "stored", "prefetch", "repeat", "method_not_allowed"}
-    return (codes | others) - NOT_OF_A_HIT
-
-
 def test_every_setting_is_documented_with_its_default() -> None:
     documented = [row[:2] for row in rows("settings.md")][: len(SETTINGS)]
     assert documented == [[f"`{name}`", shown(getattr(Config(), name))] for name in SETTINGS]
@@ -79,7 +70,16 @@ def test_every_metric_is_documented_under_the_name_that_is_exposed() -> None:
 
 def test_every_result_of_a_hit_is_documented() -> None:
     documented = {name for row in rows("metrics.md") for name in re.findall("`([a-z_]+)`", row[0])}
-    assert documented - metrics() == results()
+    assert documented - metrics() == OUTCOMES == {*RESULTS, *RESULTS_OF_OTHERS}
+
+
+def test_every_code_of_an_error_has_a_status_and_is_used() -> None:
+    classes = (kind for kind in vars(errors).values() if isinstance(kind, type))
+    refusals = {kind.__name__ for kind in classes if issubclass(kind, errors.Refusal)}
+    names = refusals | {"JournalError", "error_answer"}
+    found = {text for path in SRC.rglob("*.py") for name, text in calls(path) if name in names}
+    states = {*STATES} - {READY, JOURNALING}
+    assert found | states | {MethodNotAllowed("GET").code} == STATUSES.keys()
 
 
 @pytest.mark.parametrize("document", sorted(path.name for path in DOCS.glob("*.md")))

@@ -23,10 +23,10 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.config import Config
 from hitcounter.errors import (
     SURROUNDINGS,
-    BadRequest,
     CommandError,
     ConfigError,
     HitcounterError,
+    Refusal,
     one_line,
 )
 from hitcounter.site import page_path
@@ -169,7 +169,7 @@ def _page(text: str) -> tuple[str, int]:
 def _path(text: str) -> str:
     try:
         return page_path(text)
-    except BadRequest as error:
+    except Refusal as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 

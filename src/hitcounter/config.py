@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hitcounter import setting_parsers as parse
-from hitcounter.errors import BadRequest, ConfigError
+from hitcounter.errors import ConfigError, Refusal
 from hitcounter.setting_parsers import Network, Parser
 from hitcounter.site import Site, site_name
 
@@ -184,7 +184,7 @@ def _site(config: Config, name: str, table: Any) -> Site:
     where = f"sites.{name!r}"
     try:
         spelled = site_name(name)
-    except BadRequest as error:
+    except Refusal as error:
         raise ConfigError(f"{where}: {error}") from None
     if not isinstance(table, dict):
         raise ConfigError(f'{where}: declare the site as [sites."{name}"]')

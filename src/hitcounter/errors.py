@@ -13,13 +13,10 @@
     │   └── StoreForbidsError    the store's user may not do what a hit needs
     ├── JournalError         the journal did not take what it was given; has a `code`
     ├── JournalBrokenError   nobody knows what the journal holds; its writer must end
-    └── Refusal              a request is refused, and counts nothing
-        ├── BadRequest       400, or another 4xx that carries its own status
-        │   └── UnnamedPage      where a hit names such a page, it counts for the site alone
-        ├── MethodNotAllowed 405
-        ├── UnknownSite      404
-        ├── ForeignOrigin    403
-        └── Unavailable      503, come back after `retry_after_s`
+    └── Refusal              a request is refused, and counts nothing; has a `code` of `STATUSES`
+        ├── UnnamedPage          where a hit names such a page, it counts for the site alone
+        ├── MethodNotAllowed     has the methods that are allowed
+        └── Unavailable          come back after `retry_after_s`
 
 `web.responses` turns refusals into responses, `cli` turns the others into one line and an exit
 code; nobody else needs to catch them.
@@ -30,6 +27,34 @@ ends because of one, `one_line` says what it is.
 
 # A full disk, a limit, a permission; a library that is not there; a name that is no UTF-8.
 SURROUNDINGS = (OSError, ImportError, UnicodeError)
+
+# The status of an answer, by the code of its error.
+STATUSES = {
+    "bad_request": 400,
+    "bad_site": 400,
+    "bad_path": 400,
+    "bad_query": 400,
+    "bad_lang": 400,
+    "bad_json": 400,
+    "foreign_origin": 403,
+    "not_found": 404,
+    "unknown_site": 404,
+    "too_many_sites": 404,
+    "method_not_allowed": 405,
+    "slow_body": 408,
+    "too_large": 413,
+    "bad_content_type": 415,
+    "foreign_host": 421,
+    "head_too_large": 431,
+    "internal": 500,
+    "overloaded": 503,
+    "unsettled": 503,
+    "outcome_unknown": 503,
+    "store_unavailable": 503,
+    "store_unfit": 503,
+    "journal_full": 503,
+    "journal_failed": 503,
+}
 
 
 class HitcounterError(Exception):
@@ -97,25 +122,14 @@ class JournalBrokenError(HitcounterError):
 class Refusal(HitcounterError):
     """A request is refused; it counted nothing."""
 
-    status = 400
-
     def __init__(self, code: str, message: str) -> None:
-        """Carry a `code` for machines and a `message` for people."""
+        """Carry a `code` for machines, one of `STATUSES`, and a `message` for people."""
         super().__init__(message)
         self.code = code
         self.message = message
 
 
-class BadRequest(Refusal):
-    """The request itself is wrong."""
-
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        """Carry the 4xx `status` beside code and message."""
-        super().__init__(code, message)
-        self.status = status
-
-
-class UnnamedPage(BadRequest):
+class UnnamedPage(Refusal):
     """A page may have this path, but no counter can have its name."""
 
     def __init__(self, *, reason: str, message: str) -> None:
@@ -127,30 +141,15 @@ class UnnamedPage(BadRequest):
 class MethodNotAllowed(Refusal):
     """The address is right, the method is not."""
 
-    status = 405
-
     def __init__(self, allowed: str) -> None:
         """Carry the methods that are `allowed`, as a header lists them."""
         super().__init__("method_not_allowed", f"use one of {allowed}")
         self.allowed = allowed
 
 
-class UnknownSite(Refusal):
-    """The site is not one that is counted here."""
-
-    status = 404
-
-
-class ForeignOrigin(Refusal):
-    """A browser asks from a page that does not belong to the site."""
-
-    status = 403
-
-
 class Unavailable(Refusal):
     """The service cannot count or read now; ask again after `retry_after_s`."""
 
-    status = 503
     retry_after_s = 2
 
 

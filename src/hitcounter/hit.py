@@ -47,7 +47,7 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 def named_page(path: str | None, query: tuple[str, ...] = ()) -> Page:
     """Return the page that a path names; `query` are the parameters that its site counts by.
 
-    Raise `BadRequest` where no page has such a path.
+    Raise `Refusal` where no page has such a path.
     """
     if path is None:
         return NO_PAGE

@@ -12,7 +12,7 @@ from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from hitcounter.errors import BadRequest, UnnamedPage
+from hitcounter.errors import Refusal, UnnamedPage
 
 MAX_PATH_BYTES = 512
 MAX_RAW_PATH = 4 * MAX_PATH_BYTES  # percent-encoding takes three characters per byte
@@ -126,11 +126,11 @@ def origin_host(origin: str) -> str:
 def site_name(text: str) -> str:
     """Check the name of a site, and return its one spelling: a name in its own script in punycode.
 
-    Raise `BadRequest` where no site can have it.
+    Raise `Refusal` where no site can have it.
     """
     name = text if text.isascii() else host_name(text)
     if _SITE_NAME.fullmatch(name) is None:
-        raise BadRequest(
+        raise Refusal(
             "bad_site",
             "a site name is 1 to 63 of a-z, 0-9, dot and hyphen, and starts with a letter or digit"
             " (in another script: as punycode)",
@@ -148,7 +148,7 @@ def site_in_path(raw: str) -> str:
     try:
         text = unquote(raw, errors="strict")
         return raw if text.isascii() else site_name(text)
-    except (UnicodeError, BadRequest):
+    except (UnicodeError, Refusal):
         return raw
 
 
@@ -160,7 +160,7 @@ def page_path(text: str, query: tuple[str, ...] = ()) -> str:
     and drops a trailing slash or index.html. What would read differently if decoded again (`%`,
     `?`, `#`) stays encoded.
 
-    Raises BadRequest where no page has such a path, and UnnamedPage where one may have it but its
+    Raises Refusal where no page has such a path, and UnnamedPage where one may have it but its
     counter could have no name.
     """
     # Long ones are not remembered: who sends them must not fill the memory.
@@ -171,7 +171,7 @@ def page_path(text: str, query: tuple[str, ...] = ()) -> str:
 @lru_cache(maxsize=2048)
 def _page_path(text: str, query: tuple[str, ...]) -> str:
     if not text.startswith("/"):
-        raise BadRequest("bad_path", "the path of a page starts with /")
+        raise Refusal("bad_path", "the path of a page starts with /")
     raw, _, parameters = text.partition("#")[0].partition("?")
     path = _normalised(raw)
     kept = _kept(parameters, query) if query else ""
@@ -202,7 +202,7 @@ def _normalised(raw: str) -> str:
 def _decoded(raw: str) -> str:
     path = unquote(raw, errors=UNDECODED)
     if _NO_TEXT.search(path):
-        raise BadRequest("bad_path", "the path of a page has no control characters or surrogates")
+        raise Refusal("bad_path", "the path of a page has no control characters or surrogates")
     # Before the work that grows with the square of the length.
     if len(raw) > MAX_RAW_PATH:
         raise _too_long()
@@ -228,5 +228,5 @@ def referred_path(referer: str, site: Site) -> str | None:
         path = page_path(f"{parts.path or '/'}?{parts.query}", site.query)
         is_hidden = parts.path in ("", "/") and path == "/"
         return None if is_hidden or not site.owns(parts.hostname or "") else path
-    except (ValueError, BadRequest):
+    except (ValueError, Refusal):
         return None

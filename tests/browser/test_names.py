@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from playwright.async_api import Page
 
-from hitcounter.errors import BadRequest
+from hitcounter.errors import Refusal
 from hitcounter.site import site_name
 
 NAMES = (
@@ -23,7 +23,7 @@ def ours(name: str) -> str:
     """Write a name as we do; nothing where we refuse it."""
     try:
         return site_name(name)
-    except BadRequest:
+    except Refusal:
         return ""
 
 

@@ -13,7 +13,7 @@ from hitcounter.config import Config
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.site_watch import SiteWatch
 from hitcounter.counting.store_watch import StoreWatch
-from hitcounter.errors import CommandError, UnknownSite
+from hitcounter.errors import CommandError, Refusal
 from hitcounter.exactly_once.journal import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.hit import NO_PAGE, Hit, Page
@@ -161,7 +161,7 @@ async def test_no_more_sites_come_back_than_may_be_and_those_that_do_not_are_not
         "the site b",
         "the site c",
     ]
-    with pytest.raises(UnknownSite, match="accepts no more sites"):
+    with pytest.raises(Refusal, match="accepts no more sites"):
         await service.sites.register("b")
     raw.config_resetstat()
     await watch.meet_new()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hitcounter.errors import BadRequest, UnnamedPage
+from hitcounter.errors import Refusal, UnnamedPage
 from hitcounter.site import (
     MAX_PATH_BYTES,
     MAX_RAW_PATH,
@@ -35,7 +35,7 @@ paths = st.lists(st.sampled_from(MEANINGFUL) | st.text(max_size=3)).map(
 def page_path_or_none(text: str) -> str | None:
     try:
         return page_path(text)
-    except BadRequest:
+    except Refusal:
         return None
 
 
@@ -124,10 +124,10 @@ def test_other_pages_stay_apart(one: str, other: str) -> None:
     ],
 )
 def test_a_path_that_no_page_has_is_refused(path: str, reason: str) -> None:
-    with pytest.raises(BadRequest, match=reason) as refused:
+    with pytest.raises(Refusal, match=reason) as refused:
         page_path(path)
     assert refused.value.code == "bad_path"
-    assert type(refused.value) is BadRequest
+    assert type(refused.value) is Refusal
 
 
 UNNAMED = [
@@ -160,7 +160,7 @@ def test_a_page_that_cannot_be_named_has_a_reason(path: str, reason: str) -> Non
 
 
 def test_a_path_that_would_shrink_to_fit_is_refused_before_the_work() -> None:
-    with pytest.raises(BadRequest, match="at most 512 bytes"):
+    with pytest.raises(Refusal, match="at most 512 bytes"):
         page_path("/index.html" * MAX_PATH_BYTES)
     assert page_path("/" * (4 * MAX_PATH_BYTES)) == "/"
 
@@ -171,7 +171,7 @@ def test_a_path_has_at_most_512_bytes(character: str, n_bytes: int) -> None:
         "/" + "a" * ((MAX_PATH_BYTES - 1) % n_bytes) + character * ((MAX_PATH_BYTES - 1) // n_bytes)
     )
     assert len(page_path(fits).encode()) == MAX_PATH_BYTES
-    with pytest.raises(BadRequest, match="at most 512 bytes"):
+    with pytest.raises(Refusal, match="at most 512 bytes"):
         page_path(fits + "a")
 
 
@@ -187,7 +187,7 @@ def test_a_host_name_is_the_name_of_a_site(name: str) -> None:
     ["", "A", "Demo", ".demo", "-demo", "a" * 64, "a_b", "a:b", "a/b", "a b", "demo\n"],
 )
 def test_other_names_of_sites_are_refused(name: str) -> None:
-    with pytest.raises(BadRequest, match="a site name is") as refused:
+    with pytest.raises(Refusal, match="a site name is") as refused:
         site_name(name)
     assert refused.value.code == "bad_site"
 
@@ -230,7 +230,7 @@ def test_a_name_in_its_own_script_is_its_punycode(name: str, punycode: str) -> N
     ],
 )
 def test_other_names_in_another_script_are_refused(name: str) -> None:
-    with pytest.raises(BadRequest, match="a site name is"):
+    with pytest.raises(Refusal, match="a site name is"):
         site_name(name)
     raw = quote(name, errors="surrogatepass")
     assert site_in_path(raw) == raw
@@ -247,7 +247,7 @@ def test_what_else_a_path_encodes_stays_for_the_check_to_refuse(raw: str) -> Non
 def test_a_name_that_passes_can_be_a_part_of_a_key(text: str) -> None:
     try:
         name = site_name(text)
-    except BadRequest:
+    except Refusal:
         return
     assert not set(name) & set(':{}/ \n"')
     assert name == name.lower()
@@ -417,7 +417,7 @@ def test_parameters_of_a_page_stay_in_their_order_and_all_others_go(text: str, p
 def test_a_page_with_parameters_asked_for_again_is_the_same_page(text: str) -> None:
     try:
         page = page_path(text, ("id",))
-    except (BadRequest, UnnamedPage):
+    except (Refusal, UnnamedPage):
         return
     assert page_path(page, ("id",)) == page
 

@@ -17,7 +17,7 @@ from hitcounter import config
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES, Language, Wording, line_texts
 from hitcounter.config import Config
 from hitcounter.counting.numbers import FRESH, Numbers
-from hitcounter.errors import BadRequest
+from hitcounter.errors import Refusal
 from hitcounter.hit import NO_PAGE
 from hitcounter.period import day_of
 from hitcounter.store.client import N_LANES
@@ -184,7 +184,7 @@ def test_title_icons_and_colours_are_those_asked_for(theme: str) -> None:
     ],
 )
 def test_a_look_that_is_none_is_refused(name: str, value: str) -> None:
-    with pytest.raises(BadRequest, match=name):
+    with pytest.raises(Refusal, match=name):
         badge.look({name: value})
 
 
@@ -476,7 +476,7 @@ fields = st.dictionaries(names_of_fields | wild, wild, max_size=5)
 def test_no_query_gets_anything_into_a_look(given_fields: dict[str, str]) -> None:
     try:
         look = badge.look(given_fields)
-    except BadRequest:
+    except Refusal:
         return
     assert look.lang is None or look.lang in LANGUAGES
     assert set(look.lines) <= set(LINE_KEYS)

@@ -4,7 +4,6 @@ Each status and each error code of each operation is triggered over a real socke
 causes: a store that is stopped, spoilt, full or not there. What comes must be as documented.
 """
 
-import ast
 import json
 import subprocess
 import sys
@@ -22,8 +21,8 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 import hitcounter
-from hitcounter import errors, metrics
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
+from hitcounter.errors import STATUSES
 from hitcounter.exactly_once.waiting import MAX_WAITING_HITS
 from hitcounter.pages import index
 from hitcounter.store.client import N_LANES
@@ -493,38 +492,14 @@ def test_the_documented_options_of_the_block_are_those_in_the_source() -> None:
     assert line == list(LINE_KEYS)
 
 
-def test_the_documented_error_codes_are_those_in_the_source() -> None:
+def test_the_documented_error_codes_are_those_of_the_table_each_with_its_status() -> None:
     examples = document()["components"]["examples"]
     assert all(code == part["value"]["error"]["code"] for code, part in examples.items())
-    triggered = {outcome.code for outcome in TRIGGERS} | {code for _, code, _ in ANYWHERE.values()}
-    assert set(examples) == triggered - {""} == set(codes_in_source())
-
-
-def codes_in_source() -> Iterator[str]:
-    """Find the code of every refusal that is raised, and of every error that is answered."""
-    refusals = {
-        name
-        for name, kind in vars(errors).items()
-        if isinstance(kind, type) and issubclass(kind, errors.Refusal)
-    }
-    yield from {*metrics.STATES} - {metrics.READY, metrics.JOURNALING}
-    source = Path(hitcounter.__file__).parent
-    for path in {*source.rglob("*.py")} - {*source.glob("operations/*")}:  # which are another port
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            name = ast.unparse(node.func)
-            if name in {*refusals, "JournalError", "super().__init__"}:
-                yield from texts(node.args[:1])
-            elif name == "error_answer":
-                yield from texts(node.args[1:2])
-
-
-def texts(arguments: list[ast.expr]) -> Iterator[str]:
-    """Give those of some arguments that are texts in the source."""
-    for argument in arguments:
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            yield argument.value
+    triggered = {(outcome.code, outcome.status) for outcome in TRIGGERS if outcome.code}
+    triggered |= {(code, status) for status, code, _ in ANYWHERE.values()}
+    public = {(code, STATUSES[code]) for code in STATUSES.keys() - {"foreign_host"}}
+    assert triggered == public
+    assert set(examples) == {code for code, _ in public}
 
 
 def test_every_example_is_as_its_schema_says() -> None:

@@ -18,7 +18,7 @@ from hitcounter.counting.question import Question
 from hitcounter.counting.reader import BatchedReader
 from hitcounter.counting.readiness import Readiness
 from hitcounter.counting.sites import SiteRegistry, SiteState
-from hitcounter.errors import CounterError, ForeignOrigin, StoreError
+from hitcounter.errors import CounterError, Refusal, StoreError
 from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.hit import NO_PAGE, PREFETCH, Hit, Page, named_page
@@ -194,7 +194,7 @@ def _check_source(hit: Hit, site: Site) -> None:
     """Refuse a browser on a page of another site; what is no browser can claim any origin."""
     if site.origins and (source := hit.source) and not site.admits(source):
         reason = "this page may not count for the site: its origins do not name this address"
-        raise ForeignOrigin("foreign_origin", reason)
+        raise Refusal("foreign_origin", reason)
 
 
 def _page_total(page: PageKeys, total: int | None, n_stored: int | None) -> int | None:

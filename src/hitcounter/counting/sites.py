@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hitcounter.config import Config
 from hitcounter.counting.numbers import Numbers, away
-from hitcounter.errors import StoreError, StoreFullError, UnknownSite
+from hitcounter.errors import Refusal, StoreError, StoreFullError
 from hitcounter.metrics import Metrics
 from hitcounter.period import Day, day_of
 from hitcounter.site import Site, site_name
@@ -105,7 +105,7 @@ class SiteRegistry:
             raise away() from None
         if not admitted:
             self._say_refused(f"no more than max_sites, {self.config.max_sites}, are accepted")
-            raise UnknownSite("too_many_sites", "this service accepts no more sites")
+            raise Refusal("too_many_sites", "this service accepts no more sites")
         return self._sites.setdefault(name, site)
 
     def learn(self, name: str) -> None:
@@ -124,7 +124,7 @@ class SiteRegistry:
 
     def _undeclared(self, name: str) -> SiteState:
         if not self.config.is_open:
-            raise UnknownSite("unknown_site", f"the site {name} is not counted here")
+            raise Refusal("unknown_site", f"the site {name} is not counted here")
         return self._state(self.config.site(name))
 
     def _state(self, site: Site) -> SiteState:

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from hitcounter.config import Config
 from hitcounter.counting.readiness import Shared
-from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, Unavailable
+from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.metrics import of_all_workers
 from hitcounter.operations.readiness import asked
 from hitcounter.site import one_origin, origin_host
@@ -66,14 +66,12 @@ class App:
         assert request.transport is not None
         host = request.headers.get(hdrs.HOST, "")
         if not is_ours(host, request.transport.get_extra_info("sockname")[0], self._names):
-            raise BadRequest(
-                "foreign_host",
-                "this is no name of operations; operations_hosts may add it",
-                status=421,
+            raise Refusal(
+                "foreign_host", "this is no name of operations; operations_hosts may add it"
             )
         handler = self._routes.get(request.raw_path.partition("?")[0])
         if handler is None:
-            raise BadRequest("not_found", "here are /metrics and /readyz, and no more", status=404)
+            raise Refusal("not_found", "here are /metrics and /readyz, and no more")
         if request.method not in _METHODS:
             raise MethodNotAllowed(", ".join(_METHODS))
         return await handler(request)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES
 from hitcounter.config import Config
-from hitcounter.errors import BadRequest
+from hitcounter.errors import Refusal
 from hitcounter.filter_lists import listed_word, listed_word_of_site
 from hitcounter.site import Site
 from hitcounter.web import badge
@@ -75,10 +75,10 @@ def chosen_look(fields: Mapping[str, str]) -> Look:
     """Check the looks that a query chooses; all lines where it names none."""
     lines = [key for key in LINE_KEYS if key in fields]
     if any(fields[key] != "1" for key in lines):
-        raise BadRequest("bad_query", f"{', '.join(LINE_KEYS)} are 1, or not there")
+        raise Refusal("bad_query", f"{', '.join(LINE_KEYS)} are 1, or not there")
     style = fields.get("style", STYLES[0])
     if style not in STYLES:
-        raise BadRequest("bad_query", f"style is one of {', '.join(STYLES)}")
+        raise Refusal("bad_query", f"style is one of {', '.join(STYLES)}")
     chosen = {name: fields[name] for name in ("lang", "theme", "icons") if name in fields}
     written = {name: fields[name] for name in ("title", "accent") if fields.get(name)}
     shown = {"lines": ",".join(lines)} if lines else {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from hitcounter.config import Config
-from hitcounter.errors import BadRequest, CommandError
+from hitcounter.errors import CommandError, Refusal
 from hitcounter.period import is_bucket
 from hitcounter.site import page_path, site_name
 from hitcounter.store import keys
@@ -149,7 +149,7 @@ def _is_counter(content: Any) -> bool:
         is_page = "page" in content
         name = content["page"] if is_page else content["bucket"]
         is_known = page_path(name) == name if is_page else is_bucket(name)
-    except (AttributeError, KeyError, TypeError, BadRequest):
+    except (AttributeError, KeyError, TypeError, Refusal):
         return False
     return is_known and type(count) is int and 0 <= count <= keys.MAX_COUNT
 

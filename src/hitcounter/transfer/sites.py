@@ -1,7 +1,7 @@
 """The sites that commands name."""
 
 from hitcounter.config import Config
-from hitcounter.errors import BadRequest, CommandError
+from hitcounter.errors import CommandError, Refusal
 from hitcounter.site import Site, site_name
 from hitcounter.store.client import Store
 
@@ -20,7 +20,7 @@ def known_name(name: str) -> str:
     """Return the one spelling of a site's name; raise `CommandError` where none can have it."""
     try:
         return site_name(name)
-    except BadRequest as error:
+    except Refusal as error:
         raise CommandError(f"{name!r}: {error}") from None
 
 

@@ -16,8 +16,8 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, _ErrInfo
 
-from hitcounter.errors import BadRequest
-from hitcounter.web.responses import error_answer
+from hitcounter.errors import Refusal
+from hitcounter.web.responses import error_answer, refusal_answer
 
 log = logging.getLogger(__name__)
 
@@ -147,12 +147,12 @@ class Answering(web.RequestHandler):
         is_gone = self.transport is None or self.transport.is_closing()
         if is_gone and isinstance(exc, ConnectionError):
             raise exc
-        if isinstance(exc, BadRequest):
-            response = error_answer(status, exc.code, exc.message)
+        if isinstance(exc, Refusal):
+            response = refusal_answer(exc)
         elif status < 500:
-            response = error_answer(status, "bad_request", NOT_UNDERSTOOD)
+            response = error_answer("bad_request", NOT_UNDERSTOOD)
         else:
             log.error("cannot answer %s %.200r", request.method, request.raw_path, exc_info=exc)
-            response = error_answer(status, "internal", "this is our fault; the log says more")
+            response = error_answer("internal", "this is our fault; the log says more")
         response.force_close()
         return response

@@ -16,7 +16,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from hitcounter.counting.counter import Counter
-from hitcounter.errors import BadRequest, MethodNotAllowed, Refusal, StartError
+from hitcounter.errors import MethodNotAllowed, Refusal, StartError
 from hitcounter.web import hit_request
 from hitcounter.web.connections import Connections, origin_of
 from hitcounter.web.hit_request import Target
@@ -73,7 +73,7 @@ class App:
     ) -> web.StreamResponse:
         if route is None:
             is_metrics = request.raw_path.partition("?")[0] == "/metrics"
-            raise BadRequest("not_found", _METRICS if is_metrics else _NOTHING, status=404)
+            raise Refusal("not_found", _METRICS if is_metrics else _NOTHING)
         if request.method == "HEAD" and route.method == "GET":
             return await route.handler(self._service, request, target)
         if request.method == "OPTIONS":

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, STYLES, THEMES, line_texts, number_text
 from hitcounter.counting.numbers import Numbers
-from hitcounter.errors import BadRequest
+from hitcounter.errors import Refusal
 from hitcounter.web import hit_request
 from hitcounter.web.responses import PICTURE_HEADERS
 
@@ -106,7 +106,7 @@ def look(fields: Mapping[str, str]) -> Look:
     """Check what a query says about the looks."""
     theme = fields.get("theme", THEMES[0])
     if theme not in THEMES:
-        raise BadRequest("bad_query", f"theme is one of {', '.join(THEMES)}")
+        raise Refusal("bad_query", f"theme is one of {', '.join(THEMES)}")
     return Look(
         hit_request.language(fields),
         _lines(fields.get("lines")),
@@ -120,13 +120,13 @@ def look(fields: Mapping[str, str]) -> Look:
 
 def _title(text: str | None) -> str | None:
     if text is not None and (len(text) > MAX_TITLE or not text.isprintable()):
-        raise BadRequest("bad_query", f"title has at most {MAX_TITLE} printable characters")
+        raise Refusal("bad_query", f"title has at most {MAX_TITLE} printable characters")
     return text
 
 
 def _has_icons(text: str | None) -> bool:
     if text not in (None, "off"):
-        raise BadRequest("bad_query", "icons is off, or not there")
+        raise Refusal("bad_query", "icons is off, or not there")
     return text is None
 
 
@@ -134,7 +134,7 @@ def _colour(name: str, fields: Mapping[str, str]) -> str:
     text = fields.get(name)
     match = _COLOUR.fullmatch(text or "")
     if text is not None and match is None:
-        raise BadRequest("bad_query", f"{name} is three or six hexadecimal digits")
+        raise Refusal("bad_query", f"{name} is three or six hexadecimal digits")
     return match[1] if match else ""
 
 
@@ -143,7 +143,7 @@ def _lines(text: str | None) -> Sequence[str]:
         return LINE_KEYS
     lines = text.split(",")
     if len(set(lines)) < len(lines) or not set(lines) <= set(LINE_KEYS):
-        raise BadRequest("bad_query", f"lines is some of {','.join(LINE_KEYS)}, each once")
+        raise Refusal("bad_query", f"lines is some of {','.join(LINE_KEYS)}, each once")
     return lines
 
 
@@ -151,7 +151,7 @@ def wants_count(fields: Mapping[str, str]) -> bool:
     """Tell whether a query asks to count the hit."""
     count = fields.get("count")
     if count not in (None, "1"):
-        raise BadRequest("bad_query", "count is 1, or not there")
+        raise Refusal("bad_query", "count is 1, or not there")
     return count is not None
 
 

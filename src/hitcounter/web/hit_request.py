@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
 from hitcounter.block import LANGUAGES, Wording
-from hitcounter.errors import BadRequest
+from hitcounter.errors import Refusal
 from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
 from hitcounter.setting_parsers import Network
 from hitcounter.site import UNDECODED, one_origin
@@ -70,12 +70,12 @@ async def hit_body(request: web.BaseRequest, timeout_s: float) -> HitBody:
         return _NOTHING
     headers = request.headers
     if not _is_json(headers.get(hdrs.CONTENT_TYPE, "")) or hdrs.CONTENT_ENCODING in headers:
-        raise BadRequest("bad_content_type", "the body is plain JSON, or nothing", status=415)
+        raise Refusal("bad_content_type", "the body is plain JSON, or nothing")
     try:
         return _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = "".join(c if c.isprintable() else "?" for c in str(error)[:MAX_SHOWN])
-        raise BadRequest("bad_json", f"the body is not as documented: {shown}") from None
+        raise Refusal("bad_json", f"the body is not as documented: {shown}") from None
 
 
 @lru_cache(maxsize=64)
@@ -98,12 +98,12 @@ async def _slow_body(request: web.BaseRequest, timeout_s: float) -> bytes:
     # Whoever went away sees no answer, and we log none; the last is of who did before we waited.
     except (TimeoutError, ConnectionError, RuntimeError) as error:
         error.__traceback__ = None  # a circle, which would keep the request and its head
-        raise BadRequest("slow_body", "the body did not arrive in time", status=408) from None
+        raise Refusal("slow_body", "the body did not arrive in time") from None
     return raw
 
 
-def _too_large() -> BadRequest:
-    return BadRequest("too_large", f"the body has at most {MAX_BODY_BYTES} bytes", status=413)
+def _too_large() -> Refusal:
+    return Refusal("too_large", f"the body has at most {MAX_BODY_BYTES} bytes")
 
 
 def fields(target: Target, *allowed: str) -> dict[str, str]:
@@ -125,13 +125,13 @@ def _pairs(target: Target, most: int) -> list[tuple[str, str]]:
             target.query, keep_blank_values=True, errors=UNDECODED, max_num_fields=most
         )
     except ValueError:
-        raise BadRequest("bad_query", f"the query has at most {most} fields") from None
+        raise Refusal("bad_query", f"the query has at most {most} fields") from None
 
 
 def _fields(pairs: list[tuple[str, str]], allowed: tuple[str, ...]) -> dict[str, str]:
     found = dict(pairs)
     if len(found) < len(pairs) or not found.keys() <= set(allowed):
-        raise BadRequest("bad_query", f"the query may hold, once: {', '.join(allowed)}")
+        raise Refusal("bad_query", f"the query may hold, once: {', '.join(allowed)}")
     return found
 
 
@@ -139,7 +139,7 @@ def language(fields: Mapping[str, str]) -> str | None:
     """Give the language that a query asks for."""
     lang = fields.get("lang")
     if lang is not None and lang not in LANGUAGES:
-        raise BadRequest("bad_lang", f"lang is one of {', '.join(LANGUAGES)}")
+        raise Refusal("bad_lang", f"lang is one of {', '.join(LANGUAGES)}")
     return lang
 
 
@@ -153,7 +153,7 @@ def chosen_wording(fields: Mapping[str, str]) -> Wording:
     """Give the wording that a query asks for."""
     labels = fields.get("labels")
     if labels not in (None, "both"):
-        raise BadRequest("bad_query", "labels is both, or not there")
+        raise Refusal("bad_query", "labels is both, or not there")
     return Wording(language(fields), labels is not None)
 
 
@@ -163,7 +163,7 @@ def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str |
     lang = language(_fields([pair for pair in pairs if pair[0] != "path"], ("path", "lang")))
     pages = [named_page(path, query) for name, path in pairs if name == "path"]
     if not 1 <= len(pages) <= MAX_PAGES:
-        raise BadRequest("bad_query", f"name the pages: path, at most {MAX_PAGES} times")
+        raise Refusal("bad_query", f"name the pages: path, at most {MAX_PAGES} times")
     return pages, lang
 
 

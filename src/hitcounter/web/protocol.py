@@ -14,7 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
-from hitcounter.errors import BadRequest
+from hitcounter.errors import Refusal
 from hitcounter.web.answering import KEEPALIVE_S, NOT_UNDERSTOOD, Answering
 
 MAX_HEAD_BYTES = 32 << 10
@@ -288,10 +288,10 @@ class Connection(Answering):
             self._await_head()
 
 
-def _refusal(status: int) -> BadRequest:
+def _refusal(status: int) -> Refusal:
     if status == 431:
-        return BadRequest("head_too_large", _TOO_LONG, status=431)
-    return BadRequest("bad_request", NOT_UNDERSTOOD)
+        return Refusal("head_too_large", _TOO_LONG)
+    return Refusal("bad_request", NOT_UNDERSTOOD)
 
 
 def _tail_of(data: bytes) -> bytes:

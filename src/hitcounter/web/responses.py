@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, Language, Wording, line_texts, number_text
 from hitcounter.counting.numbers import Numbers
-from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
+from hitcounter.errors import STATUSES, MethodNotAllowed, Refusal, Unavailable
 from hitcounter.site import Site
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.
@@ -183,8 +183,8 @@ def json_answer(content: Any, status: int = 200) -> web.Response:
 
 
 def refusal_answer(refusal: Refusal) -> web.Response:
-    """Answer a refusal with its status, and with what helps to do better."""
-    response = error_answer(refusal.status, refusal.code, refusal.message)
+    """Answer a refusal, with what helps to do better."""
+    response = error_answer(refusal.code, refusal.message)
     if isinstance(refusal, Unavailable):
         response.headers["Retry-After"] = str(refusal.retry_after_s)
     elif isinstance(refusal, MethodNotAllowed):
@@ -203,6 +203,6 @@ def preflight_answer(methods: str, headers: str) -> web.Response:
     return web.Response(status=204, headers=COMMON_HEADERS | preflight)
 
 
-def error_answer(status: int, code: str, message: str) -> web.Response:
-    """Answer an error."""
-    return json_answer({"error": {"code": code, "message": message}}, status)
+def error_answer(code: str, message: str) -> web.Response:
+    """Answer an error with the status of its code."""
+    return json_answer({"error": {"code": code, "message": message}}, STATUSES[code])
