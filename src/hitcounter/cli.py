@@ -64,7 +64,7 @@ def _run() -> None:
 
 
 def _ending(action: Callable[[], None]) -> int:
-    """Do something; give the exit code that says how it ended, after one line if it failed."""
+    """Do something; return the exit code that says how it ended, after one line if it failed."""
     try:
         action()
     except SystemExit as wish:  # of the parser
@@ -194,7 +194,7 @@ async def _opened(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
 
 @asynccontextmanager
 async def _reached(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
-    """Open the store: the configured one, a running service's own, or our own for as long."""
+    """Open the configured store, or that of `data_dir`: the running one, or one run for as long."""
     from hitcounter.store.client import Store
     from hitcounter.store.embedded import borrowed
     from hitcounter.store.inspection import Inspection

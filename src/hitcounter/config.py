@@ -104,7 +104,7 @@ class Config:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether any valid site name is accepted."""
+        """Return whether any valid site name is accepted."""
         return not self.sites
 
     def site(self, name: str) -> Site:
@@ -118,7 +118,7 @@ _SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query"}
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
-    """Give a command line one flag per setting."""
+    """Add one flag per setting to a command line."""
     for setting in SETTINGS.values():
         group.add_argument(
             "--" + setting.name.replace("_", "-"), metavar="…", help=setting.metadata["help"]

@@ -179,7 +179,7 @@ class Metrics:
         self.store_promise.set(max(PROMISES.values()))
 
     def set_state(self, now: str) -> None:
-        """Tell what becomes of a hit now, one of `STATES`."""
+        """Show what becomes of a hit now, one of `STATES`."""
         for state in STATES:
             self._workers.labels(state).set(state == now)
 
@@ -206,7 +206,7 @@ class Metrics:
 
 
 def measured(directory: Path, name: str) -> dict[str, float]:
-    """Give a gauge of all workers, by the value of its only label."""
+    """Return a gauge of all workers, by the value of its only label."""
     files = map(str, directory.glob("gauge_*.db"))
     metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
     samples = [sample for metric in metrics if metric.name == name for sample in metric.samples]
@@ -238,7 +238,7 @@ class _AllWorkers(Collector):
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Give every metric, with all of its samples."""
+        """Yield every metric, with all of its samples."""
         files = map(str, self._directory.glob("*.db"))
         for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call]
             there = {tuple(sorted(sample.labels.items())) for sample in metric.samples}

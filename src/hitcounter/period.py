@@ -69,7 +69,7 @@ def _offset(at: int, zone: ZoneInfo) -> dt.timedelta | None:
 
 
 def is_bucket(name: str) -> bool:
-    """Tell whether a name is that of a day, a month or a year, or `total`."""
+    """Return whether a name is that of a day, a month or a year, or `total`."""
     if name == "total":
         return True
     if _BUCKET.fullmatch(name) is None:

@@ -50,20 +50,20 @@ class Site:
     query: tuple[str, ...] = ()  # the parameters that are part of a page's address
 
     def owns(self, host: str) -> bool:
-        """Tell whether a host is this site's own, with or without www."""
+        """Return whether a host is this site's own, with or without www."""
         bare = host_name(host).removeprefix("www.")
         return bare == self.name.removeprefix("www.") or any(
             bare == origin_host(origin).removeprefix("www.") for origin in self.origins
         )
 
     def admits(self, text: str) -> bool:
-        """Tell whether a page of this origin may count; a site without `origins` admits all."""
+        """Return whether a page of this origin may count; a site without `origins` admits all."""
         origin = one_origin(text)
         return not self.origins or origin in self.origins or origin_host(origin) in self.origins
 
 
 def host_name(text: str) -> str:
-    """Give the one spelling of a host name or address; empty where it is none.
+    """Return the one spelling of a host name or address; empty where it is none.
 
     Folds case, drops a dot at the end, and writes the name in ASCII, as browsers do (IDNA).
     """
@@ -99,7 +99,7 @@ def _label_in_ascii(label: str) -> str:
 
 
 def one_origin(text: str) -> str:
-    """Give the one spelling of `https://host[:port]` or of a bare host; empty where it is neither.
+    """Return the one spelling of `https://host[:port]` or a bare host; empty where it is neither.
 
     The port that goes without saying is left out.
     """
@@ -118,7 +118,7 @@ def _one_origin(text: str) -> str:
 
 
 def origin_host(origin: str) -> str:
-    """Give the host of what `one_origin` gives."""
+    """Return the host of what `one_origin` gives."""
     match = _ORIGIN.fullmatch(origin)
     return match["host"] if match else ""
 
@@ -218,7 +218,7 @@ def _too_long() -> UnnamedPage:
 
 
 def referred_path(referer: str, site: Site) -> str | None:
-    """Give the page that a Referer names, if it is one of the site's own.
+    """Return the page that a Referer names, if it is one of the site's own.
 
     A bare `/` is what browsers send across origins when they hide the page, so it names none. Nor
     does a path that no page can have: the browser chose it, and the hit is still the site's.

@@ -43,7 +43,7 @@ def require_output() -> None:
 
 @contextmanager
 def output() -> Iterator[BinaryIO]:
-    """Give standard output as bytes; raise `CommandError` unless all of them were taken."""
+    """Yield standard output for bytes; raise `CommandError` unless all of them were taken."""
     try:
         yield sys.stdout.buffer
         flush()

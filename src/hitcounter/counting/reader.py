@@ -16,7 +16,6 @@ class BatchedReader:
     """Reads counters for all who ask at once."""
 
     def __init__(self, store: Store) -> None:
-        """Read from a store."""
         self._store = store
         self._gathered: dict[str, None] = {}
         self._last: asyncio.Task[Values] | None = None

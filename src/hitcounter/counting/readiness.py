@@ -39,7 +39,7 @@ def state(fault: Fault, journal_error: JournalError | None, *, knows_numbers: bo
 
 
 def refusal(state: str) -> Unavailable | None:
-    """Give the answer where hits are refused; None where they are acknowledged."""
+    """Return the answer where hits are refused; None where they are acknowledged."""
     if state in (READY, JOURNALING):
         return None
     return Unavailable(state, "hits are not counted now; the log says why")
@@ -57,7 +57,7 @@ class Shared(Generic[Answer]):
         self._answer: Answer
 
     async def answer(self) -> Answer:
-        """Give the answer that is kept, or a new one."""
+        """Return the answer that is kept, or a new one."""
         came_at_s = time.monotonic()
         async with self._asking:
             if came_at_s >= self._holds_until_s:

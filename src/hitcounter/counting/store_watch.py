@@ -26,7 +26,6 @@ class StoreWatch:
     def __init__(
         self, counter: Counter, store: Store, writer: Writer, metrics: Metrics, every_s: float
     ) -> None:
-        """Watch for a writer and a counter, every `every_s` seconds."""
         self._sites = SiteWatch(counter, store)
         self._readiness = counter.readiness
         self._is_open = counter.config.is_open

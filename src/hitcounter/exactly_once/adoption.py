@@ -1,8 +1,8 @@
-"""Brings the journals of writers that are gone to the store, under their own ids.
+"""Replays the journals of dead writers into the store, under the dead writers' ids.
 
 The watermark tells which of the records are there already. A file is removed once all of them are
 confirmed and the kept window is over; until then a crash only means that somebody begins again.
-The watermark stays: a packet of the dead may still be on its way.
+The watermark is kept: a late packet of the dead writer may still arrive.
 """
 
 import asyncio

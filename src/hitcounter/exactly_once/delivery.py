@@ -1,4 +1,4 @@
-"""Sends one writer's chunks, believes the watermark that answers, and reports what is lost."""
+"""Sends one writer's chunks, applies the watermark that the store returns, reports lost records."""
 
 import asyncio
 import logging

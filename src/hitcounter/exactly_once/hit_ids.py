@@ -1,4 +1,4 @@
-"""The ids of the hits that this worker was given lately: a retry finds the hit that it repeats."""
+"""Ids of recent hits, so that a retry finds the hit that it repeats."""
 
 import asyncio
 import time
@@ -12,14 +12,13 @@ Hit = asyncio.Future[Any]
 
 
 class DuplicateHit(Exception):
-    """Another hit with this id is counted."""
+    """A hit with this id is already counted."""
 
 
 class HitIds:
     """The ids of at least ten minutes, or of the last `MAX_IDS` hits where these came faster."""
 
     def __init__(self) -> None:
-        """Know no id."""
         # By the digest of an id, which takes a third: the hit while it waits, then None.
         self._new: dict[bytes, Hit | None] = {}
         self._old: dict[bytes, Hit | None] = {}
@@ -44,7 +43,7 @@ class HitIds:
                     ids[digest] = None
 
     async def is_repeat(self, id_: str) -> bool:
-        """Tell whether the hit of an id is counted; wait for one that is on its way."""
+        """Return whether the hit of an id is counted; wait for one that is on its way."""
         digest = _digest(id_)
         while digest in self._new or digest in self._old:
             hit = self._new.get(digest) or self._old.get(digest)

@@ -90,7 +90,7 @@ class App:
         return await asyncio.to_thread(generate_latest, registry)
 
     async def _answer_readyz(self, _request: web.BaseRequest) -> web.Response:
-        """Tell whether hits can be counted, and which promise the store keeps."""
+        """Answer whether hits can be counted, and which promise the store keeps."""
         found = await self._readiness.answer()
         if isinstance(found, Unavailable):
             raise found

@@ -22,7 +22,7 @@ from hitcounter.web import badge
 from hitcounter.web.badge import Look
 from hitcounter.web.scripts import Script
 
-# A line that shall be shown is a field of its own, so that the form works without a script.
+# A line that should be shown is a field of its own, so that the form works without a script.
 FIELDS = ("site", "lang", "theme", "style", "title", "icons", "accent", *LINE_KEYS)
 DEMO = "demo"
 

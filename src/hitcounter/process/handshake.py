@@ -53,7 +53,7 @@ class Job:
 
 
 def write_job(job: Job) -> bytes:
-    """Give what a worker finds on its standard input."""
+    """Write what a worker is to find on its standard input."""
     return f"{__version__}\n".encode() + pickle.dumps(job)
 
 

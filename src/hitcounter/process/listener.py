@@ -71,6 +71,6 @@ async def _bound(host: str, port: int, backlog: int | None) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """Give the URL of a listener."""
+    """Return the URL of a listener."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

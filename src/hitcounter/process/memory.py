@@ -13,7 +13,7 @@ def half_bytes(root: Path = Path("/")) -> int:
 
 
 def _limits(root: Path) -> Iterator[int]:
-    """Give the limits of our control group, under the second and the first version of them.
+    """Yield the limits of our control group, under the second and the first version of them.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html
     """

@@ -57,7 +57,7 @@ def report_ready() -> None:
 
 
 def allowed_connections(wanted: int) -> int:
-    """Tell how many clients may connect, so that journal and store can always be opened.
+    """Return how many clients may connect, so that journal and store can always be opened.
 
     Raise `StartError` where none may.
     """
@@ -71,7 +71,7 @@ def allowed_connections(wanted: int) -> int:
 
 
 class Shutdown:
-    """What this process is told about its end: that it shall, and whether soon."""
+    """What this process is told about its end: whether it must, and whether soon."""
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()

@@ -1,12 +1,13 @@
 """The parent: binds the socket once, keeps the store and the workers running, and ends them.
 
 A worker that dies is started again. One that fails before it serves would fail again, so it stops
-the service with its reason; one that somebody ended then did not fail. The process of operations is
-kept running beside them, on a socket of its own, and whatever it does never ends the counting.
+the service with its reason; one that was killed from outside while it started is started again. The
+process of operations is kept running beside them, on a socket of its own, and never ends the
+counting.
 
-On SIGHUP every worker gets a successor with the settings of now, one after the other. It serves on
-the same socket before the old one stops to listen, so no client is refused; the old one then ends
-when its clients have left. Two living workers never have the same id (see `metrics`).
+On SIGHUP the workers are replaced one at a time, with the current settings. A successor serves on
+the same socket before the old worker stops listening, so no client is refused; the old one ends
+when its clients have disconnected. Two living workers never have the same id (see `metrics`).
 """
 
 import asyncio
@@ -174,7 +175,7 @@ def _metrics_dir(data_dir: Path) -> Iterator[Path]:
 
 @asynccontextmanager
 async def _store(config: Config) -> AsyncIterator[str]:
-    """Give the address of the configured store, or of our own while it runs."""
+    """Yield the address of the configured store, or of our own while it runs."""
     if config.redis_url:
         # Journals of one store must not be replayed into another.
         lock_fd = await lock(config.data_dir)
@@ -218,7 +219,7 @@ async def _supervise(
             task.cancel()
         # From here on nobody is started.
         await asyncio.gather(*decisive, announced, return_exceptions=True)
-        # Workers stop to listen first of all: a new client is refused and can try elsewhere.
+        # Close the listeners first: new clients are refused and can try elsewhere.
         for listener in listeners:
             listener.close()
         await asyncio.gather(*(place.stop() for place in places))
@@ -251,12 +252,12 @@ async def _all_serve(workers: Sequence["_WorkerSlot"]) -> None:
 
 
 class _WorkerSlot:
-    """Where one worker serves after the other, and for a while an old and a new one."""
+    """One slot: the current worker and, during a replacement, the old one."""
 
     restart_after_s = RESTART_AFTER_S
 
     def __init__(self, job: Job, spare_id: int) -> None:
-        """Prepare to run; nothing is started yet. The worker and its successor swap ids."""
+        """Run a worker by a job; it and its successor swap ids, the first one being `spare_id`."""
         self.is_serving = asyncio.Event()
         self._job = job
         self._spare_id = spare_id
@@ -300,7 +301,6 @@ class _OperationsPlace(_WorkerSlot):
     restart_after_s = 1.0  # one that dies again and again must leave the cores to the workers
 
     def __init__(self, job: Job, workers: Sequence[_WorkerSlot]) -> None:
-        """Prepare to run; nothing is started yet."""
         super().__init__(job, job.worker_id)
         self._workers = workers
 

@@ -4,8 +4,8 @@ It is told everything through standard input, which it then watches: its end mea
 supervisor is gone, and that the worker goes too. It reports through standard output: one line,
 "ready" or why it cannot serve.
 
-Told to end, it stops to listen, and every answer is the last of its connection. Whatever hangs
-then, the kernel ends the process a while later.
+On shutdown it stops listening, and closes each connection after its next answer. If anything hangs,
+a timer of the kernel ends the process.
 """
 
 import asyncio

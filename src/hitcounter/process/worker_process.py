@@ -24,10 +24,9 @@ def _hears_no_hang_up() -> None:
 
 
 class WorkerProcess:
-    """A worker that runs elsewhere: start, succession, end."""
+    """The supervisor's handle on one worker process."""
 
     def __init__(self, job: Job) -> None:
-        """Prepare to run; nothing is started yet."""
         self.is_done = asyncio.Event()  # it has ended, or its successor serves
         self._job = job
         self._process: Process | None = None
@@ -36,16 +35,16 @@ class WorkerProcess:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether it was started and still serves."""
+        """Return whether it was started and still serves."""
         return self._process is not None and not self.is_done.is_set()
 
     @property
     def code(self) -> int | None:
-        """Give the exit code, or the negative signal, that the process ended with."""
+        """Return the exit code, or the negative signal, that the process ended with."""
         return None if self._process is None else self._process.returncode
 
     async def start(self) -> bool:
-        """Start; tell whether it serves, or somebody ended it; raise `StartError` if it failed."""
+        """Start it; return whether it serves, or was killed; raise `StartError` if it failed."""
         process = self._process = await self._spawned()
         self._watching = asyncio.create_task(self._watch(process))
         assert process.stdin is not None

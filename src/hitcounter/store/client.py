@@ -34,7 +34,6 @@ class Store:
     """One store, reached through one small pool of connections."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """Prepare to talk to the store at `url`; nothing is sent yet."""
         self._timeout_s = timeout_s
         try:
             # Any: the client's own types know neither that replies are bytes nor execute_command.

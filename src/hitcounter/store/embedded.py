@@ -151,17 +151,17 @@ class EmbeddedStore:
             await process.wait()
 
     def unlock(self) -> None:
-        """Give the directory free."""
+        """Release the lock."""
         os.close(self._lock_fd)
 
 
 def url(data_dir: Path) -> str:
-    """Give the address of the store of a data directory."""
+    """Return the address of the store of a data directory."""
     return f"unix://{quote(str(socket_path(data_dir)))}"
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Give the path of the store's socket; raise `StartError` where it is too long for one."""
+    """Return the path of the store's socket; raise `StartError` where it is too long for one."""
     path = data_dir.resolve() / "store.sock"
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
         raise StartError(
@@ -177,7 +177,7 @@ def has_store(data_dir: Path) -> bool:
 
 @asynccontextmanager
 async def borrowed(data_dir: Path, configured: str) -> AsyncIterator[str]:
-    """Give the address of a directory's store: the running one, or one that runs for as long."""
+    """Yield the URL of a directory's store: the running one, or one run for as long."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             is_running = await _answer(socket_path(data_dir)) != b""
@@ -273,7 +273,7 @@ def _options(socket: Path, log_path: Path, max_bytes: int) -> list[str]:
 
 
 def _dies_with(parent: int) -> Callable[[], None] | None:
-    """Make a child end when its parent does; only Linux can, elsewhere it outlives a kill -9."""
+    """Make a child end when its parent does, on Linux; elsewhere it survives a kill -9."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

@@ -44,7 +44,7 @@ class SiteKeys:
 
     @property
     def today(self) -> str:
-        """Give the key of the day, which names site and day."""
+        """Return the key of the day, which names site and day."""
         return self.counted[0]
 
 
@@ -58,7 +58,7 @@ class PageKeys:
 
     @property
     def stored(self) -> tuple[str, str]:
-        """Give both keys."""
+        """Return both keys."""
         return self.key, self.count_key
 
 
@@ -72,7 +72,7 @@ class CounterName:
 
 
 def lane_of(site: str, lanes: int) -> int:
-    """Tell the lane of a site."""
+    """Return the lane of a site."""
     return crc32(site.encode()) % lanes
 
 

@@ -95,7 +95,7 @@ def _is_part(file: BinaryIO) -> bool:
 
 
 def _number(sign: bytes, line: bytes) -> int:
-    """Read a line like *3; give -1 if it is no such line."""
+    """Read a line like *3; return -1 if it is no such line."""
     digits = line[1:].removesuffix(b"\r\n")
     is_number = line[:1] == sign and line.endswith(b"\r\n") and digits.isdigit()
     return int(digits) if is_number else -1

@@ -52,7 +52,7 @@ class Origin:
 
     @property
     def series(self) -> tuple[str, Version]:
-        """Give what decides who can read whose files: formats change with the second number."""
+        """Return what decides who can read whose files: formats change with the second number."""
         return self.family, self.version[:2]
 
     @property

@@ -125,14 +125,14 @@ class Answering(web.RequestHandler):
             self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
 
     def pause_writing(self) -> None:
-        """Give the client a while to read what we have for him."""
+        """Start the deadline for a client that does not read."""
         super().pause_writing()
         assert self.transport is not None
         self._waits_since = self._loop.time()
         self._giving_up = self._loop.call_later(self._send_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: he reads."""
+        """Cancel the deadline: the client reads again."""
         super().resume_writing()
         self._giving_up.cancel()
 

@@ -82,7 +82,7 @@ _COLOURS = {
 
 
 class Look(NamedTuple):
-    """How a block shall look: in the site's language if `lang` is None."""
+    """How a block should look: in the site's language if `lang` is None."""
 
     lang: str | None = None
     lines: Sequence[str] = LINE_KEYS
@@ -148,7 +148,7 @@ def _lines(text: str | None) -> Sequence[str]:
 
 
 def wants_count(fields: Mapping[str, str]) -> bool:
-    """Tell whether a query asks to count the hit."""
+    """Return whether a query asks to count the hit."""
     count = fields.get("count")
     if count not in (None, "1"):
         raise Refusal("bad_query", "count is 1, or not there")
@@ -186,7 +186,7 @@ def _colours(look: Look) -> str:
 
 
 def size(look: Look, numbers: Sequence[str] = ()) -> tuple[int, int]:
-    """Give width and height of a picture in pixels; only numbers beyond twelve digits widen it."""
+    """Return a picture's width and height in pixels; only numbers beyond twelve digits widen it."""
     lang = look.lang or next(iter(LANGUAGES))
     language = LANGUAGES[lang]
     title = language.title if look.title is None else look.title
@@ -197,7 +197,7 @@ def size(look: Look, numbers: Sequence[str] = ()) -> tuple[int, int]:
 
 
 def _top_px(n: int, look: Look) -> int:
-    """Give where the line stands that has `n` before it; above a total there is a rule."""
+    """Return where the line stands that has `n` before it; above a total there is a rule."""
     title_px = _PADDING_PX // 2 if look.title == "" else _TITLE_PX
     is_below_rule = "total" in look.lines[1 : n + 1]
     return title_px + n * _ROW_PX + _ABOVE_TOTAL_PX * is_below_rule

@@ -37,7 +37,6 @@ class Connections:
     """The open connections by address, and the addresses by how many they hold."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._address_of: dict[Connection, str] = {}
         self._queues: dict[str, list[_Entry]] = {}
         self._n_open: dict[str, int] = {}

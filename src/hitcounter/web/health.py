@@ -9,12 +9,12 @@ from hitcounter.web.responses import json_answer
 
 
 async def healthz(_service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
-    """Tell that this process serves."""
+    """Answer that this process serves."""
     return json_answer({"status": "ok"})
 
 
 async def readyz(service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
-    """Tell in one word whether hits can be counted."""
+    """Answer in one word whether hits can be counted."""
     state = await service.readiness.answer()
     if refused := refusal(state):
         raise refused

@@ -99,7 +99,7 @@ class Connection(Answering):
         return max(self._next_keepalive_close_time - KEEPALIVE_S, self._waits_since)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the client a while for the first request."""
+        """Start the deadline for the first request."""
         super().connection_made(transport)
         self._await_head()
 
@@ -109,7 +109,7 @@ class Connection(Answering):
             self._task_handler.cancel()
         super().connection_lost(exc)
         self._stop_awaiting_head()
-        self._last = None  # whose body knows us: nobody shall have to look for the circle
+        self._last = None  # whose body knows us: nobody has to look for the circle
         self._count_waiting()
 
     def drop(self) -> None:
@@ -270,7 +270,7 @@ class Connection(Answering):
             request._message = request._message._replace(should_close=True)
 
     def _await_head(self) -> None:
-        """Give the client a while to finish a head, from its first byte on."""
+        """Start the deadline for a head, from its first byte on."""
         if self._head_timer is None:
             self._waits_since = self._loop.time()
             self._head_timer = self._loop.call_later(self._head_timeout_s, self._end_head)

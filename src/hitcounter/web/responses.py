@@ -23,7 +23,7 @@ COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Server": "hitcounter",
 }
-# What a picture shows is of now: proxies of mail clients and code hosts shall ask again.
+# Images show current numbers: the proxies of mail clients and code hosts must ask again.
 PICTURE_HEADERS = COMMON_HEADERS | {
     "Cache-Control": "no-cache, no-store, must-revalidate, max-age=0",
     "Expires": "0",
@@ -88,14 +88,13 @@ class NumbersResponse(web.StreamResponse):
     _HEAD = "".join(f"{name}: {value}\r\n" for name, value in JSON_HEADERS.items()).encode()
 
     def __init__(self, body: bytes) -> None:
-        """Answer 200 with a JSON body."""
         super().__init__()
         self._json = body
         self._is_last = False
 
     @property
     def keep_alive(self) -> bool:
-        """Tell whether the connection stays open."""
+        """Return whether the connection stays open."""
         return not self._is_last
 
     def force_close(self) -> None:

@@ -2,12 +2,12 @@
 -- Claim ids of hits, unless somebody did so before.
 --
 -- All reads come first, then one HSET: a server that loses the end of its log cannot be left with
--- half of the claims. Whoever claims the same ids for the same record again is told that they are his.
+-- half of the claims. Claiming the same ids again for the same record succeeds.
 --
 -- KEYS  1 the ids claimed in this stretch of time, 2 those of the stretch before
 -- ARGV  1 who claims: writer:record, then one id each
 --
--- Returns per id who holds it: ARGV[1] if it was free or already his, else what ARGV[1] was then.
+-- Returns per id who holds it: ARGV[1] if it was free or already its own, else what ARGV[1] was then.
 
 local holder = ARGV[1]
 local ids = {unpack(ARGV, 2)}
