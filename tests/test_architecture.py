@@ -12,12 +12,16 @@ import hitcounter
 LADDER = """
     __main__
     cli
+    commands: check counters
+    commands: opening
     process: supervisor worker_start operations_start
+    process: worker_slot
     process: worker_process operations worker
     process: serving
     process: handshake listener memory deadlines
     operations: app
     operations: readiness
+    operations: collector
     pages: index
     pages: front_page
     transfer: housekeeping

@@ -3,9 +3,9 @@
 No label can be chosen by a visitor: `site` is a declared site or `(other)`, `result` is a code of
 ours. What a hit costs in metrics is paid once per flush.
 
-All workers write into one directory, each under an id that survives its restarts, so any worker
-can answer for all of them. Two living processes never share an id. What a dead one counted stays;
-what it measured goes.
+All workers write into one directory, each under an id that survives its restarts, so operations can
+answer for all of them. Two living processes never share an id. What a dead one counted stays; what
+it measured goes.
 
 The files are memory-mapped, and a page that the disk has no room for would kill the worker that
 touches it. So a worker reserves all that its metrics can need before it maps a file; where that
@@ -15,16 +15,13 @@ cannot be, its metrics stay in its memory, and it counts.
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
-from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
+from prometheus_client import Counter, Gauge, Histogram, values
+from prometheus_client.multiprocess import mark_process_dead
 
 from hitcounter import __version__
 from hitcounter.store.durability import PROMISES
@@ -76,7 +73,7 @@ Mode = Literal["livesum", "livemin", "livemax", "max"]
 
 
 class Metrics:
-    """The metrics of one worker, and the answer for all workers."""
+    """The metrics of one worker."""
 
     def __init__(self, directory: Path, worker_id: int, sites: Iterable[str]) -> None:
         """Declare every metric; `sites` are the declared ones, the only ones to become labels."""
@@ -203,49 +200,6 @@ class Metrics:
     def label(self, site: str) -> str:
         """Name a site in metrics."""
         return site if site in self._sites else OTHER_SITES
-
-
-def measured(directory: Path, name: str) -> dict[str, float]:
-    """Return a gauge of all workers, by the value of its only label."""
-    files = map(str, directory.glob("gauge_*.db"))
-    metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-    samples = [sample for metric in metrics if metric.name == name for sample in metric.samples]
-    return {"".join(sample.labels.values()): sample.value for sample in samples}
-
-
-def of_all_workers(directory: Path, sites: Iterable[str]) -> CollectorRegistry:
-    """Collect what all workers have written; `sites` are the declared ones."""
-    registry = CollectorRegistry()
-    registry.register(_AllWorkers(directory, sites))
-    return registry
-
-
-class _AllWorkers(Collector):
-    """Adds up the files of all workers, and begins every series of a declared site at 0.
-
-    A series that appears with its first hit gives `increase` nothing to compare with, and an alert
-    on it never fires.
-    """
-
-    def __init__(self, directory: Path, sites: Iterable[str]) -> None:
-        self._directory = directory
-        results = dict.fromkeys(sites, RESULTS) | {OTHER_SITES: RESULTS + RESULTS_OF_OTHERS}
-        self._begin = {
-            "hitcounter_hits": [
-                {"site": s, "result": r} for s in sorted(results) for r in results[s]
-            ],
-            "hitcounter_pages_refused": [{"site": site} for site in sorted(results)],
-        }
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric, with all of its samples."""
-        files = map(str, self._directory.glob("*.db"))
-        for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call]
-            there = {tuple(sorted(sample.labels.items())) for sample in metric.samples}
-            for labels in self._begin.get(metric.name, ()):
-                if tuple(sorted(labels.items())) not in there:
-                    metric.samples.append(Sample(f"{metric.name}_total", labels, 0.0))
-            yield metric
 
 
 def _keep_values(directory: Path, worker_id: int, n_series: int) -> None:

@@ -25,7 +25,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from hitcounter.metrics import of_all_workers
+from hitcounter.operations.collector import of_all_workers
 from tests.conftest import RunningService
 
 Found = TypeVar("Found")

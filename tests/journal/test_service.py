@@ -17,7 +17,8 @@ from hitcounter.errors import CommandError, Refusal
 from hitcounter.exactly_once.journal import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.hit import NO_PAGE, Hit, Page
-from hitcounter.metrics import COUNTED, STORED, Metrics, of_all_workers
+from hitcounter.metrics import COUNTED, STORED, Metrics
+from hitcounter.operations.collector import of_all_workers
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.transfer import housekeeping

@@ -18,7 +18,8 @@ from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journal import Journals
 from hitcounter.exactly_once.records import MAX_RECORD_HITS, Chunk, Entry
 from hitcounter.exactly_once.writer import Writer
-from hitcounter.metrics import Metrics, of_all_workers
+from hitcounter.metrics import Metrics
+from hitcounter.operations.collector import of_all_workers
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from tests.integration.load import eventually

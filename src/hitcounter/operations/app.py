@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from hitcounter.config import Config
 from hitcounter.counting.readiness import Shared
 from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
-from hitcounter.metrics import of_all_workers
+from hitcounter.operations.collector import of_all_workers
 from hitcounter.operations.readiness import asked
 from hitcounter.site import one_origin, origin_host
 from hitcounter.store.client import Store

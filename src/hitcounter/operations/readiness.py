@@ -6,7 +6,8 @@ from typing import Any
 
 from hitcounter.counting.readiness import refusal
 from hitcounter.errors import StoreError, StoreForbidsError, StoreUnfitError, Unavailable
-from hitcounter.metrics import JOURNALING, READY, STATES, UNFIT, measured
+from hitcounter.metrics import JOURNALING, READY, STATES, UNFIT
+from hitcounter.operations.collector import measured
 from hitcounter.store.inspection import Inspection
 
 _JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"

@@ -25,18 +25,16 @@ from typing import Any
 
 from hitcounter import filter_lists
 from hitcounter.config import Config
-from hitcounter.errors import ConfigError, StartError, one_line
+from hitcounter.errors import ConfigError, StartError
 from hitcounter.process import memory
 from hitcounter.process.deadlines import SUPERVISOR_END_S
 from hitcounter.process.handshake import OPERATIONS, Job, kill_self_after
 from hitcounter.process.listener import address, listen, listen_for_operations
-from hitcounter.process.worker_process import WorkerProcess
+from hitcounter.process.worker_slot import OperationsSlot, WorkerSlot, all_serve
 from hitcounter.store.embedded import EmbeddedStore, lock, note_address, url
 
 log = logging.getLogger(__name__)
 
-RESTART_AFTER_S = 0.1
-OPERATIONS_RETRY_S = 10.0
 # What holds for all that runs here, and so until the next start.
 LISTENERS = ("host", "port", "operations_host", "operations_port")
 FIXED = (*LISTENERS, "workers", "data_dir", "redis_url", "store_binary", "store_max_mb")
@@ -74,13 +72,13 @@ async def _serve(
         metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
         job = Job(0, config, store_url, listeners[0].fileno(), metrics_dir)
         jobs = [dataclasses.replace(job, worker_id=i) for i in range(config.workers)]
-        workers = places = [_WorkerSlot(job, job.worker_id + config.workers) for job in jobs]
+        workers = slots = [WorkerSlot(job, job.worker_id + config.workers) for job in jobs]
         for listener in listeners[1:]:
             job = dataclasses.replace(job, worker_id=OPERATIONS, listener_fd=listener.fileno())
-            places = [*workers, _OperationsPlace(job, workers)]
-        following = _follow(orders, places, lambda: _settings(config, reload))
+            slots = [*workers, OperationsSlot(job, workers)]
+        following = _follow(orders, slots, lambda: _settings(config, reload))
         announcing = _announce(workers, config, [*map(address, listeners)])
-        await _supervise(places, orders.stop, following, announcing, listeners)
+        await _supervise(slots, orders.stop, following, announcing, listeners)
 
 
 async def _unless_told(stop: asyncio.Event, starting: Coroutine[Any, Any, str]) -> str | None:
@@ -133,7 +131,7 @@ def _settings(config: Config, reload: Reload) -> Config:
     return dataclasses.replace(read, **fixed)
 
 
-async def _follow(orders: _Signals, places: Sequence["_WorkerSlot"], reload: Reload) -> None:
+async def _follow(orders: _Signals, slots: Sequence[WorkerSlot], reload: Reload) -> None:
     """Replace all workers whenever told; any number of orders meanwhile counts as one."""
     while True:
         await orders.reload.wait()
@@ -144,14 +142,14 @@ async def _follow(orders: _Signals, places: Sequence["_WorkerSlot"], reload: Rel
             log.error("the settings stay as they were: %s", error)
         else:
             _warn_of_names(config)
-            await _replace(places, config)
+            await _replace(slots, config)
 
 
-async def _replace(places: Sequence["_WorkerSlot"], config: Config) -> None:
+async def _replace(slots: Sequence[WorkerSlot], config: Config) -> None:
     log.info("replacing all workers, one after the other")
-    for n_replaced, place in enumerate(places):
+    for n_replaced, slot in enumerate(slots):
         try:
-            await place.replace(config)
+            await slot.replace(config)
         except StartError as error:
             log.error("replaced %d of %d workers: %s", n_replaced, config.workers, error)
             return
@@ -200,14 +198,14 @@ async def _store(config: Config) -> AsyncIterator[str]:
 
 
 async def _supervise(
-    places: Sequence["_WorkerSlot"],
+    slots: Sequence[WorkerSlot],
     stop: asyncio.Event,
     following: Coroutine[Any, Any, None],
     announcing: Coroutine[Any, Any, None],
     listeners: Sequence[socket.socket],
 ) -> None:
     """Keep the workers running until told to stop, or until one cannot even start."""
-    running = [asyncio.create_task(place.run()) for place in places]
+    running = [asyncio.create_task(slot.run()) for slot in slots]
     decisive = [*running, asyncio.create_task(stop.wait()), asyncio.create_task(following)]
     announced = asyncio.create_task(announcing)
     try:
@@ -222,13 +220,13 @@ async def _supervise(
         # Close the listeners first: new clients are refused and can try elsewhere.
         for listener in listeners:
             listener.close()
-        await asyncio.gather(*(place.stop() for place in places))
+        await asyncio.gather(*(slot.stop() for slot in slots))
 
 
 async def _announce(
-    workers: Sequence["_WorkerSlot"], config: Config, addresses: Sequence[str]
+    workers: Sequence[WorkerSlot], config: Config, addresses: Sequence[str]
 ) -> None:
-    await _all_serve(workers)
+    await all_serve(workers)
     if config.is_open:
         log.warning("no site is declared: any name is counted, up to %d", config.max_sites)
     _warn_of_names(config)
@@ -244,79 +242,3 @@ async def _announce(
 def _warn_of_names(config: Config) -> None:
     for line in filter_lists.warnings(config):
         log.warning("%s", line)
-
-
-async def _all_serve(workers: Sequence["_WorkerSlot"]) -> None:
-    for worker in workers:
-        await worker.is_serving.wait()
-
-
-class _WorkerSlot:
-    """One slot: the current worker and, during a replacement, the old one."""
-
-    restart_after_s = RESTART_AFTER_S
-
-    def __init__(self, job: Job, spare_id: int) -> None:
-        """Run a worker by a job; it and its successor swap ids, the first one being `spare_id`."""
-        self.is_serving = asyncio.Event()
-        self._job = job
-        self._spare_id = spare_id
-        self._worker = WorkerProcess(job)
-        self._other = WorkerProcess(job)  # the next worker, or the last one
-        self._changing = asyncio.Lock()
-
-    async def run(self) -> None:
-        """Start a worker, and again whenever it ends; raise `StartError` if it cannot serve."""
-        while True:
-            async with self._changing:
-                worker = self._worker
-                if not worker.is_running:
-                    worker = self._worker = WorkerProcess(self._job)
-                    if await worker.start():
-                        self.is_serving.set()
-            await worker.is_done.wait()
-            if worker is self._worker:
-                log.warning("%s ended with %s; starting it again", self._job.name, worker.code)
-                await asyncio.sleep(self.restart_after_s)
-
-    async def replace(self, config: Config) -> None:
-        """Let a new worker serve, and the old one end; raise `StartError` if the new one cannot."""
-        await self._other.ended()  # its id is the one to take
-        async with self._changing:
-            job = dataclasses.replace(self._job, config=config, worker_id=self._spare_id)
-            self._other = WorkerProcess(dataclasses.replace(job, is_successor=True))
-            await self._other.succeed()
-            self._spare_id, self._job = self._job.worker_id, job
-            self._worker, self._other = self._other, self._worker
-        self._other.retire()
-
-    async def stop(self) -> None:
-        """End who is here; they answer what they received first."""
-        await asyncio.gather(self._worker.stop(), self._other.stop())
-
-
-class _OperationsPlace(_WorkerSlot):
-    """Where operations are served: begins after the workers, and never ends the service."""
-
-    restart_after_s = 1.0  # one that dies again and again must leave the cores to the workers
-
-    def __init__(self, job: Job, workers: Sequence[_WorkerSlot]) -> None:
-        super().__init__(job, job.worker_id)
-        self._workers = workers
-
-    async def run(self) -> None:
-        """Keep operations served, also where their process cannot start yet."""
-        await _all_serve(self._workers)  # whose start takes all cores
-        while True:
-            try:
-                await super().run()
-            except (StartError, OSError) as error:
-                log.error("%s; operations are not served, trying again", one_line(error))
-            await asyncio.sleep(OPERATIONS_RETRY_S)
-
-    async def replace(self, config: Config) -> None:
-        """Let operations be served with new settings, or else go on with the old ones."""
-        try:
-            await super().replace(config)
-        except StartError as error:
-            log.error("operations keep the settings that they had: %s", error)

@@ -1,0 +1,101 @@
+"""Checks what a service has: its settings, its store and what that promises, its journals.
+
+What that needs is imported when it runs: `serve` starts faster without it.
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hitcounter import filter_lists
+from hitcounter.commands import opening
+from hitcounter.config import Config
+from hitcounter.errors import CommandError, one_line
+
+LIVE_TIMEOUT_S = 2.0
+
+
+async def check_service(settings: Config, args: argparse.Namespace) -> None:
+    """Say what settings, store and journals are, or only whether the service answers."""
+    if args.live:
+        await _check_live(settings)
+        return
+    print(f"settings: {settings.config or 'environment and defaults'}")
+    if settings.is_open:
+        print(f"sites: open to any name, up to {settings.max_sites}")
+    else:
+        print(f"sites: {len(settings.sites)} declared")
+    for line in filter_lists.warnings(settings):
+        print(f"warning: {line}")
+    refusal = ""
+    if opening.has_store(settings):
+        refusal = await _check_store(settings)
+    else:
+        _tell_of_no_store(settings)
+    _check_journals(settings.data_dir)
+    if refusal:
+        raise CommandError(f"hits would go to the journal: {refusal}")
+
+
+def _tell_of_no_store(settings: Config) -> None:
+    from hitcounter.store.programs import choose, find
+
+    if settings.data_dir.exists() and not settings.data_dir.is_dir():
+        raise CommandError(f"data_dir: {settings.data_dir.absolute()} is not a directory")
+    program = choose(find(settings.store_binary), settings.data_dir / "store")
+    print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes it: {program}")
+
+
+async def _check_store(settings: Config) -> str:
+    """Say what the store is and promises; return why it takes no hit, or nothing."""
+    from hitcounter.store.inspection import Inspection
+
+    async with opening.reached(settings, create=False) as store:
+        facts = await Inspection(store).rehearsed(is_open=settings.is_open, create=False)
+    print(f"store: {facts.name}, {opening.place(settings)}")
+    print(f"promise: level {facts.level}, {facts.promise}")
+    for line in facts.warnings:
+        print(f"warning: {line}")
+    return facts.hit_refusal
+
+
+def _check_journals(data_dir: Path) -> None:
+    """Say which journals lie there; raise `StartError` where nobody can look."""
+    from hitcounter.exactly_once.journal import ASIDE_SUFFIX, SUFFIX, check_access, unreadable
+
+    journals = data_dir / "journal"
+    for directory in (data_dir, journals):
+        if directory.exists():
+            check_access(directory)
+    for path in sorted(journals.glob(f"*{SUFFIX}")):
+        if unreadable(path):
+            print(f"journal: {path} cannot be read by this user; its hits are not counted")
+        else:
+            print(f"journal: {path} holds what the store may lack; a service will replay it")
+    for path in sorted(journals.glob(f"*{ASIDE_SUFFIX}")):
+        print(f"journal: {path} is set aside; its hits are not counted")
+
+
+async def _check_live(settings: Config) -> None:
+    """Ask the running service whether it serves, where it says that it does.
+
+    So this holds for any port and host, wherever they are set.
+    """
+    from hitcounter.store.embedded import noted_address
+
+    address = urlsplit(noted_address(settings.data_dir))
+    if not address.hostname:
+        raise CommandError(f"no service serves from {settings.data_dir}")
+    try:
+        async with asyncio.timeout(LIVE_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(f"GET /healthz HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n".encode())
+            status = (await reader.readline()).decode(errors="replace").strip()
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        reason = one_line(error) or "no answer in time"
+        raise CommandError(f"{address.geturl()} does not answer: {reason}") from None
+    if " 200 " not in f"{status} ":
+        raise CommandError(f"{address.geturl()} answers {status!r}")
+    print(f"{address.geturl()} answers")

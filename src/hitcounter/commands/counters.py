@@ -1,0 +1,149 @@
+"""Commands that read or change counters, beside a running service or without one.
+
+What they need is imported when they run: `serve` starts faster without it.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from hitcounter import streams
+from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
+from hitcounter.commands import opening
+from hitcounter.config import Config
+from hitcounter.errors import CommandError
+from hitcounter.store.keys import MAX_COUNT
+
+Item = TypeVar("Item")
+
+
+async def set_baseline(settings: Config, args: argparse.Namespace) -> None:
+    """Make the block show the given numbers, and say what it showed before."""
+    from hitcounter.transfer import baseline, sites
+
+    site = sites.known_site(settings, args.site)
+    numbers = {key: getattr(args, key) for key in LINE_KEYS if getattr(args, key) is not None}
+    if not numbers and not args.pages:
+        raise CommandError(
+            "nothing to set: give --today, --yesterday, --month, --year, --total or --page"
+        )
+    async with opening.opened(settings, create=opening.may_create(settings, args)) as store:
+        before = await baseline.read_block(store, site, time.time())
+        after = await baseline.set_baseline(
+            store, settings, site, numbers, dict(args.pages), time.time()
+        )
+    for key in LINE_KEYS:
+        print(f"{LANGUAGES['en'].labels[key]}: {before[key]} -> {after[key]}")
+    for path, count in args.pages:
+        print(f"{path}: {count}")
+
+
+async def show_block(settings: Config, args: argparse.Namespace) -> None:
+    """Show the block of a site."""
+    from hitcounter.transfer import baseline, sites
+
+    site = sites.known_site(settings, args.site)
+    async with opening.opened(settings, create=False) as store:
+        numbers = await baseline.read_block(store, site, time.time())
+    words = LANGUAGES[site.lang]
+    print(words.title)
+    texts = line_texts([numbers[key] for key in LINE_KEYS], site.lang)
+    for key, text in zip(LINE_KEYS, texts, strict=True):
+        print(f"{words.labels[key]}: {text}")
+
+
+async def export_counters(settings: Config, _args: argparse.Namespace) -> None:
+    """Write all counters to standard output."""
+    from hitcounter.transfer import export
+
+    async with opening.opened(settings, create=False) as store:
+        with streams.output() as out:
+            await export.export(store, out, _progress)
+
+
+async def import_counters(settings: Config, args: argparse.Namespace) -> None:
+    """Raise counters to the numbers of a file."""
+    from hitcounter.transfer import export
+
+    name = "standard input" if args.file == "-" else args.file
+    try:
+        raw = streams.read_input() if args.file == "-" else Path(args.file).read_bytes()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise CommandError(f"cannot read {name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{name} is not UTF-8 text") from None
+    sites = export.read_export(text)
+    async with opening.opened(settings, create=opening.may_create(settings, args)) as store:
+        n_changed = await export.import_counts(store, settings, sites, _progress)
+    print(f"{len(sites)} sites read, {n_changed} numbers raised")
+
+
+async def list_sites(settings: Config, _args: argparse.Namespace) -> None:
+    """List the sites, one a line."""
+    from hitcounter.transfer import housekeeping
+
+    async with opening.opened(settings, create=False) as store:
+        for site in await housekeeping.summaries(store):
+            print(f"{site.site}\t{site.total}\t{site.n_pages}\t{site.last_day or '-'}")
+
+
+async def prune_pages(settings: Config, args: argparse.Namespace) -> None:
+    """Take pages out of a site, or only say which."""
+    from hitcounter.store import keys
+    from hitcounter.store.client import N_LANES
+    from hitcounter.transfer import housekeeping, sites
+
+    site = sites.known_name(args.site)
+    below = MAX_COUNT + 1 if args.page else args.pages_below
+    async with opening.opened(settings, create=False) as store:
+        pages = await housekeeping.pages_below(store, site, below)
+        if args.page:
+            key = keys.page_key(keys.lane_of(site, N_LANES), site, args.page)
+            pages = {name: n for name, n in pages.items() if name == key}
+        if args.dry_run:
+            for name, n in sorted(pages.items(), key=lambda page: -page[1]):
+                print(f"{n}\t{keys.counter_of(name).name}")
+            return
+        if args.page and not pages:
+            raise CommandError(f"{site} has no page {args.page}")
+        if not pages:
+            print(f"{site} has no page with fewer than {below} pageviews")
+            return
+        file = _export_file(args, "pruned")
+        bar = partial(_progress, unit=" steps")
+        n_pages = await housekeeping.prune(store, site, pages, below, file, bar)
+    print(f"{n_pages} pages taken out; hitcounter import {file} brings them back")
+
+
+async def remove_sites(settings: Config, args: argparse.Namespace) -> None:
+    """Take sites out."""
+    from hitcounter.transfer import housekeeping, sites
+
+    names = {sites.known_name(name) for name in args.sites_to_remove}
+    file = _export_file(args, "removed")
+    async with opening.opened(settings, create=False) as store:
+        n_counters = await housekeeping.remove(store, names, file, _progress)
+    print(
+        f"{len(names)} sites with {n_counters} counters taken out;"
+        f" hitcounter import {file} brings them back"
+    )
+
+
+def _export_file(args: argparse.Namespace, what: str) -> Path:
+    """Name the file for what is taken out, here and now unless one is given."""
+    given: Path | None = args.export_to
+    return given or Path(time.strftime(f"hitcounter-{what}-%Y%m%dT%H%M%S.ndjson"))
+
+
+def _progress(items: Sequence[Item], unit: str = " sites") -> Iterable[Item]:
+    """Show a bar on a terminal while items are worked through."""
+    if not sys.stderr.isatty():
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, unit=unit)
