@@ -24,5 +24,5 @@ node build.js --check
 cd ../../..
 here=tests/browser/javascript
 $here/node_modules/.bin/eslint --max-warnings=0 --config $here/eslint.config.js \
-    widget src/hitcounter/web/static/index.js $here/*.js
+    widget src/hitcounter/pages/static/index.js $here/*.js
 echo "ok: style of scripts"
