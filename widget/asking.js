@@ -68,7 +68,8 @@ async function ask(url, body, waits_ms = [0, 2000, 4000]) {
  * @param {string} type
  * @param {unknown} detail
  */
-export function tell(place, type, detail) {
+export async function tell(place, type, detail) {
+  await null; // the round is over, which passes over what it changed itself
   const event = new CustomEvent(`hitcounter:${type}`, { detail, bubbles: true, composed: true });
   (place.isConnected ? place : document).dispatchEvent(event);
 }
@@ -99,7 +100,7 @@ export function readingOf(place, isHit) {
   const hits = isHit && isWeb && !asked.has(site) && `${site}hits?labels=both${lang}`;
   const known = asked.get(counts) || (pages && asked.get(pages + named));
   if (!site || isMoving() || (known && !hits)) return known || {};
-  if (hits) for (const key of asked.keys()) if (key.startsWith(site)) asked.delete(key); // they are of before
+  if (hits) asked.forEach((_, key) => key.startsWith(site) && asked.delete(key)); // they are of before
   /** @type {Reading} */
   const reading = {};
   if (pages && !hits) {

@@ -25,6 +25,9 @@ const UNKNOWN = "-";
 const EMPTY = { lang: "", title: UNKNOWN, lines: [] };
 const LOOK = "theme style title icons accent lines".split(" ");
 
+/** @type {CSSStyleSheet} */
+let sheet;
+
 /**
  * Give a shadow root our styles.
  *
@@ -33,14 +36,13 @@ const LOOK = "theme style title icons accent lines".split(" ");
  */
 function dress(root) {
   try {
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(CSS);
+    if (!sheet) (sheet = new CSSStyleSheet()).replaceSync(CSS);
     root.adoptedStyleSheets = [sheet];
     return true;
   } catch {
     const style = make("style", {}, CSS);
     root.append(style);
-    return !!(/** @type {HTMLStyleElement} */ (style).sheet);
+    return style.sheet;
   }
 }
 
@@ -137,7 +139,7 @@ function mayGo(host, isRefused) {
 }
 
 /** Return whether a place holds something that is seen. @param {Element} host */
-const hasFallback = (host) => /\S/.test(host.innerHTML.replace(/<(noscript|!--)[^]*?(<\/noscript|--)>/g, ""));
+const hasFallback = (host) => /\S/.test(host.innerHTML.replace(/<(noscript|!--)[^]*?(\/noscript|--)>/g, ""));
 
 /**
  * Show in a block what is known of its numbers: those of an earlier view until there are newer ones.

@@ -6,7 +6,7 @@
 import { make, memoryOf } from "./make.js";
 import { justRan, said } from "./places.js";
 import { findAll } from "./roots.js";
-import { mayWrite } from "./rounds.js";
+import { mayWrite, plan } from "./rounds.js";
 
 /** @typedef {import("./places.js").Tag} Tag */
 
@@ -46,14 +46,15 @@ function provide(tag) {
   block.tag = tag;
   for (const { name, value } of tag.attributes) if (/^data-/.test(name)) block.setAttribute(name, value);
   block.setAttribute("data-drawn", "");
-  if (!left) into ? into.append(block) : tag.after(block);
+  if (left) plan(); // which speaks for nobody from now on
+  else into ? into.append(block) : tag.after(block);
 }
 
 /**
  * Make the blocks those of the tags that stand in the page.
  *
  * @param {Tag[]} tags
- * @param {boolean} isTask
+ * @param {boolean} [isTask]
  */
 export function arrange(tags, isTask) {
   tags.filter(isDrawing).forEach(provide);
@@ -64,6 +65,9 @@ export function arrange(tags, isTask) {
   }
   for (const block of findAll("hit-counter[data-drawn]")) {
     const { tag } = block;
-    if (!tag || blocks.get(tag) !== block || !isDrawing(tag)) block.remove();
+    if (!tag || blocks.get(tag) !== block || !isDrawing(tag)) {
+      block.remove();
+      plan(); // nor does this one speak any more
+    }
   }
 }

@@ -9,7 +9,7 @@ import { warn } from "./console.js";
 import { arrange } from "./drawn.js";
 import { paintNumber } from "./numbers.js";
 import { addTag, get, said, siteUrl, survey } from "./places.js";
-import { BLOCKS, PLACES, findAll, findRoots, startWatching } from "./roots.js";
+import { BLOCKS, PLACES, findAll, findRoots, passOver, startWatching } from "./roots.js";
 import { isLightFree, plan, roundNow, startRounds } from "./rounds.js";
 import { startViews } from "./views.js";
 
@@ -21,18 +21,18 @@ const HELLO = "hitcounter:tag";
 let isForeign = false;
 let isDefined = false;
 
-/** Make the page show what we know. @param {boolean} isTask whether it is a task of its own */
+/** Make the page show what we know. @param {boolean} [isTask] whether it is a task of its own */
 function round(isTask) {
   const isFree = isLightFree();
   findRoots();
-  const { tags, gone } = survey();
+  const [tags, gone] = survey();
   if (isFree) arrange(tags, isTask);
   if (!document.body) return; // the head is not read yet, which may name the page
   const isNamed = (/** @type {Place} */ place) => get(place, "site");
   const blocks = findAll(BLOCKS).filter(isNamed);
   // Whether a number counts is known when all of the page is.
   const isRead = document.readyState !== "loading";
-  const numbers = isRead ? findAll(PLACES).filter((place) => !place.matches(BLOCKS) && isNamed(place)) : [];
+  const numbers = findAll(PLACES).filter((place) => isRead && !place.matches(BLOCKS) && isNamed(place));
   const standing = [...blocks, ...tags];
   const urls = standing.map(siteUrl);
   const counting = numbers.filter((place) => !said(place, "page")); // the others are of lists of pages
@@ -40,6 +40,7 @@ function round(isTask) {
   for (const place of [...standing, ...others]) if (get(place, "count") !== "false") readingOf(place, true);
   blocks.forEach((host, nth) => paintBlock(host, nth, isForeign, isFree, readingOf(host)));
   if (isFree) for (const place of numbers) paintNumber(place, readingOf(place).answer);
+  passOver();
 }
 
 /** Take a tag up. @param {any} tag */
@@ -81,7 +82,7 @@ function main() {
   startWatching();
   startViews();
   startRounds(round);
-  isForeign = !!earlier.prototype;
+  isForeign = earlier.prototype;
   join(tag);
   if (isForeign) warn(`<${NAME}> is another script's`);
   else if (window.customElements) define();

@@ -33,7 +33,7 @@ export function here() {
 function withQuery(path, search, otherwise = path) {
   const kept = queryNames().map((name) => {
     const parameters = search.slice(1).split("&");
-    const [first = ""] = parameters.filter((parameter) => parameter.split("=")[0] === name);
+    const first = parameters.find((parameter) => parameter.split("=")[0] === name) || "";
     return name && first.slice(name.length + 1) && `&${first}`;
   });
   const query = kept.join("").slice(1).replace(/\+/g, "%20").replace(/\?/g, "%3F");

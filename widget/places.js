@@ -40,8 +40,7 @@ export function survey() {
   const tags = /** @type {Tag[]} */ (findAll("script").filter(isTag));
   const gone = [...ran].filter((tag) => !tag.isConnected);
   speakers = [...tags, ...findAll(BLOCKS).filter((block) => !isTag(block)), ...gone];
-  const isNaming = (/** @type {Tag} */ tag) => said(tag, "site");
-  return { tags: tags.filter(isNaming), gone: gone.filter(isNaming) };
+  return [tags, gone].map((some) => some.filter((tag) => said(tag, "site")));
 }
 
 /** Return whether a tag or block makes the fragment of the address a part of the page's path. */

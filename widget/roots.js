@@ -20,7 +20,7 @@ let observer;
 /** @param {Document | ShadowRoot} root */
 function enter(root) {
   roots.push(root);
-  observer.observe(root, { childList: true, subtree: true, characterData: true, attributes: true });
+  observer.observe(root, { attributes: true, childList: true, characterData: true, subtree: true });
   for (const element of root.querySelectorAll("*")) {
     if (element.shadowRoot && !element.matches(BLOCKS)) enter(element.shadowRoot);
   }
@@ -32,6 +32,9 @@ export function findRoots() {
   enter(document);
 }
 
+/** Pass over what has changed until the end of a round: it saw that, or made it. */
+export const passOver = () => observer.takeRecords();
+
 /** Look again after changes, but not of attributes of elements that are nothing to us. */
 export function startWatching() {
   observer = new MutationObserver((records) => {
@@ -40,7 +43,7 @@ export function startWatching() {
   });
   const { attachShadow } = Element.prototype;
   Element.prototype.attachShadow = function (init) {
-    plan();
+    if (!this.matches(BLOCKS)) plan();
     return attachShadow.call(this, init);
   };
 }

@@ -6,13 +6,15 @@
  */
 import { warn } from "./console.js";
 
-/** @type {(isTask: boolean) => void} */
+/** @type {(isTask?: boolean) => void} */
 let look;
 let due = 0;
 let previous = 0;
 let nLeft = 200;
-let isRunning = false;
-let isIdle = false;
+/** @type {boolean | undefined} */
+let isRunning;
+/** @type {boolean | undefined} */
+let isIdle;
 
 /**
  * Run a round now, unless one runs already, or too much was done since the last task of ours.
@@ -24,7 +26,7 @@ export function roundNow(isTask) {
   if (isRunning || (nLeft -= COST) < 0) return plan();
   isRunning = true;
   try {
-    look(!!isTask);
+    look(isTask);
   } catch (error) {
     warn(error);
   }
@@ -38,31 +40,35 @@ export function plan() {
   const MAX_AT_ONCE = 200; // writes, and rounds without a task of their own
   const now = Date.now();
   if (now < due) return;
-  const wait_ms = Math.max(0, previous + GAP_MS - now);
-  due = now + wait_ms + LOST_MS;
+  const at = Math.max(now, previous + GAP_MS);
+  due = at + LOST_MS;
   setTimeout(() => {
     due = 0;
     previous = Date.now();
     nLeft = MAX_AT_ONCE;
     roundNow(true);
-  }, wait_ms);
+  }, at - now);
 }
 
 /** Look at the page in rounds, by a function that is told whether its round is a task. @param {typeof look} round */
 export function startRounds(round) {
   look = round;
-  const idle = () =>
-    (window.requestIdleCallback || setTimeout)(() => {
-      isIdle = true;
-      plan();
-    });
-  if (document.readyState === "complete") idle();
-  else addEventListener("load", idle);
 }
 
+const idle = () =>
+  (window.requestIdleCallback || setTimeout)(() => {
+    isIdle = true;
+    plan();
+  });
+
 /** Return whether the page's own nodes may be written: frameworks compare them with the server's first. */
-export const isLightFree = () =>
-  isIdle || !document.querySelector("#__next,[data-reactroot],[data-server-rendered],astro-island");
+export function isLightFree() {
+  const isFree = isIdle || !document.querySelector("#__next,[data-reactroot],[data-server-rendered],astro-island");
+  if (isFree) return true;
+  if (document.readyState === "complete") idle();
+  else addEventListener("load", idle);
+  return false;
+}
 
 /**
  * Return whether something may be written now; else plan the round in which it may be.
