@@ -72,7 +72,7 @@ async def write(directory: Path, pairs: Sequence[Pair]) -> int:
     """Write the journal of a worker that died; return its size in bytes."""
     journals = Journals(directory, MAX_BYTES)
     journals.prepare()
-    journal = await journals.create(0, WRITER)
+    journal = await journals.create(WRITER)
     size_bytes, n_rows = 0, 2 * N_HITS // sum(HITS_PER_ROW)
     for row in tqdm(
         rows(pairs), "write the journal", n_rows, unit="row", leave=False, disable=None

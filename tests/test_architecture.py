@@ -45,6 +45,7 @@ LADDER = """
     exactly_once: outage
     exactly_once: waiting
     exactly_once: delivery journal hit_ids
+    exactly_once: journal_format
     exactly_once: records
     metrics filter_lists
     config logs streams

@@ -37,7 +37,7 @@ async def journal(tmp_path: Path) -> Path:
     directory = tmp_path / "data" / "journal"
     journals = Journals(directory, MAX_BYTES)
     journals.prepare()
-    left = await journals.create(0, "9f")
+    left = await journals.create("9f")
     await left.append([entry(1, "/a")])
     await left.close()
     return directory / left.name

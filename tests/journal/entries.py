@@ -13,7 +13,8 @@ from hitcounter.store.keys import page_keys, site_keys
 
 LIMIT = 10_000
 MAX_BYTES = 1 << 24
-DEMO = site_keys(0, "demo", Day(dt.date(2019, 4, 19), 0, 24 * 3600))
+DAY = Day(dt.date(2019, 4, 19), 0, 24 * 3600)
+DEMO = site_keys(0, "demo", DAY)
 
 Sums = dict[int, dict[str, int]]  # by number, what is added to which counter
 
@@ -39,7 +40,7 @@ def whole(number: int, n: int = 3) -> Entry:
 def flat(entries: Iterable[Entry]) -> Sums:
     """Tell what entries add, whatever objects name their counters; each number is there once."""
     sums: Sums = {}
-    for number, pageviews in entries:
+    for number, pageviews, _ in entries:
         assert number not in sums
         sums[number] = dict(Counter(pageviews.counters()) + Counter(pages(pageviews)))
     return sums

@@ -29,7 +29,7 @@ class _Signals:
         self._owned: list[Journal] = []
 
     async def create(self, writer: str) -> str:
-        self._owned = [await self._journals.create(0, writer)]
+        self._owned = [await self._journals.create(writer)]
         return DONE
 
     async def append(self, number: str, n_pages: str) -> str:

@@ -21,22 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
-from hitcounter.exactly_once.journal import (
-    FORMAT,
-    Journal,
-    Journals,
-    _discard,
-    _locked,
-    _packed,
-    unreadable,
-)
+from hitcounter.exactly_once.journal import Journal, Journals, _discard, _locked, unreadable
 from hitcounter.exactly_once.records import Entry, Pageviews
 from hitcounter.period import Day
-from hitcounter.store.keys import page_keys, site_keys
+from hitcounter.store.keys import bucket_key, page_keys, site_keys
 from tests.integration.load import until
 from tests.journal.conftest import Errors
 from tests.journal.disk import broken_log, free_bytes, full_log, read_only
 from tests.journal.entries import (
+    DAY,
     DEMO,
     LIMIT,
     MAX_BYTES,
@@ -58,7 +51,7 @@ THREE = [whole(1), whole(2), whole(3)]
 
 async def made(directory: Path, max_bytes: int = MAX_BYTES) -> Journal:
     """Make the journal of a writer."""
-    return await Journals(directory, max_bytes).create(0, WRITER)
+    return await Journals(directory, max_bytes).create(WRITER)
 
 
 async def closed(directory: Path, *entries: Entry, name: str = FILE) -> Path:
@@ -84,7 +77,7 @@ async def test_a_sync_goes_to_the_disk_itself_where_the_system_stops_before(
 ) -> None:
     journals = Journals(left.parent, MAX_BYTES)
     (adopted,) = await journals.orphans()
-    for journal in (adopted, await journals.create(0, "other")):
+    for journal in (adopted, await journals.create("other")):
         for pragma in ("fullfsync", "checkpoint_fullfsync"):
             read = journal._connection.execute(f"PRAGMA {pragma}")
             assert read.fetchone() == (1,)
@@ -107,7 +100,9 @@ pageviews = st.builds(
     st.dictionaries(pages, numbers_of_hits, max_size=4),
 )
 record_numbers = st.integers(min_value=1, max_value=5) | st.integers(min_value=1, max_value=2**53)
-appends = st.lists(st.lists(st.builds(Entry, record_numbers, pageviews), max_size=4), max_size=4)
+appends = st.lists(
+    st.lists(st.builds(Entry, record_numbers, pageviews, st.just(0)), max_size=4), max_size=4
+)
 
 
 def summed(entries: list[Entry]) -> Sums:
@@ -138,28 +133,29 @@ def test_what_is_appended_is_read_back_as_sums_by_number(written: list[list[Entr
         mine, theirs = asyncio.run(appended_and_read(Path(path)))
         assert names(Path(path)) == set()
     expected = summed([each for entries in written for each in entries])
-    assert [number for number, _ in mine] == sorted(expected)
+    assert [each.number for each in mine] == sorted(expected)
     assert flat(mine) == flat(theirs) == expected
 
 
 async def test_sums_name_all_that_the_commit_of_a_record_needs(directory: Path) -> None:
     journal = await made(directory)
     await journal.append([entry(1, "/a", "/a")])
-    ((_, pageviews),) = await journal.sums()
+    ((_, pageviews, _),) = await journal.sums()
     ((site, n_site),), ((page, n_page),) = pageviews.sites.items(), pageviews.pages.items()
     assert (site.shown, site.counted, n_site) == (DEMO.shown, DEMO.counted, 2)
     assert (page.count_key, page.limit, n_page) == ("hc:{0}:pages:demo", LIMIT, 2)
     await journal.close()
 
 
-async def test_a_file_holds_names_of_counters_and_numbers_and_nothing_else(directory: Path) -> None:
+async def test_a_file_holds_sites_days_paths_and_numbers_and_nothing_else(directory: Path) -> None:
     path = await closed(directory, entry(7, "/tin-tuc/1", "/tin-tuc/1"))
     with closing(sqlite3.connect(path)) as file:
-        assert file.execute("PRAGMA user_version").fetchone() == (1,)
+        assert file.execute("PRAGMA user_version").fetchone() == (2,)
+        assert file.execute("SELECT * FROM head").fetchall() == [(2_900, 5, 2, "pageviews")]
         ((_, written_at, packed),) = file.execute("SELECT * FROM log").fetchall()
     assert 0 <= time.time() - written_at < 3600
-    sites, pages = [["hc:{0}:site:demo:2019-04-19", 2]], [["hc:{0}:page:demo:/tin-tuc/1", LIMIT, 2]]
-    assert msgspec.msgpack.decode(zlib.decompress(packed)) == [[7, sites, pages]]
+    sites, pages = [["demo", "2019-04-19", 2]], [["demo", "/tin-tuc/1", LIMIT, 2]]
+    assert msgspec.msgpack.decode(zlib.decompress(packed)) == [[0, 7, sites, pages, {}]]
 
 
 async def test_an_append_tells_how_much_of_the_disk_is_taken(directory: Path) -> None:
@@ -170,19 +166,27 @@ async def test_an_append_tells_how_much_of_the_disk_is_taken(directory: Path) ->
     await journal.close()
 
 
-async def test_a_journal_knows_its_lane_and_its_writer(directory: Path) -> None:
-    journal = await Journals(directory, MAX_BYTES).create(7, "9f")
-    await journal.append([whole(1)])
+async def test_a_journal_knows_its_writer_and_the_lanes_of_its_entries(directory: Path) -> None:
+    journal = await Journals(directory, MAX_BYTES).create("9f")
+    for lane in (7, 0, 7):
+        await journal.append([Entry(1, Pageviews({site_keys(lane, "demo", DAY): 1}), lane)])
     await journal.close()
     (successor,) = await Journals(directory, MAX_BYTES).orphans()
-    assert (successor.lane, successor.writer, successor.name) == (7, "9f", journal.name)
+    assert (successor.writer, successor.name) == ("9f", journal.name)
+    sums = await successor.sums()
+    totals = [bucket_key(lane, "demo", "total") for lane in (0, 7)]
+    assert [(each.lane, each.number) for each in sums] == [(0, 1), (7, 1)]
+    assert [each.pageviews.counters()[total] for each, total in zip(sums, totals, strict=True)] == [
+        1,
+        2,
+    ]
     await successor.close()
 
 
 async def test_a_name_is_never_used_again(directory: Path) -> None:
     journals, seen = Journals(directory, MAX_BYTES), set()
     for _ in range(3):
-        journal = await journals.create(0, WRITER)
+        journal = await journals.create(WRITER)
         seen.add(journal.name)
         await journal.remove()
     assert len(seen) == 3
@@ -235,7 +239,7 @@ def unwritable(directory: Path) -> Iterator[None]:
 async def test_without_its_directory_nothing_is_written_and_nothing_found(tmp_path: Path) -> None:
     journals = Journals(tmp_path / "nowhere", MAX_BYTES)
     with pytest.raises(JournalError, match="No such file") as refused:
-        await journals.create(0, WRITER)
+        await journals.create(WRITER)
     assert refused.value.code == "journal_failed"
     assert await journals.orphans() == []
 
@@ -265,14 +269,14 @@ async def test_a_directory_that_vanishes_takes_the_journal_along_and_disturbs_no
     directory: Path, errors: Errors
 ) -> None:
     journals = Journals(directory, MAX_BYTES)
-    journal = await journals.create(0, WRITER)
+    journal = await journals.create(WRITER)
     await journal.append([whole(1)])
     shutil.rmtree(directory)
     await journal.remove()
     assert await journals.orphans() == []
     assert "cannot remove the journal" in errors()[0]
     journals.prepare()
-    again = await journals.create(0, WRITER)
+    again = await journals.create(WRITER)
     await again.append([whole(1)])
     await again.close()
 
@@ -556,6 +560,26 @@ def test_a_killed_writers_file_that_was_adopted_and_left_needs_no_log(
     assert errors() == []
 
 
+def test_a_killed_writers_file_that_another_program_closed_needs_no_log(
+    left: Path, errors: Errors
+) -> None:
+    with closing(sqlite3.connect(left, isolation_level=None)) as file:
+        # So do older versions of ours, before they say that they cannot read it.
+        file.execute("PRAGMA locking_mode = EXCLUSIVE")
+        file.execute("BEGIN IMMEDIATE")
+        file.execute("COMMIT")
+    assert names(left.parent) == {FILE}
+    assert asyncio.run(found_in_one(left.parent)) == flat(THREE)
+    assert errors() == []
+
+
+def packed_by_0_1(number: int, pageviews: Pageviews) -> bytes:
+    """Pack an entry as version 0.1 did."""
+    sites = [(site.today, n) for site, n in pageviews.sites.items()]
+    pages = [(page.key, page.limit, n) for page, n in pageviews.pages.items()]
+    return zlib.compress(msgspec.msgpack.encode([(number, sites, pages)]))
+
+
 def left_by_0_1(path: Path, *entries: Entry) -> "sqlite3.Connection":
     """Write a file as version 0.1 did; return its open connection."""
     file = sqlite3.connect(path, isolation_level=None)
@@ -564,12 +588,12 @@ def left_by_0_1(path: Path, *entries: Entry) -> "sqlite3.Connection":
         "PRAGMA journal_mode = WAL",
         "BEGIN IMMEDIATE",
         "CREATE TABLE log (id INTEGER PRIMARY KEY, written_at REAL NOT NULL, entries BLOB)",
-        f"PRAGMA user_version = {FORMAT}",
+        "PRAGMA user_version = 1",
         "COMMIT",
     ):
         file.execute(statement)
     for each in entries:
-        row = (time.time(), _packed([each]))
+        row = (time.time(), packed_by_0_1(each.number, each.pageviews))
         file.execute("INSERT INTO log (written_at, entries) VALUES (?, ?)", row)
     return file
 
@@ -636,15 +660,42 @@ async def test_a_file_of_a_newer_format_is_left_alone_with_one_error(
 ) -> None:
     path = await closed(directory, *THREE)
     with closing(sqlite3.connect(path)) as file:
-        file.execute("PRAGMA user_version = 2")
+        file.execute("PRAGMA user_version = 3")
     held = path.read_bytes()
     journals = Journals(directory, MAX_BYTES)
     for _ in range(3):
         assert await journals.orphans() == []
     (line,) = errors()
-    assert "it is of format 2, and this program reads 1" in line
+    assert "it is of format 3, and this program reads 1 to 2: use a newer version" in line
     assert str(path) in line
     assert path.read_bytes() == held
+
+
+async def test_a_file_with_increments_that_we_do_not_count_is_left_alone_with_one_error(
+    directory: Path, errors: Errors
+) -> None:
+    path = await closed(directory, *THREE)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE head SET kinds = 'visits pageviews robots'")
+    held = path.read_bytes()
+    journals = Journals(directory, MAX_BYTES)
+    for _ in range(3):
+        assert await journals.orphans() == []
+        assert journals.unread == {FILE}
+    (line,) = errors()
+    assert "it holds robots, visits, which this program does not count: use a newer ver" in line
+    assert path.read_bytes() == held
+
+
+async def test_an_entry_with_an_increment_that_its_file_does_not_name_is_not_read(
+    directory: Path,
+) -> None:
+    journal = await made(directory)
+    row = zlib.compress(msgspec.msgpack.encode([(0, 1, [], [], {"visits": [["demo", 1]]})]))
+    journal._connection.execute("INSERT INTO log (written_at, entries) VALUES (0, ?)", [row])
+    with pytest.raises(ValueError, match="it holds visits, which this program does not count"):
+        await journal.sums()
+    await journal.close()
 
 
 def spoil(path: Path, what: str) -> None:
@@ -740,11 +791,11 @@ async def test_on_a_full_disk_no_journal_can_be_made_and_nothing_is_left_of_the_
     journals = Journals(small_disk, MAX_BYTES)
     for _ in range(3):
         with pytest.raises(JournalError) as refused:
-            await journals.create(0, WRITER)
+            await journals.create(WRITER)
         assert refused.value.code == "journal_full"
     assert names(small_disk) == {"others"}
     (small_disk / "others").unlink()
-    journal = await journals.create(0, WRITER)
+    journal = await journals.create(WRITER)
     await journal.append([whole(1)])
     await journal.remove()
 

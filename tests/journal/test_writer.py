@@ -1,6 +1,7 @@
 """Writers and adoptions on a real store and real journals: what is acknowledged is counted once."""
 
 import asyncio
+import json
 import os
 import resource
 import shutil
@@ -16,7 +17,14 @@ import pytest
 from hitcounter.errors import JournalBrokenError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journal import Journals
-from hitcounter.exactly_once.records import MAX_RECORD_HITS, Chunk, Entry
+from hitcounter.exactly_once.records import (
+    MAX_RECORD_HITS,
+    Chunk,
+    CutRule,
+    Entry,
+    Pageviews,
+    cut,
+)
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.operations.collector import of_all_workers
@@ -28,6 +36,7 @@ from tests.journal.conftest import TIMEOUT_S, Errors
 from tests.journal.cutting import REPLIES, Cutter
 from tests.journal.disk import broken_log, full_log
 from tests.journal.entries import (
+    DAY,
     DEMO,
     MAX_BYTES,
     Sums,
@@ -40,6 +49,7 @@ from tests.journal.hits import hit, n_counted, outcome, page
 from tests.support.commits import commit
 
 TOTAL = DEMO.shown[-1]
+LEFT = Path(__file__).parent / "left"
 LONG_WINDOW_S = 600.0
 SHORT_WINDOW_S = 0.2
 
@@ -509,7 +519,7 @@ async def adoption(
 
 async def leave_journal(directory: Path, writer: str, *entries: Entry) -> Path:
     """Leave the journal of a writer behind."""
-    journal = await Journals(directory, MAX_BYTES).create(0, writer)
+    journal = await Journals(directory, MAX_BYTES).create(writer)
     for each in entries:
         await journal.append([each])
     await journal.close()
@@ -527,6 +537,68 @@ async def test_only_what_the_store_lacks_of_a_journal_is_counted(
         await until(lambda: names(directory) == set(), "the journal is replayed")
     assert n_counted(raw, "/a", "/b") == [1, 2]
     assert raw.get(keys.watermark_key(0, "ff")) == b"2"
+
+
+async def test_a_journal_is_cut_by_the_rule_that_it_names(
+    far_store: Store,
+    way: Cutter,
+    raw: Any,
+    directory: Path,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paths = [f"/{n}" for n in range(6)]
+    rule = CutRule(max_keys=20, site_keys=9, page_keys=4)
+    with monkeypatch.context() as patch:  # whose writer weighs keys in another way than we
+        patch.setattr("hitcounter.exactly_once.records.CUT", rule)
+        await leave_journal(directory, "ff", entry(1, *paths))
+    first, *others = cut(entry(1, *paths).pageviews, rule)
+    assert [len(part.pages) for part in (first, *others)] == [2, 4]
+    line = far_store.connect(0, "ff")
+    assert (await commit(line, Chunk(0, 1, first)))[0] == 1
+    await line.close()
+    async with adoption(way, directory, metrics):
+        await until(lambda: names(directory) == set(), "the journal is replayed")
+    assert n_counted(raw, *paths) == [1] * 6
+    assert raw.get(TOTAL) == b"6"
+    assert raw.get(keys.watermark_key(0, "ff")) == b"2"
+
+
+async def test_every_lane_of_a_journal_is_replayed_under_the_id_of_its_writer(
+    way: Cutter, raw: Any, directory: Path, metrics: Metrics
+) -> None:
+    lanes = {0: 1, 3: 2}
+    entries = [
+        Entry(number, Pageviews({keys.site_keys(lane, "demo", DAY): n}), lane)
+        for lane, n in lanes.items()
+        for number in (1, 2)
+    ]
+    await leave_journal(directory, "ff", *entries)
+    async with adoption(way, directory, metrics):
+        await until(lambda: names(directory) == set(), "the journal is replayed")
+    for lane, n in lanes.items():
+        assert int(raw.get(keys.bucket_key(lane, "demo", "total"))) == 2 * n
+        assert raw.get(keys.watermark_key(lane, "ff")) == b"2"
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.5"])
+async def test_what_an_older_version_left_half_replayed_is_counted_once(
+    way: Cutter, raw: Any, directory: Path, metrics: Metrics, version: str
+) -> None:
+    """Take over what the program of that version left when it was killed.
+
+    One process wrote pages 0 to 999 and then 500 to 1,999 of `demo` under number 1, and was killed.
+    Another adopted its file, sent the first of the chunks, and was killed. `store.json` is what the
+    store held then: half of the records that this version cuts from the sum.
+    """
+    raw.mset(json.loads((LEFT / "store.json").read_text()))
+    shutil.copytree(LEFT / version, directory, dirs_exist_ok=True)
+    async with adoption(way, directory, metrics):
+        await until(lambda: names(directory) == set(), "the journal is replayed")
+    paths = [f"/{n}" for n in range(2_000)]
+    assert n_counted(raw, *paths) == [1] * 500 + [2] * 500 + [1] * 1_000
+    assert {int(n) for n in raw.mget(DEMO.counted)} == {2_500}
+    assert raw.get(keys.watermark_key(0, "00ff00ff00ff00ff")) == b"2"
 
 
 async def test_a_sum_of_more_than_a_chunk_is_replayed_in_several(

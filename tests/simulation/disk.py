@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hitcounter.errors import JournalBrokenError, JournalError
-from hitcounter.exactly_once.journal import Journal, Journals, _packed, _sums
-from hitcounter.exactly_once.records import Entry, cut
+from hitcounter.exactly_once import records
+from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once.journal_format import packed, sums
+from hitcounter.exactly_once.records import CutRule, Entry, cut
 from tests.simulation.events import Events
 
 ACCESS_S = 0.004
@@ -42,9 +44,9 @@ class File:
     """A journal on the disk."""
 
     name: str
-    lane: int
     writer: str
     owner: Owner | None
+    rule: CutRule
     rows: list[bytes] = field(default_factory=list)
     writing: Sequence[Entry] = ()
     is_adopted: bool = False
@@ -52,8 +54,8 @@ class File:
 
     def last_number(self) -> int:
         """Tell the last record that is in here."""
-        entries = list(_sums(self.lane, self.rows))
-        return entries[-1].number + len(cut(entries[-1].pageviews)) - 1 if entries else 0
+        entries = sums(self.rows)
+        return entries[-1].number + len(cut(entries[-1].pageviews, self.rule)) - 1 if entries else 0
 
 
 class Disk:
@@ -83,7 +85,7 @@ class Disk:
                 is_written = self.chance.random() < 0.5
                 self.events.note(f"killed: amid an append, {'' if is_written else 'not '}written")
                 if is_written:
-                    file.rows.append(_packed(file.writing))
+                    file.rows.append(packed(file.writing))
                 file.writing = ()
             file.owner = None
 
@@ -116,8 +118,8 @@ class SimulatedJournal(Journal):
     def __init__(self, disk: Disk, file: File, owner: Owner) -> None:
         """Own a file."""
         self.name = file.name
-        self.lane = file.lane
         self.writer = file.writer
+        self.rule = file.rule
         self._disk = disk
         self._file = file
         self._owner = owner
@@ -130,7 +132,7 @@ class SimulatedJournal(Journal):
         self._file.writing = ()
         self._disk.check(self._owner)
         # The thread of a real journal packs them at any time until now.
-        row = _packed(entries)
+        row = packed(entries)
         self._break(row)
         self._file.rows.append(row)
         self._disk.events.tell("journaled", self.name, [entry.number for entry in entries])
@@ -150,10 +152,10 @@ class SimulatedJournal(Journal):
     async def sums(self) -> list[Entry]:
         """Read the file."""
         await self._disk.access()
-        entries = list(_sums(self.lane, self._file.rows))
+        entries = sums(self._file.rows)
         if any(len({site.date for site in entry.pageviews.sites}) > 1 for entry in entries):
             self._disk.events.note("hits of two days in one entry")
-        if len(cut(entries[-1].pageviews)) > 1:
+        if len(cut(entries[-1].pageviews, self.rule)) > 1:
             self._disk.events.note("journal cut into several records", self.name)
         return entries
 
@@ -191,17 +193,17 @@ class SimulatedJournals(Journals):
         self._owner = owner
         self._known = set()
 
-    async def create(self, lane: int, writer: str) -> Journal:
+    async def create(self, writer: str) -> Journal:
         """Make a file, after some time."""
         disk = self._disk
         await disk.access()
         disk.check(self._owner)
-        name = f"{lane}-{writer}-{len(self._known)}.journal"
+        name = f"0-{writer}-{len(self._known)}.journal"
         assert name not in disk.files
         event = "journal created again" if self._known else "journal created"
         disk.events.note(event, name, by=self._owner)
         self._known.add(name)
-        disk.files[name] = File(name, lane, writer, self._owner)
+        disk.files[name] = File(name, writer, self._owner, records.CUT)
         return SimulatedJournal(disk, disk.files[name], self._owner)
 
     async def orphans(self) -> list[Journal]:

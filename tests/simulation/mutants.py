@@ -15,9 +15,10 @@ from unittest import mock
 from hitcounter.errors import StoreError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.delivery import Delivery, Values
-from hitcounter.exactly_once.journal import Journal, _packed
+from hitcounter.exactly_once.journal import Journal
+from hitcounter.exactly_once.journal_format import packed
 from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage
-from hitcounter.exactly_once.records import Chunk, Entry, Pageviews, Record, RecordLog
+from hitcounter.exactly_once.records import Chunk, CutRule, Entry, Pageviews, Record, RecordLog
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
@@ -73,9 +74,9 @@ async def commit_answered_early(self: Writer) -> None:
     await _commit(self)
 
 
-async def create_under_another_id(self: SimulatedJournals, lane: int, writer: str) -> Journal:
+async def create_under_another_id(self: SimulatedJournals, writer: str) -> Journal:
     """Make a journal whose records are those of a new writer."""
-    return await _create(self, lane, f"{writer}x")
+    return await _create(self, f"{writer}x")
 
 
 async def commit_in_two_commands(
@@ -87,9 +88,9 @@ async def commit_in_two_commands(
     return moved.watermark, added.values
 
 
-def init_with_short_window(self: RecordLog, kept_window_s: float) -> None:
+def init_with_short_window(self: RecordLog, kept_window_s: float, lane: int = 0) -> None:
     """Keep records for less time than a store may need to sync them."""
-    _init(self, 0.1 * kept_window_s)
+    _init(self, 0.1 * kept_window_s, lane)
 
 
 def to_journal_without_pending(self: RecordLog, unsent: Pageviews) -> list[Entry]:
@@ -140,7 +141,7 @@ def count_into_numbered_record(
 
 async def append_without_sync(self: SimulatedJournal, entries: Sequence[Entry]) -> int:
     """Say that entries are written before they are."""
-    asyncio.get_running_loop().call_later(0.05, _append_late, self, _packed(entries))
+    asyncio.get_running_loop().call_later(0.05, _append_late, self, packed(entries))
     return 0
 
 
@@ -163,8 +164,9 @@ def needs_no_confirmed_records(self: RecordLog) -> bool:
 
 async def replay_until_confirmed(self: Adoption, journal: Journal) -> None:
     """Let an adopted journal go as soon as its records are confirmed."""
-    stream = RecordLog.restored(self._kept_window_s, await journal.sums())
-    line = self._connect(journal.lane, journal.writer)
+    entries = await journal.sums()
+    stream = RecordLog.restored(self._kept_window_s, entries, journal.rule)
+    line = self._connect(0, journal.writer)
     delivery = Delivery(stream, line, self._metrics)
     while stream.pending:
         with suppress(StoreError):
@@ -176,7 +178,7 @@ async def replay_until_confirmed(self: Adoption, journal: Journal) -> None:
 async def replay_and_forget(self: Adoption, journal: Journal) -> None:
     """Delete the watermark of a writer once its journal is replayed."""
     await _replay(self, journal)
-    line = self._connect(journal.lane, journal.writer)
+    line = self._connect(0, journal.writer)
     with suppress(StoreError):
         await line.forget()
     await line.close()
@@ -234,11 +236,11 @@ async def ask_again_with_more(self: Writer) -> None:
 
 
 def restored_from_one(
-    cls: type[RecordLog], kept_window_s: float, entries: Iterable[Entry]
+    cls: type[RecordLog], kept_window_s: float, entries: Iterable[Entry], rule: CutRule
 ) -> RecordLog:
     """Number the records of a journal anew."""
     renumbered = [Entry(number, each.pageviews) for number, each in enumerate(entries, 1)]
-    restored: RecordLog = _restored(cls, kept_window_s, renumbered)
+    restored: RecordLog = _restored(cls, kept_window_s, renumbered, rule)
     return restored
 
 

@@ -141,7 +141,7 @@ def _sizes(schedule: Schedule) -> Iterator[None]:
     limits = schedule.limits
     with (
         mock.patch.object(records, "MAX_CHUNK_KEYS", limits.chunk_keys),
-        mock.patch.object(records, "MAX_CUT_KEYS", limits.cut_keys),
+        mock.patch.object(records, "CUT", records.CUT._replace(max_keys=limits.cut_keys)),
         mock.patch.object(writer, "MAX_RECORD_HITS", limits.record_hits),
     ):
         yield

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from hitcounter.exactly_once.records import Entry, Pageviews, Record
 from hitcounter.period import Day
@@ -10,10 +11,8 @@ from hitcounter.store.keys import (
     PageKeys,
     SiteKeys,
     page_key,
-    page_keys_of,
     pages_key,
     site_keys,
-    site_keys_of,
 )
 
 LIMIT = 100
@@ -49,15 +48,15 @@ def flat(pageviews: Pageviews) -> Counter[str]:
 def made_anew(pageviews: Pageviews) -> Pageviews:
     """Name the same counters by other objects, as whoever reads a journal does."""
     return Pageviews(
-        {site_keys_of(0, site.today): n for site, n in pageviews.sites.items()},
-        {page_keys_of(0, page.key, page.limit): n for page, n in pageviews.pages.items()},
+        {replace(site): n for site, n in pageviews.sites.items()},
+        {replace(page): n for page, n in pageviews.pages.items()},
     )
 
 
 def sums(journal: Sequence[Entry]) -> list[Entry]:
     """Sum up what a journal holds by number."""
     totals: dict[int, Pageviews] = {}
-    for number, pageviews in journal:
+    for number, pageviews, _ in journal:
         totals.setdefault(number, Pageviews()).merge(made_anew(pageviews))
     return [Entry(number, totals[number]) for number in sorted(totals)]
 

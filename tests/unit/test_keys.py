@@ -123,29 +123,19 @@ def test_a_page_is_counted_with_the_number_of_pages_of_its_site(
 
 
 @given(lanes, sites, dates)
-def test_the_key_of_a_day_names_all_that_a_pageview_touches(
+def test_the_keys_of_a_day_tell_their_site_and_their_date(
     lane: int, site: str, date: dt.date
 ) -> None:
     names = keys.site_keys(lane, site, day(date))
-    again = keys.site_keys_of(lane, names.today)
-    assert names.today == keys.bucket_key(lane, site, names.date)
-    assert (again.date, again.yesterday) == (names.date, names.yesterday)
-    assert (again.counted, again.shown) == (names.counted, names.shown)
+    assert (names.site, names.date) == (site, date.isoformat())
 
 
 @given(lanes, sites, paths, st.integers(min_value=0))
-def test_the_key_of_a_page_names_all_that_its_pageview_touches(
+def test_the_keys_of_a_page_tell_its_site_and_its_path(
     lane: int, site: str, path: str, limit: int
 ) -> None:
     page = keys.page_keys(lane, site, path, limit)
-    again = keys.page_keys_of(lane, page.key, limit)
-    assert (again.key, again.count_key, again.limit) == (page.key, page.count_key, page.limit)
-
-
-@pytest.mark.parametrize("key", ["hc:{0}:site:demo:total", "hc:{0}:site:demo:2019-04", "hc:{0}:x"])
-def test_only_the_key_of_a_day_names_a_day(key: str) -> None:
-    with pytest.raises(ValueError, match=r"isoformat|is not the key"):
-        keys.site_keys_of(0, key)
+    assert (page.site, page.path) == (site, path)
 
 
 def test_a_tombstone_is_no_counter() -> None:

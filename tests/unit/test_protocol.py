@@ -16,13 +16,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
+from hitcounter.exactly_once.records import Chunk, CutRule, Entry, Record, RecordLog
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.speeds import examples
 from tests.unit.pageviews import flat, numbers, page_of, site_on, sums
 
 KEPT_WINDOW_S = 5.0
 MAX_HITS = 2  # of a record, so that few hits fill many
+CUT = CutRule(7 * MAX_HITS + 2, 5, 2)
 SITES = [site_on(18), site_on(19), site_on(19), site_on(19, "other")]
 
 WAITS, ACKNOWLEDGED, REFUSED, UNKNOWN = "waits", "acknowledged", "refused", "unknown"
@@ -75,7 +76,7 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         self.patches = pytest.MonkeyPatch()
         self.patches.setattr("hitcounter.exactly_once.records.MAX_CHUNK_KEYS", 24)
-        self.patches.setattr("hitcounter.exactly_once.records.MAX_CUT_KEYS", 7 * MAX_HITS + 2)
+        self.patches.setattr("hitcounter.exactly_once.records.CUT", CUT)
         self.now_s = 0.0
         self.history = [State()]
         self.n_durable = 1  # states that no restart undoes
@@ -255,7 +256,7 @@ class Protocol(RuleBasedStateMachine):
 
     def adopted(self, life: Life) -> Life:
         """Replay a journal as it is now, under the id of its writer."""
-        stream = RecordLog.restored(KEPT_WINDOW_S, sums(life.journal))
+        stream = RecordLog.restored(KEPT_WINDOW_S, sums(life.journal), CUT)
         return Life(life.writer, stream, life.journal, is_adopted=True)
 
     @rule(site=st.sampled_from(SITES))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitcounter.exactly_once.records import (
+    CUT,
     MAX_CHUNK_KEYS,
-    MAX_CUT_KEYS,
     MAX_RECORD_HITS,
     Chunk,
     Entry,
@@ -377,7 +377,7 @@ def test_whoever_reads_the_journal_makes_the_same_records() -> None:
     stream = stream_of(1, 2)
     sent(stream)
     journal = [*held(stream, "a"), *held(stream, "b")]
-    successor = RecordLog.restored(KEPT_WINDOW_S, sums(journal))
+    successor = RecordLog.restored(KEPT_WINDOW_S, sums(journal), CUT)
     sent(stream)
     assert by_number(successor.pending) == by_number(stream.pending)
     chunk = successor.next_chunk()
@@ -388,7 +388,7 @@ def test_whoever_reads_the_journal_makes_the_same_records() -> None:
 
 def test_a_restored_stream_begins_where_its_journal_does() -> None:
     journal = [Entry(4, of((SITES[0], None))), Entry(5, of((SITES[3], None)))]
-    stream = RecordLog.restored(KEPT_WINDOW_S, journal)
+    stream = RecordLog.restored(KEPT_WINDOW_S, journal, CUT)
     assert (stream.watermark, numbers(stream.pending)) == (3, [4, 5])
     assert stream.confirm(9, 0.0, 0.0)[1] == 0  # the writer lived on after its journal
     assert numbers(stream.kept) == [4, 5]
@@ -397,14 +397,15 @@ def test_a_restored_stream_begins_where_its_journal_does() -> None:
 
 
 def test_an_empty_journal_restores_a_stream_that_has_nothing_to_say() -> None:
-    stream = RecordLog.restored(KEPT_WINDOW_S, [])
+    stream = RecordLog.restored(KEPT_WINDOW_S, [], CUT)
     assert stream.next_chunk() is None
     assert (list(stream.pending), list(stream.kept)) == ([], [])
 
 
 def test_a_journal_that_lacks_a_record_is_not_replayed() -> None:
+    journal = [Entry(1, of((SITES[0], None))), Entry(3, Pageviews())]
     with pytest.raises(AssertionError, match="the journal lacks what is before 3"):
-        RecordLog.restored(KEPT_WINDOW_S, [Entry(1, of((SITES[0], None))), Entry(3, Pageviews())])
+        RecordLog.restored(KEPT_WINDOW_S, journal, CUT)
 
 
 # How sums are cut
@@ -430,10 +431,9 @@ def test_equal_sums_give_equal_records_however_they_came_about(
         n = draw.randint(1, len(shuffled))
         in_parts.merge(made_anew(of(*shuffled[:n])))
         del shuffled[:n]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hitcounter.exactly_once.records.MAX_CUT_KEYS", max_keys)
-        parts = [flat(part) for part in cut(at_once)]
-        assert [flat(part) for part in cut(in_parts)] == parts
+    rule = CUT._replace(max_keys=max_keys)
+    parts = [flat(part) for part in cut(at_once, rule)]
+    assert [flat(part) for part in cut(in_parts, rule)] == parts
     assert sum(map(Counter.total, parts)) == flat(at_once).total()
 
 
@@ -449,13 +449,13 @@ def test_the_parts_of_a_sum_fit_into_chunks_and_are_all_of_it(
     sites = {site_on(19, f"site{n}"): draw.randint(1, 10**12) for n in range(n_sites)}
     pages = {page_of(f"/{n}", "site0"): draw.randint(1, 10**12) for n in range(n_pages)}
     total = Pageviews(sites, pages)
-    parts = cut(total)
+    parts = cut(total, CUT)
     together = Pageviews()
     for part in parts:
         together.merge(part)
     assert together == total
-    assert max(part.n_keys for part in parts) <= MAX_CUT_KEYS <= MAX_CHUNK_KEYS
-    assert len(parts) <= 1 + total.n_keys // (MAX_CUT_KEYS - 4)  # none is short without need
+    assert max(part.n_keys for part in parts) <= CUT.max_keys <= MAX_CHUNK_KEYS
+    assert len(parts) <= 1 + total.n_keys // (CUT.max_keys - 4)  # none is short without need
 
 
 @settings(max_examples=examples(20))
@@ -464,5 +464,5 @@ def test_a_record_is_never_cut(n_hits: int) -> None:
     stream = stream_of(n_hits)
     sent(stream)
     (record,) = stream.pending
-    (part,) = cut(made_anew(record.pageviews))
+    (part,) = cut(made_anew(record.pageviews), CUT)
     assert flat(part) == flat(record.pageviews)

@@ -8,6 +8,8 @@ The watermark is kept: a late packet of the dead writer may still arrive.
 import asyncio
 import logging
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 
 from hitcounter.errors import StoreError
 from hitcounter.exactly_once.delivery import Delivery
@@ -71,8 +73,13 @@ class Adoption:
             log.warning("the store holds all of the journal %s", journal.name)
 
     async def _replay(self, journal: Journal) -> None:
-        records = RecordLog.restored(self._kept_window_s, await journal.sums())
-        connection = self._connect(journal.lane, journal.writer)
+        async with asyncio.TaskGroup() as replaying:
+            for lane, entries in groupby(await journal.sums(), attrgetter("lane")):
+                records = RecordLog.restored(self._kept_window_s, entries, journal.rule)
+                replaying.create_task(self._deliver(lane, journal.writer, records))
+
+    async def _deliver(self, lane: int, writer: str, records: RecordLog) -> None:
+        connection = self._connect(lane, writer)
         delivery = Delivery(records, connection, self._metrics)
         try:
             while records.pending or records.kept:

@@ -2,12 +2,14 @@
 
 An append is one transaction, synced before it returns: after a crash all of it is there, or
 nothing. SQLite's lock on a file is also the sign of life of its writer: whoever gets the lock owns
-the writer's records, and only an owner removes the file. Files hold names of counters and numbers,
+the writer's records, and only an owner removes the file. Files hold sites, days, paths and numbers,
 never who asked.
 
 What was appended last lies in SQLite's write-ahead log beside the file until the file is closed.
-So a file says whether it is open, and one that is open and has no log lacks hits: it is set aside.
-Neither that nor a file's age ever lets us delete what may hold a hit.
+So a file says that it needs its log, and one that says so and has none lacks hits: it is set aside.
+Entries say the opposite, but in the log: that reaches the file only together with all of them, even
+if it is another program that closes it, such as an older version of ours. Neither a missing log nor
+a file's age ever lets us delete what may hold a hit.
 """
 
 import asyncio
@@ -17,33 +19,29 @@ import os
 import shutil
 import sqlite3
 import time
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
 from hitcounter import disk
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
-from hitcounter.exactly_once.records import Entry, Pageviews
-from hitcounter.store import keys
+from hitcounter.exactly_once import journal_format
+from hitcounter.exactly_once.records import Entry
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 SUFFIX = ".journal"
 ASIDE_SUFFIX = ".aside"
 _REMOVED_SUFFIX = ".removed"  # of a file that nobody needs, until its log is gone too
 _WAL = "-wal"
 _SPARE = "-wal-kept"  # the log, while we close the file that still needs it
 _ROLLBACK = "-journal"  # which SQLite keeps beside a file until it has the former
-# What a file says of itself in its `application_id`; those of version 0.1 say 0.
-_OPEN, _CLOSED = 0x68630001, 0x68630002
+# What a file says of itself in its `application_id`; those of version 0.1 say 0, and open ones of
+# format 1 the first: older versions, which change that when they close a file, know no other.
+_NEEDS_LOG_1, _WHOLE, _NEEDS_LOG = 0x68630001, 0x68630002, 0x68630003
 # A clock that was wrong for a while wrote further from now than an outage lasts.
 ODD_AGE_S = 30 * 24 * 3600
 MAX_AHEAD_S = 60.0
@@ -55,16 +53,9 @@ _UNUSED_FOR_S = 60.0
 _EXCLUSIVE = "PRAGMA locking_mode = EXCLUSIVE"
 # Where a sync ends in the cache of the drive, as on macOS, the journal goes further.
 _FULL_SYNC = ("PRAGMA fullfsync = 1", "PRAGMA checkpoint_fullfsync = 1")
-_TABLE = (
-    "CREATE TABLE log (id INTEGER PRIMARY KEY, written_at REAL NOT NULL, entries BLOB NOT NULL)"
-)
+_MAX_LOG_BYTES = 4 << 20  # about; then the log is brought into the file, and begins anew
 
 Result = TypeVar("Result")
-# Per entry: its number, [key of the day, n] of every site, [key, limit, n] of every page.
-_Row = list[tuple[int, list[tuple[str, int]], list[tuple[str, int, int]]]]
-
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(_Row).decode
 
 
 class Journal:
@@ -74,10 +65,13 @@ class Journal:
         """Own a file that is open and locked; raise `ValueError` where no writer is named so."""
         self.name = path.name
         lane, self.writer, _ = path.stem.split("-")
-        self.lane = int(lane)
+        self._lane = int(lane)  # of a file of format 1
+        self._format, self.rule = journal_format.read_head(connection)
         self._path = path
         self._connection = connection
         self._known_bytes = 0
+        self._log_bytes = 0  # about
+        self._mark = _NEEDS_LOG
         self._thread = ThreadPoolExecutor(1, "journal")
 
     async def append(self, entries: Sequence[Entry]) -> int:
@@ -88,7 +82,7 @@ class Journal:
         return await self._run(self._append, entries)
 
     async def sums(self) -> list[Entry]:
-        """Read all entries, summed up by their number."""
+        """Read all entries, summed up by lane and number."""
         return await self._run(self._sums)
 
     async def remove(self) -> None:
@@ -105,13 +99,19 @@ class Journal:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
     def _append(self, entries: Sequence[Entry]) -> int:
-        row = (time.time(), _packed(entries))
+        packed = journal_format.packed(entries)
+        # A log that we fold says that the file needs it: what is written next is not in the file.
+        is_full = self._log_bytes >= _MAX_LOG_BYTES
+        mark = _NEEDS_LOG if is_full else _WHOLE
         try:
             self._path.stat()  # what is written to a file that is gone is lost
         except OSError as error:
             raise _not_written(error) from error
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            if mark != self._mark:
+                self._connection.execute(f"PRAGMA application_id = {mark}")
+            row = (time.time(), packed)
             self._connection.execute("INSERT INTO log (written_at, entries) VALUES (?, ?)", row)
         except sqlite3.Error as error:
             self._roll_back()
@@ -123,7 +123,16 @@ class Journal:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise _not_written(error) from error
             raise JournalBrokenError(f"cannot sync the journal {self.name}: {error}") from error
+        self._mark = mark
+        self._log_bytes += len(packed) + 2 * _PAGE_BYTES
+        if is_full:
+            self._fold()
         return self._size_bytes()
+
+    def _fold(self) -> None:
+        with suppress(sqlite3.Error):  # what is in the log is safe there, too
+            if _folds(self._connection):
+                self._log_bytes = 0
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -131,8 +140,10 @@ class Journal:
                 self._connection.execute("ROLLBACK")
 
     def _sums(self) -> list[Entry]:
-        rows = self._connection.execute("SELECT entries FROM log")
-        return list(_sums(self.lane, (packed for (packed,) in rows)))
+        rows = (packed for (packed,) in self._connection.execute("SELECT entries FROM log"))
+        if self._format == 1:
+            return journal_format.sums_1(self._lane, rows)
+        return journal_format.sums(rows)
 
     def _size_bytes(self) -> int:
         files = (self._path, _beside(self._path, _WAL))
@@ -168,9 +179,9 @@ class Journals:
             raise StartError(f"cannot make {self._directory}: {error.strerror}") from None
         check_access(self._directory)
 
-    async def create(self, lane: int, writer: str) -> Journal:
+    async def create(self, writer: str) -> Journal:
         """Make the file of a writer; raise `JournalError` if that cannot be."""
-        return await asyncio.to_thread(self._create, lane, writer)
+        return await asyncio.to_thread(self._create, writer)
 
     async def orphans(self) -> list[Journal]:
         """Lock and return the files of writers that are gone.
@@ -179,19 +190,19 @@ class Journals:
         """
         return await asyncio.to_thread(self._orphans)
 
-    def _create(self, lane: int, writer: str) -> Journal:
+    def _create(self, writer: str) -> Journal:
         # A name is never used again: who opened a file that is gone must not find another there.
-        path = self._directory / f"{lane}-{writer}-{len(self._known)}{SUFFIX}"
+        # Older versions, which know the place of the writer in it, name a lane first.
+        path = self._directory / f"0-{writer}-{len(self._known)}{SUFFIX}"
         self._known.add(path.name)
         try:
-            connection = _made(path, self._fitting_bytes())
+            return Journal(path, _made(path, self._fitting_bytes()))
         except (sqlite3.Error, OSError) as error:
             # It holds nothing yet. The file goes last: a log without one would be set aside.
             for file in (_beside(path, _WAL), _beside(path, _ROLLBACK), path):
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
             raise _not_written(error) from error
-        return Journal(path, connection)
 
     def _fitting_bytes(self) -> int:
         free_bytes = shutil.disk_usage(self._directory).free
@@ -316,25 +327,24 @@ def _is_replayed(path: Path, connection: sqlite3.Connection) -> bool:
 def _lacks_log(path: Path, connection: sqlite3.Connection) -> bool:
     """Return whether hits may be missing in a file that we have locked.
 
-    An empty log was made by our lock: that of a writer holds the table at least. Of the files of
+    An empty log was made by our lock: that of a writer holds the tables at least. Of the files of
     version 0.1 only those without a table are in doubt: one that was closed has it. Whose writer
     died before the file could have a log lacks none.
     """
     log_path = _beside(path, _WAL)
     if log_path.exists() and log_path.stat().st_size > 0:
         return False
-    state = (_pragma(connection, "application_id"), _pragma(connection, "user_version"))
+    mark, has_tables = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    return mode == "wal" and state in ((_OPEN, FORMAT), (0, 0))
+    needs_log = mark in (_NEEDS_LOG_1, _NEEDS_LOG) if has_tables else mark == 0
+    return mode == "wal" and needs_log
 
 
 def _last_written_at(connection: sqlite3.Connection) -> float | None:
     """Tell when an entry was written last; raise `ValueError` for a file of another format."""
-    version = _pragma(connection, "user_version")
-    if version == 0:  # its writer had no time to make the table
+    if _pragma(connection, "user_version") == 0:  # its writer had no time to make the tables
         return None
-    if version != FORMAT:
-        raise ValueError(f"it is of format {version}, and this program reads {FORMAT}")
+    journal_format.read_head(connection)
     (written_at,) = connection.execute("SELECT max(written_at) FROM log").fetchone()
     return None if written_at is None else float(written_at)
 
@@ -367,16 +377,16 @@ def _made(path: Path, max_bytes: int) -> sqlite3.Connection:
     connection = _connect(path, "rwc")
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute(f"PRAGMA application_id = {_OPEN}")
+        connection.execute(f"PRAGMA application_id = {_NEEDS_LOG}")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise sqlite3.OperationalError(f"it has no write-ahead log, but {mode}")
         connection.execute("PRAGMA synchronous = FULL")
         max_pages = max(_LEAST_PAGES, max_bytes // _PAGE_BYTES)
         connection.execute(f"PRAGMA max_page_count = {max_pages}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # which would fold any mark
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_TABLE)
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        journal_format.declare(connection)
         connection.execute("COMMIT")
         is_folded = _folds(connection)
         assert is_folded, "from now on the file itself says that it needs its log"
@@ -400,10 +410,10 @@ def _close(path: Path, connection: sqlite3.Connection) -> None:
     """
     log_path, spare = _beside(path, _WAL), _beside(path, _SPARE)
     try:
-        is_open = _pragma(connection, "application_id") == _OPEN
+        needs_log = _pragma(connection, "application_id") in (_NEEDS_LOG_1, _NEEDS_LOG)
         # Once folded, the log is written anew from its beginning, which takes no room.
-        if is_open and not _lacks_log(path, connection) and _folds(connection):
-            connection.execute(f"PRAGMA application_id = {_CLOSED}")
+        if needs_log and not _lacks_log(path, connection) and _folds(connection):
+            connection.execute(f"PRAGMA application_id = {_WHOLE}")
     except (sqlite3.Error, OSError):
         with suppress(OSError):
             spare.hardlink_to(log_path)
@@ -455,31 +465,3 @@ def _not_written(error: sqlite3.Error | OSError) -> JournalError:
     if is_full or _code(error) == sqlite3.SQLITE_FULL:
         return JournalError("journal_full", "the store is away and the journal is full")
     return JournalError("journal_failed", f"the store is away and the journal fails: {error}")
-
-
-def _packed(entries: Iterable[Entry]) -> bytes:
-    rows = [
-        (
-            number,
-            [(site.today, n) for site, n in pageviews.sites.items()],
-            [(page.key, page.limit, n) for page, n in pageviews.pages.items()],
-        )
-        for number, pageviews in entries
-    ]
-    return zlib.compress(_pack(rows), 1)
-
-
-def _sums(lane: int, packed: Iterable[bytes]) -> Iterator[Entry]:
-    """Unpack rows and sum up the entries of each number, in the order of the numbers."""
-    by_number: dict[int, tuple[Counter[str], Counter[tuple[str, int]]]] = {}
-    for row in packed:
-        for number, n_by_site, n_by_page in _unpack(zlib.decompress(row)):
-            sites, pages = by_number.setdefault(number, (Counter(), Counter()))
-            for key, n in n_by_site:
-                sites[key] += n
-            for key, limit, n in n_by_page:
-                pages[key, limit] += n
-    for number, (sites, pages) in sorted(by_number.items()):
-        by_site = {keys.site_keys_of(lane, key): n for key, n in sites.items()}
-        by_page = {keys.page_keys_of(lane, *page): n for page, n in pages.items()}
-        yield Entry(number, Pageviews(by_site, by_page))

@@ -24,11 +24,23 @@ from hitcounter.store.keys import PageKeys, SiteKeys
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000
 MAX_RECORD_HITS = 256  # of at most 7 keys each: one record always fits into a chunk
-# Part of the journal's format: another number would cut other records from the same sum.
-MAX_CUT_KEYS = 2_900
 _SITE_KEYS, _PAGE_KEYS = 5, 2
 
 Key = TypeVar("Key")
+
+
+class CutRule(NamedTuple):
+    """How many keys a record has at most that is cut from a sum, and how many its parts count for.
+
+    Every journal names its own: another rule would cut other records from the same sum.
+    """
+
+    max_keys: int
+    site_keys: int
+    page_keys: int
+
+
+CUT = CutRule(2_900, _SITE_KEYS, _PAGE_KEYS)
 
 
 @dataclass(slots=True)
@@ -122,14 +134,18 @@ class Entry(NamedTuple):
 
     number: int
     pageviews: Pageviews
+    lane: int = 0
 
 
-def cut(total: Pageviews) -> list[Pageviews]:
+def cut(total: Pageviews, rule: CutRule) -> list[Pageviews]:
     """Divide a sum into records; equal sums give equal records, however they came about."""
-    parts = [Pageviews()]
+    parts, n_keys = [Pageviews()], 0
     for piece in _pieces(total):
-        if parts[-1].n_keys + piece.n_keys > MAX_CUT_KEYS:
+        n_piece_keys = rule.site_keys if piece.sites else rule.page_keys
+        n_keys += n_piece_keys
+        if n_keys > rule.max_keys:
             parts.append(Pageviews())
+            n_keys = n_piece_keys
         parts[-1].merge(piece)
     return parts
 
@@ -151,13 +167,14 @@ def _pieces(total: Pageviews) -> Iterator[Pageviews]:
 class RecordLog:
     """The records of one writer in one lane."""
 
-    def __init__(self, kept_window_s: float) -> None:
+    def __init__(self, kept_window_s: float, lane: int = 0) -> None:
         """Start with no record, and a store that holds none of ours."""
         self.open = Record()
         self.watermark = 0
         self.pending: deque[Record] = deque()
         self.kept: deque[Record] = deque()
         self._kept_window_s = kept_window_s
+        self._lane = lane
         self._closed: deque[Record] = deque()
         self._held = Pageviews()
         self._numbered = 0
@@ -167,16 +184,16 @@ class RecordLog:
         self._is_restored = False
 
     @classmethod
-    def restored(cls, kept_window_s: float, entries: Iterable[Entry]) -> Self:
-        """Take up the records of a writer that is gone: the sums of its journal, by number."""
+    def restored(cls, kept_window_s: float, entries: Iterable[Entry], rule: CutRule) -> Self:
+        """Take up the records of a writer that is gone: its journal's sums of a lane, by number."""
         stream = cls(kept_window_s)
         stream._is_restored = True
-        for number, total in entries:
+        for number, total, _ in entries:
             if not stream.pending:
                 # What the journal does not hold was applied, and left the kept window.
                 stream.watermark = stream._numbered = stream._dropped = number - 1
             assert number == stream._numbered + 1, f"the journal lacks what is before {number}"
-            stream._number_cut(total)
+            stream._number_cut(total, rule)
         stream._journaled = stream._numbered
         return stream
 
@@ -244,12 +261,12 @@ class RecordLog:
 
     def _number_held(self) -> None:
         if self._held.sites:
-            self._number_cut(self._held)
+            self._number_cut(self._held, CUT)
             self._held = Pageviews()
             self._journaled = self._numbered  # whoever reads the journal cuts the same
 
-    def _number_cut(self, total: Pageviews) -> None:
-        for part in cut(total):
+    def _number_cut(self, total: Pageviews, rule: CutRule) -> None:
+        for part in cut(total, rule):
             self._number(Record(pageviews=part))
 
     def take_unsent(self) -> Record:
@@ -266,12 +283,12 @@ class RecordLog:
         """List all that the journal lacks: records with a number, then what was taken out."""
         numbered = (record for records in (self.kept, self.pending) for record in records)
         entries = [
-            Entry(record.number, record.pageviews)
+            Entry(record.number, record.pageviews, self._lane)
             for record in numbered
             if record.number > self._journaled
         ]
         if unsent.sites:
-            entries.append(Entry(self._numbered + 1, unsent))
+            entries.append(Entry(self._numbered + 1, unsent, self._lane))
         return entries
 
     def journaled(self, unsent: Pageviews) -> None:

@@ -51,11 +51,9 @@ class Writer:
         self.recent = HitIds()
         self.waiting = Waiting(metrics)
         self._metrics = metrics
-        self._records = RecordLog(kept_window_s)
+        self._records = RecordLog(kept_window_s, lane)
         self._delivery = Delivery(self._records, connect(lane, self.id), metrics)
-        self.outage = Outage(
-            lambda: journals.create(lane, self.id), self._records, self.waiting, metrics
-        )
+        self.outage = Outage(lambda: journals.create(self.id), self._records, self.waiting, metrics)
         self._wake = asyncio.Event()
         self._is_closing = False
         self.flushing = asyncio.create_task(self._flush())

@@ -14,7 +14,6 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{meta}:probe:9f…            the set that the rehearsal of a new site adds to; it expires
 """
 
-import datetime as dt
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,6 +46,11 @@ class SiteKeys:
         """Return the key of the day, which names site and day."""
         return self.counted[0]
 
+    @property
+    def site(self) -> str:
+        """Give the site's name, which is kept in its keys only."""
+        return self.today.split(":", 4)[3]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageKeys:
@@ -60,6 +64,16 @@ class PageKeys:
     def stored(self) -> tuple[str, str]:
         """Return both keys."""
         return self.key, self.count_key
+
+    @property
+    def site(self) -> str:
+        """Give the site's name, which is kept in its keys only."""
+        return self.key.split(":", 4)[3]
+
+    @property
+    def path(self) -> str:
+        """Give the path, which is long, and so kept in the key only."""
+        return self.key.split(":", 4)[4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +112,6 @@ def page_key(lane: int, site: str, path: str) -> str:
 def page_keys(lane: int, site: str, path: str, limit: int) -> PageKeys:
     """Name the counters that a pageview of a page touches."""
     return PageKeys(page_key(lane, site, path), pages_key(lane, site), limit)
-
-
-def site_keys_of(lane: int, key: str) -> SiteKeys:
-    """Name the counters of a site on the day whose key is given."""
-    counter = counter_of(key)
-    return site_keys(lane, counter.site, Day(dt.date.fromisoformat(counter.name), 0, 0))
-
-
-def page_keys_of(lane: int, key: str, limit: int) -> PageKeys:
-    """Name the counters of the page whose key is given."""
-    return PageKeys(key, pages_key(lane, counter_of(key).site), limit)
 
 
 @lru_cache(maxsize=2048)  # one string for all pages of a site

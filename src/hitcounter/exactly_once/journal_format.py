@@ -1,0 +1,145 @@
+"""What a journal's file says: the formats that we read, and the one that we write.
+
+1    an entry names counters by their keys in the store; the file's name tells the lane
+2    an entry names lane, sites, dates and paths; `head` tells how its sums are cut, and what
+     kinds of increments there are. One that we do not know makes the file unreadable to us:
+     to count the rest and remove the file would lose it.
+"""
+
+import datetime as dt
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from hitcounter.exactly_once import records
+from hitcounter.exactly_once.records import CutRule, Entry, Pageviews
+from hitcounter.period import Day
+from hitcounter.store import keys
+
+FORMAT = 2
+KINDS = frozenset({"pageviews"})
+_CUT_OF_FORMAT_1 = CutRule(2_900, 5, 2)
+_TABLES = (
+    "CREATE TABLE log (id INTEGER PRIMARY KEY, written_at REAL NOT NULL, entries BLOB NOT NULL)",
+    "CREATE TABLE head (max_keys INTEGER NOT NULL, site_keys INTEGER NOT NULL,"
+    " page_keys INTEGER NOT NULL, kinds TEXT NOT NULL)",
+)
+
+# Per entry: lane, number, [site, date, n] …, [site, path, limit, n] …, further increments by kind.
+_Row = tuple[int, int, list[tuple[str, str, int]], list[tuple[str, str, int, int]], dict[str, Any]]
+# Of format 1, per entry: number, [key of the day, n] of every site, [key, limit, n] of every page.
+_Row1 = tuple[int, list[tuple[str, int]], list[tuple[str, int, int]]]
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[_Row]).decode
+_unpack_1 = msgspec.msgpack.Decoder(list[_Row1]).decode
+
+
+class Head(NamedTuple):
+    """The format of a file, and how whoever reads it cuts its sums."""
+
+    format: int
+    rule: CutRule
+
+
+def declare(connection: sqlite3.Connection) -> None:
+    """Lay out a new file, within the transaction of the caller."""
+    for table in _TABLES:
+        connection.execute(table)
+    head = (*records.CUT, " ".join(sorted(KINDS)))
+    connection.execute("INSERT INTO head VALUES (?, ?, ?, ?)", head)
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def read_head(connection: sqlite3.Connection) -> Head:
+    """Read the head of a file; raise `ValueError` where only a newer version can read the rest."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 1:
+        return Head(version, _CUT_OF_FORMAT_1)
+    if version != FORMAT:
+        raise ValueError(
+            f"it is of format {version}, and this program reads 1 to {FORMAT}: use a newer version"
+        )
+    heads = connection.execute("SELECT max_keys, site_keys, page_keys, kinds FROM head").fetchall()
+    ((*rule, kinds),) = heads
+    _check_kinds(kinds.split())
+    return Head(version, CutRule(*rule))
+
+
+def _check_kinds(kinds: Iterable[str]) -> None:
+    if unknown := sorted(set(kinds) - KINDS):
+        raise ValueError(
+            f"it holds {', '.join(unknown)}, which this program does not count: use a newer version"
+        )
+
+
+def packed(entries: Iterable[Entry]) -> bytes:
+    """Pack entries into a row of the log."""
+    rows: list[_Row] = [
+        (
+            lane,
+            number,
+            [(site.site, site.date, n) for site, n in pageviews.sites.items()],
+            [(page.site, page.path, page.limit, n) for page, n in pageviews.pages.items()],
+            {},
+        )
+        for number, pageviews, lane in entries
+    ]
+    return zlib.compress(_pack(rows), 1)
+
+
+def sums(packed: Iterable[bytes]) -> list[Entry]:
+    """Unpack rows and sum up the entries of each lane and number, in that order."""
+    return _summed(row for rows in packed for row in _unpack(zlib.decompress(rows)))
+
+
+def sums_1(lane: int, packed: Iterable[bytes]) -> list[Entry]:
+    """Do the same for a file of format 1."""
+    return _summed(
+        (
+            lane,
+            number,
+            [(*_named(key), n) for key, n in n_by_site],
+            [(*_named(key), limit, n) for key, limit, n in n_by_page],
+            {},
+        )
+        for rows in packed
+        for number, n_by_site, n_by_page in _unpack_1(zlib.decompress(rows))
+    )
+
+
+def _named(key: str) -> tuple[str, str]:
+    """Read the site, and the date or the path, from a counter's key."""
+    counter = keys.counter_of(key)
+    return counter.site, counter.name
+
+
+def _summed(rows: Iterable[_Row]) -> list[Entry]:
+    totals: dict[tuple[int, int], tuple[Counter[Any], Counter[Any]]] = {}
+    for lane, number, by_site, by_page, others in rows:
+        _check_kinds(others)
+        sites, pages = totals.setdefault((lane, number), (Counter(), Counter()))
+        for *day, n in by_site:
+            sites[tuple(day)] += n
+        for *page, n in by_page:
+            pages[tuple(page)] += n
+    return [
+        Entry(number, Pageviews(dict(_days(lane, sites)), dict(_pages(lane, pages))), lane)
+        for (lane, number), (sites, pages) in sorted(totals.items())
+    ]
+
+
+def _days(lane: int, counts: "Counter[tuple[str, str]]") -> Iterator[tuple[keys.SiteKeys, int]]:
+    for (site, date), n in counts.items():
+        yield keys.site_keys(lane, site, Day(dt.date.fromisoformat(date), 0, 0)), n
+
+
+def _pages(
+    lane: int, counts: "Counter[tuple[str, str, int]]"
+) -> Iterator[tuple[keys.PageKeys, int]]:
+    for page, n in counts.items():
+        yield keys.page_keys(lane, *page), n
