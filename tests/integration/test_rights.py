@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from hitcounter.errors import StoreForbidsError
+from hitcounter.errors import StoreForbidsError, StoreUnfitError
 from hitcounter.store import keys
 from hitcounter.store.client import Store
+from hitcounter.store.durability import StoreFacts
 from hitcounter.store.inspection import Inspection
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.load import Answer, ask, comes_true, journals, metric, settled
@@ -284,8 +285,48 @@ async def test_a_store_that_is_full_fails_check_and_serves_to_the_journal(
         assert await asyncio.to_thread(service.stop) == 0
 
 
-async def test_lanes_that_are_no_number_are_named(tmp_path: Path) -> None:
-    with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
+async def test_what_is_no_number_of_lanes_and_no_format_is_named_and_a_newer_format_refused(
+    tmp_path: Path,
+) -> None:
+    with store_server(tmp_path / "store") as running, connected(running.socket_path) as raw:
+
+        async def check() -> str:
+            done = await asyncio.to_thread(run_command, "check", redis_url=running.unix_url)
+            return done.stderr
+
         raw.set(keys.LANES_KEY, "many")
-        checked = await asyncio.to_thread(run_command, "check", redis_url=server.unix_url)
-    assert checked.stderr == f"hitcounter: {keys.LANES_KEY} does not hold a number of lanes\n"
+        assert await check() == f"hitcounter: {keys.LANES_KEY} does not hold a number of lanes\n"
+        raw.set(keys.LANES_KEY, 1)
+        for odd in ("new", "2", "2 \x1b[2J", "0.7 2"):
+            raw.set(keys.FORMAT_KEY, odd)
+            with pytest.raises(StoreUnfitError, match="does not hold a format and a version"):
+                await checked(running)
+        raw.set(keys.FORMAT_KEY, "2 0.7")
+        assert await check() == (
+            "hitcounter: the store holds format 2, and this program reads 1:"
+            " use hitcounter 0.7 or newer\n"
+        )
+
+
+async def checked(server: StoreServer, *, create: bool = True) -> StoreFacts:
+    """Check a store as commands and workers do."""
+    store = Store(server.unix_url, TIMEOUT_S)
+    try:
+        return await Inspection(store).check(create=create)
+    finally:
+        await store.close()
+
+
+async def test_a_new_store_is_told_its_format_and_an_older_one_is_left_as_it_is(
+    tmp_path: Path,
+) -> None:
+    with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
+        assert (await checked(server, create=False)).format == 1
+        assert raw.keys() == []
+        raw.set(keys.LANES_KEY, 1)  # as an older version does
+        assert (await checked(server)).format == 1
+        assert raw.keys() == [keys.LANES_KEY.encode()]
+        raw.delete(keys.LANES_KEY)
+        for _ in range(2):
+            assert (await checked(server)).format == 1
+            assert raw.mget(keys.FORMAT_KEY, keys.LANES_KEY) == [b"1 0.1", b"1"]

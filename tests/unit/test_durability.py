@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hitcounter.store.durability import MAX_CLOCK_SKEW_S, PROMISES, StoreFacts
+from hitcounter.store.durability import FORMAT, MAX_CLOCK_SKEW_S, PROMISES, StoreFacts
 
 FIT = StoreFacts(
     server="redis",
@@ -59,9 +59,19 @@ def test_a_store_with_another_number_of_lanes_is_refused() -> None:
     assert "64 lanes" in fault
 
 
+def test_a_store_of_a_newer_format_is_refused_with_the_version_that_reads_it() -> None:
+    assert replace(FIT, format=FORMAT).faults(lanes=1) == []
+    (fault,) = replace(FIT, format=FORMAT + 1, reader="0.9").faults(lanes=1)
+    assert fault == (
+        "the store holds format 2, and this program reads 1: use hitcounter 0.9 or newer"
+    )
+
+
 def test_all_faults_are_named_at_once() -> None:
-    facts = replace(FIT, version=(6, 2, 0), maxmemory_policy="allkeys-lru", role="slave", lanes=2)
-    assert len(facts.faults(lanes=1)) == 4
+    facts = replace(
+        FIT, version=(6, 2, 0), maxmemory_policy="allkeys-lru", role="slave", lanes=2, format=9
+    )
+    assert len(facts.faults(lanes=1)) == 5
 
 
 @pytest.mark.parametrize(

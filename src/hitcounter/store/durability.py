@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 OLDEST_REDIS = (7, 0)
+FORMAT, OLDEST_READER = 1, "0.1"  # of what we write to a store, and which version of ours reads it
 MAX_CLOCK_SKEW_S = 2.0
 # The levels, as a metric tells them: unknown is the least, and never looks better than it is.
 PROMISES: Mapping[str, int] = {"unknown": -1, "none": 0, "B": 1, "A": 2}
@@ -26,6 +27,7 @@ _NEEDS = {
 class StoreFacts:
     """What the store says of itself; None where it does not say it.
 
+    `format` is that of what it holds, and `reader` the oldest version of ours that reads it.
     `clock_skew_s` is how far its clock is ahead of ours. `refusals` are its words, by the question
     that it refused; `hit_refusal` what it said to a hit, or nothing if it took it.
     """
@@ -37,6 +39,8 @@ class StoreFacts:
     appendfsync: str | None
     role: str | None
     lanes: int
+    format: int = FORMAT
+    reader: str = OLDEST_READER
     clock_skew_s: float | None = 0.0
     refusals: Mapping[str, str] = field(default_factory=dict)
     hit_refusal: str = ""
@@ -88,6 +92,11 @@ class StoreFacts:
             )
         if self.role not in ("master", None):
             found.append(f"the store is a {self.role}: give the address of the master")
+        if self.format > FORMAT:
+            found.append(
+                f"the store holds format {self.format}, and this program reads {FORMAT}: use"
+                f" hitcounter {self.reader} or newer"
+            )
         if self.lanes != lanes:
             found.append(f"the store was set up with {self.lanes} lanes, not {lanes}")
         return found

@@ -11,12 +11,13 @@ from typing import TypeVar
 from hitcounter.errors import StoreError, StoreRefusesError, StoreUnfitError
 from hitcounter.store import keys, scripts
 from hitcounter.store.client import N_LANES, Store
-from hitcounter.store.durability import StoreFacts
+from hitcounter.store.durability import FORMAT, OLDEST_READER, StoreFacts
 from hitcounter.store.refusals import forbidden
 from hitcounter.store.writer_connection import PROBE_S
 
 REHEARSE_EVERY_S = 1.0  # at most
 _POLL_S = 0.05
+_FORMAT = re.compile(rb"(\d{1,9}) (\d[\d.]{0,20})")
 
 Answer = TypeVar("Answer")
 
@@ -32,7 +33,7 @@ class Inspection:
     async def facts(self, *, create: bool = True) -> StoreFacts:
         """Ask the store about itself, each question by itself.
 
-        With `create`, fix the number of lanes of a new store.
+        With `create`, fix the format and the number of lanes of a new store.
         """
         refusals: dict[str, str] = {}
 
@@ -49,6 +50,9 @@ class Inspection:
         )
         known = (name for name in ("valkey", "redis") if f"{name}_version" in info)
         server = next(known, "server")
+        if create and info.get("role") in ("master", None):
+            await self._set_up()
+        format_, reader = await self._format()
         return StoreFacts(
             server=server,
             version=_version(info.get(f"{server}_version")),
@@ -56,16 +60,31 @@ class Inspection:
             appendonly=bool(info["aof_enabled"]) if "aof_enabled" in info else None,
             appendfsync=(config or {}).get("appendfsync"),
             role=info.get("role"),
-            lanes=await self._lanes(may_set=create and info.get("role") in ("master", None)),
+            lanes=await self._lanes(),
+            format=format_,
+            reader=reader,
             clock_skew_s=await told("TIME", self._clock_skew_s()),
             refusals=refusals,
         )
 
-    async def _lanes(self, *, may_set: bool) -> int:
-        stored = await self._store.ask(lambda redis: redis.get(keys.LANES_KEY))
-        if stored is None and may_set:
+    async def _set_up(self) -> None:
+        """Say in a new store what it holds; the lanes come last, and tell that this is done."""
+        if await self._store.ask(lambda redis: redis.get(keys.LANES_KEY)) is None:
+            format_ = f"{FORMAT} {OLDEST_READER}"
+            await self._store.ask(lambda redis: redis.set(keys.FORMAT_KEY, format_, nx=True))
             await self._store.ask(lambda redis: redis.set(keys.LANES_KEY, N_LANES, nx=True))
-            stored = await self._store.ask(lambda redis: redis.get(keys.LANES_KEY))
+
+    async def _format(self) -> tuple[int, str]:
+        stored = await self._store.ask(lambda redis: redis.get(keys.FORMAT_KEY))
+        if stored is None:  # set up by a version that wrote the first and did not say so
+            return 1, OLDEST_READER
+        found = _FORMAT.fullmatch(stored)
+        if found is None:
+            raise StoreUnfitError(f"{keys.FORMAT_KEY} does not hold a format and a version")
+        return int(found[1]), found[2].decode()
+
+    async def _lanes(self) -> int:
+        stored = await self._store.ask(lambda redis: redis.get(keys.LANES_KEY))
         if not (stored or b"0").isdigit():
             raise StoreUnfitError(f"{keys.LANES_KEY} does not hold a number of lanes")
         return int(stored or N_LANES)

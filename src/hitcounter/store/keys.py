@@ -11,6 +11,7 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{0}:ids:2592000             who holds which ids of sites' hits, per stretch of ten minutes
     hc:{0}:probe:9f…               what the rehearsal of a hit adds to; it expires
     hc:{meta}:sites, :lanes        the sites seen here; the number of lanes, fixed at first start
+    hc:{meta}:format               the format of all this, and the oldest version that reads it
     hc:{meta}:probe:9f…            the set that the rehearsal of a new site adds to; it expires
 """
 
@@ -24,6 +25,7 @@ from hitcounter.period import Day
 PATTERN = "hc:*"  # of all of them
 SITES_KEY = "hc:{meta}:sites"
 LANES_KEY = "hc:{meta}:lanes"
+FORMAT_KEY = "hc:{meta}:format"
 MAX_COUNT = 10**15 - 1  # that a command may set: the store counts on from there, up to 2**53
 
 _COUNTER = re.compile(r"hc:\{\d+\}:(site|page):([^:]+):(.+)", re.DOTALL)
