@@ -357,6 +357,7 @@ def sealed(lines: list[Any]) -> str:
 
 HEAD = {"format": "hitcounter-export", "version": 1}
 GOOD = {"site": "demo", "bucket": "total", "count": 1619938}
+NO_EXPORT = "line 1: not the hitcounter-export format"
 NO_COUNTER = "line 3 is not a counter of a site"
 CUT = "the file is cut or changed: its last line is not its checksum"
 NO_COUNTERS: list[Any] = [
@@ -399,12 +400,23 @@ NO_COUNTERS: list[Any] = [
         pytest.param(sealed([HEAD, GOOD, "[" * 99_999]), "line 3 is not JSON", id="deep JSON"),
         pytest.param(sealed([HEAD, GOOD, "9" * 5_000]), "line 3 is not JSON", id="long number"),
         pytest.param(
-            sealed([HEAD | {"version": 2}, GOOD]),
-            "line 1: not the hitcounter-export format, version 1",
+            sealed([HEAD | {"version": 2, "zone": "UTC"}, {"visits": 1}]) + "other seal\n",
+            "line 1: the hitcounter-export format, version 2; this program reads version 1 and"
+            " older: use a newer hitcounter",
             id="a later version",
         ),
-        pytest.param(
-            sealed([]), "line 1: not the hitcounter-export format, version 1", id="only a checksum"
+        *(
+            pytest.param(sealed(lines), NO_EXPORT, id=json.dumps(lines))
+            for lines in (
+                [],
+                [GOOD],
+                [[HEAD]],
+                [HEAD | {"format": "other"}],
+                [HEAD | {"version": True}],
+                [HEAD | {"version": 0}],
+                [HEAD | {"version": "2"}],
+                [{"format": "hitcounter-export"}],
+            )
         ),
         *(
             pytest.param(sealed([HEAD, GOOD, line]), NO_COUNTER, id=json.dumps(line))
@@ -416,6 +428,11 @@ def test_a_file_with_a_fault_is_refused_as_a_whole(text: str, fault: str) -> Non
     with pytest.raises(CommandError) as refusal:
         read_export(text)
     assert str(refusal.value) == fault
+
+
+def test_an_older_version_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hitcounter.transfer.export.VERSION", 2)
+    assert read_export(sealed([HEAD, GOOD]))["demo"].buckets == {"total": GOOD["count"]}
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from hitcounter.transfer.sites import admit
 
 FORMAT = "hitcounter-export"
 VERSION = 1
+_NO_EXPORT = f"line 1: not the {FORMAT} format"
 
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
@@ -110,18 +111,32 @@ def read_export(text: str) -> dict[str, SiteCounts]:
     """
     # Only \n ends a line: JSON leaves other line separators as they are.
     *lines, last = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if lines:  # first, as a newer version may seal its files in another way
+        _check_head(_parsed(lines[0], 1))
     seal = {
         "counters": len(lines) - 1,
         "sha256": hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest(),
     }
     if _parsed(last, len(lines) + 1) != seal:
         raise CommandError("the file is cut or changed: its last line is not its checksum")
-    if not lines or _parsed(lines[0], 1) != {"format": FORMAT, "version": VERSION}:
-        raise CommandError(f"line 1: not the {FORMAT} format, version {VERSION}")
+    if not lines:
+        raise CommandError(_NO_EXPORT)
     sites: dict[str, SiteCounts] = {}
     for number, line in enumerate(lines[1:], 2):
         _take(sites, _parsed(line, number), number)
     return sites
+
+
+def _check_head(head: Any) -> None:
+    is_export = isinstance(head, dict) and head.get("format") == FORMAT
+    version = head.get("version") if is_export else None
+    if type(version) is not int or version < 1:
+        raise CommandError(_NO_EXPORT)
+    if version > VERSION:
+        raise CommandError(
+            f"line 1: the {FORMAT} format, version {version}; this program reads version {VERSION}"
+            " and older: use a newer hitcounter"
+        )
 
 
 def _parsed(line: str, number: int) -> Any:
