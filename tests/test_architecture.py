@@ -53,7 +53,7 @@ LADDER = """
     store: inspection
     store: client embedded
     store: writer_connection programs
-    store: refusals log
+    store: refusals log data_dir_lock
     store: scripts
     store: durability keys url
     hit disk

@@ -82,7 +82,7 @@ async def _check_live(settings: Config) -> None:
 
     So this holds for any port and host, wherever they are set.
     """
-    from hitcounter.store.embedded import noted_address
+    from hitcounter.store.data_dir_lock import noted_address
 
     address = urlsplit(noted_address(settings.data_dir))
     if not address.hostname:

@@ -31,7 +31,8 @@ from hitcounter.process.deadlines import SUPERVISOR_END_S
 from hitcounter.process.handshake import OPERATIONS, Job, kill_self_after
 from hitcounter.process.listener import address, listen, listen_for_operations
 from hitcounter.process.worker_slot import OperationsSlot, WorkerSlot, all_serve
-from hitcounter.store.embedded import EmbeddedStore, lock, note_address, url
+from hitcounter.store.data_dir_lock import lock, note_address
+from hitcounter.store.embedded import EmbeddedStore, url
 
 log = logging.getLogger(__name__)
 
