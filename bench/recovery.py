@@ -24,8 +24,9 @@ from tqdm import tqdm
 from bench.__main__ import BELOW, FAILED, KEPT, stop
 from bench.contenders import serve_command
 from bench.processes import BenchError, first_line, running
-from hitcounter.exactly_once.journal import Journals
-from hitcounter.exactly_once.records import Entry, Pageviews
+from hitcounter.exactly_once.increments import Pageviews
+from hitcounter.exactly_once.journals import Journals
+from hitcounter.exactly_once.records import Entry
 from hitcounter.period import day_of
 from hitcounter.store import keys
 from hitcounter.store.embedded import socket_path

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from hitcounter.exactly_once.journal import SUFFIX
+from hitcounter.exactly_once.journal_file import SUFFIX
 from tests import conftest
 from tests.conftest import RunningService
 from tests.faults.proxy import reserved_port

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from hitcounter.exactly_once.records import Chunk, Pageviews
+from hitcounter.exactly_once.increments import Pageviews
+from hitcounter.exactly_once.records import Chunk
 from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.client import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from tests import conftest
 from tests.conftest import PROGRAM, StartService, run_command
 from tests.integration.load import ask, comes_true, metric

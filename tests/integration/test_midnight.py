@@ -18,7 +18,7 @@ from hitcounter.config import Config
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.numbers import Numbers
 from hitcounter.exactly_once.adoption import Adoption
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.hit import NO_PAGE, Hit
 from hitcounter.metrics import Metrics

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from hitcounter.errors import ConfigError, CounterError, StoreError, StoreFullError, StoreUnfitError
-from hitcounter.exactly_once.records import MAX_CHUNK_KEYS, Chunk, Pageviews
+from hitcounter.exactly_once.increments import Pageviews
+from hitcounter.exactly_once.records import MAX_CHUNK_KEYS, Chunk
 from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.client import Store, parse_count

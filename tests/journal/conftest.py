@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
 from tests.integration.servers import StoreServer, connected, store_server

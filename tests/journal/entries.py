@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from hitcounter.exactly_once.journal import Journals
-from hitcounter.exactly_once.records import Entry, Pageviews
+from hitcounter.exactly_once.increments import Pageviews
+from hitcounter.exactly_once.journals import Journals
+from hitcounter.exactly_once.records import Entry
 from hitcounter.period import Day
 from hitcounter.store.keys import page_keys, site_keys
 

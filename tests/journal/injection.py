@@ -9,7 +9,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from tests.integration.load import until
 from tests.journal.owner import WRITER
 

@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from hitcounter.errors import HitcounterError
-from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once.journal import Journal
+from hitcounter.exactly_once.journals import Journals
 from tests.journal.entries import MAX_BYTES, Sums, flat, whole
 from tests.journal.forks import Fork, forked
 

@@ -21,8 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
-from hitcounter.exactly_once.journal import Journal, Journals, _discard, _locked, unreadable
-from hitcounter.exactly_once.records import Entry, Pageviews
+from hitcounter.exactly_once.increments import Pageviews
+from hitcounter.exactly_once.journal import Journal
+from hitcounter.exactly_once.journal_file import discard, locked
+from hitcounter.exactly_once.journals import Journals, unreadable
+from hitcounter.exactly_once.records import Entry
 from hitcounter.period import Day
 from hitcounter.store.keys import bucket_key, page_keys, site_keys
 from tests.integration.load import until
@@ -258,7 +261,7 @@ async def test_a_journal_that_would_be_without_a_log_is_not_made(
 ) -> None:
     # SQLite goes on without one also after some errors of the disk: see the sweep of its calls.
     without = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    monkeypatch.setattr("hitcounter.exactly_once.journal._connect", lambda *_: without)
+    monkeypatch.setattr("hitcounter.exactly_once.journal_file.connect", lambda *_: without)
     with pytest.raises(JournalError, match="no write-ahead log, but memory") as refused:
         await made(directory)
     assert refused.value.code == "journal_failed"
@@ -388,12 +391,12 @@ def test_what_was_folded_into_the_file_is_found_beside_what_is_in_its_log(direct
 async def test_a_file_that_is_removed_while_we_lock_it_is_not_adopted(
     left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def locked(path: Path) -> sqlite3.Connection:
-        connection = _locked(path)
-        _discard(path)  # as an owner does, who still held the lock when we opened the file
+    def locked_late(path: Path) -> sqlite3.Connection:
+        connection = locked(path)
+        discard(path)  # as an owner does, who still held the lock when we opened the file
         return connection
 
-    monkeypatch.setattr("hitcounter.exactly_once.journal._locked", locked)
+    monkeypatch.setattr("hitcounter.exactly_once.journal_file.locked", locked_late)
     assert await found(left.parent) == {}
     assert await found(left.parent) == {}
     assert names(left.parent) == set()
@@ -629,7 +632,7 @@ def aged(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def go_on(seconds: float) -> None:
         now_s = time.time() + seconds
-        monkeypatch.setattr("hitcounter.exactly_once.journal.time.time", lambda: now_s)
+        monkeypatch.setattr("hitcounter.exactly_once.journals.time.time", lambda: now_s)
 
     return go_on
 

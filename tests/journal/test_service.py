@@ -14,7 +14,7 @@ from hitcounter.counting.counter import Counter
 from hitcounter.counting.site_watch import SiteWatch
 from hitcounter.counting.store_watch import StoreWatch
 from hitcounter.errors import CommandError, Refusal
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.hit import NO_PAGE, Hit, Page
 from hitcounter.metrics import COUNTED, STORED, Metrics

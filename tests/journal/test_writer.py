@@ -16,15 +16,9 @@ import pytest
 
 from hitcounter.errors import JournalBrokenError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
-from hitcounter.exactly_once.journal import Journals
-from hitcounter.exactly_once.records import (
-    MAX_RECORD_HITS,
-    Chunk,
-    CutRule,
-    Entry,
-    Pageviews,
-    cut,
-)
+from hitcounter.exactly_once.increments import CutRule, Pageviews, cut
+from hitcounter.exactly_once.journals import Journals
+from hitcounter.exactly_once.records import MAX_RECORD_HITS, Chunk, Entry
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.operations.collector import of_all_workers
@@ -550,7 +544,7 @@ async def test_a_journal_is_cut_by_the_rule_that_it_names(
     paths = [f"/{n}" for n in range(6)]
     rule = CutRule(max_keys=20, site_keys=9, page_keys=4)
     with monkeypatch.context() as patch:  # whose writer weighs keys in another way than we
-        patch.setattr("hitcounter.exactly_once.records.CUT", rule)
+        patch.setattr("hitcounter.exactly_once.increments.CUT", rule)
         await leave_journal(directory, "ff", entry(1, *paths))
     first, *others = cut(entry(1, *paths).pageviews, rule)
     assert [len(part.pages) for part in (first, *others)] == [2, 4]

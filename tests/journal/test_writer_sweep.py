@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hitcounter.exactly_once.adoption import Adoption
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store

@@ -17,7 +17,7 @@ from unittest.mock import patch
 from redis import Redis
 
 from hitcounter.errors import Unavailable
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hitcounter.errors import JournalBrokenError, JournalError
-from hitcounter.exactly_once import records
-from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once import increments
+from hitcounter.exactly_once.increments import CutRule, cut
+from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journal_format import packed, sums
-from hitcounter.exactly_once.records import CutRule, Entry, cut
+from hitcounter.exactly_once.journals import Journals
+from hitcounter.exactly_once.records import Entry
 from tests.simulation.events import Events
 
 ACCESS_S = 0.004
@@ -203,7 +205,7 @@ class SimulatedJournals(Journals):
         event = "journal created again" if self._known else "journal created"
         disk.events.note(event, name, by=self._owner)
         self._known.add(name)
-        disk.files[name] = File(name, writer, self._owner, records.CUT)
+        disk.files[name] = File(name, writer, self._owner, increments.CUT)
         return SimulatedJournal(disk, disk.files[name], self._owner)
 
     async def orphans(self) -> list[Journal]:

@@ -15,10 +15,11 @@ from unittest import mock
 from hitcounter.errors import StoreError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.delivery import Delivery, Values
+from hitcounter.exactly_once.increments import CutRule, Pageviews
 from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journal_format import packed
 from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage
-from hitcounter.exactly_once.records import Chunk, CutRule, Entry, Pageviews, Record, RecordLog
+from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from hitcounter.exactly_once import records, writer
+from hitcounter.exactly_once import increments, records, writer
 from hitcounter.metrics import Metrics
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.schedule import Schedule, schedule_of
@@ -141,7 +141,7 @@ def _sizes(schedule: Schedule) -> Iterator[None]:
     limits = schedule.limits
     with (
         mock.patch.object(records, "MAX_CHUNK_KEYS", limits.chunk_keys),
-        mock.patch.object(records, "CUT", records.CUT._replace(max_keys=limits.cut_keys)),
+        mock.patch.object(increments, "CUT", increments.CUT._replace(max_keys=limits.cut_keys)),
         mock.patch.object(writer, "MAX_RECORD_HITS", limits.record_hits),
     ):
         yield

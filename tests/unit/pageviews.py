@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from hitcounter.exactly_once.records import Entry, Pageviews, Record
+from hitcounter.exactly_once.increments import Pageviews
+from hitcounter.exactly_once.records import Entry, Record
 from hitcounter.period import Day
 from hitcounter.store.keys import (
     PageKeys,

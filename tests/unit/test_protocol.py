@@ -16,7 +16,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hitcounter.exactly_once.records import Chunk, CutRule, Entry, Record, RecordLog
+from hitcounter.exactly_once.increments import CutRule
+from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.speeds import examples
 from tests.unit.pageviews import flat, numbers, page_of, site_on, sums
@@ -76,7 +77,7 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         self.patches = pytest.MonkeyPatch()
         self.patches.setattr("hitcounter.exactly_once.records.MAX_CHUNK_KEYS", 24)
-        self.patches.setattr("hitcounter.exactly_once.records.CUT", CUT)
+        self.patches.setattr("hitcounter.exactly_once.increments.CUT", CUT)
         self.now_s = 0.0
         self.history = [State()]
         self.n_durable = 1  # states that no restart undoes

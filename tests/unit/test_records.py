@@ -8,16 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hitcounter.exactly_once.increments import CUT, Pageviews, cut
 from hitcounter.exactly_once.records import (
-    CUT,
     MAX_CHUNK_KEYS,
     MAX_RECORD_HITS,
     Chunk,
     Entry,
-    Pageviews,
     Record,
     RecordLog,
-    cut,
 )
 from tests.speeds import examples
 from tests.unit.pageviews import (

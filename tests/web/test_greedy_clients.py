@@ -11,7 +11,7 @@ import pytest
 
 from hitcounter.process.serving import SPARE_FILES
 from hitcounter.web.answering import KEEPALIVE_S
-from hitcounter.web.protocol import MAX_WAITING_BYTES
+from hitcounter.web.heads import MAX_WAITING_BYTES
 from hitcounter.web.routes import Router
 from tests import conftest
 from tests.conftest import RunningService, StartService

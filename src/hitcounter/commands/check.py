@@ -62,7 +62,8 @@ async def _check_store(settings: Config) -> str:
 
 def _check_journals(data_dir: Path) -> None:
     """Say which journals lie there; raise `StartError` where nobody can look."""
-    from hitcounter.exactly_once.journal import ASIDE_SUFFIX, SUFFIX, check_access, unreadable
+    from hitcounter.exactly_once.journal_file import SUFFIX
+    from hitcounter.exactly_once.journals import ASIDE_SUFFIX, check_access, unreadable
 
     journals = data_dir / "journal"
     for directory in (data_dir, journals):

@@ -13,7 +13,8 @@ from operator import attrgetter
 
 from hitcounter.errors import StoreError
 from hitcounter.exactly_once.delivery import Delivery
-from hitcounter.exactly_once.journal import Journal, Journals
+from hitcounter.exactly_once.journal import Journal
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.outage import RETRY_EVERY_S
 from hitcounter.exactly_once.records import RecordLog
 from hitcounter.exactly_once.writer import PROBE_EVERY_S, Connect

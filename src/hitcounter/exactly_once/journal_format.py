@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hitcounter.exactly_once import records
-from hitcounter.exactly_once.records import CutRule, Entry, Pageviews
+from hitcounter.exactly_once import increments
+from hitcounter.exactly_once.increments import CutRule, Pageviews
+from hitcounter.exactly_once.records import Entry
 from hitcounter.period import Day
 from hitcounter.store import keys
 
@@ -50,7 +51,7 @@ def declare(connection: sqlite3.Connection) -> None:
     """Lay out a new file, within the transaction of the caller."""
     for table in _TABLES:
         connection.execute(table)
-    head = (*records.CUT, " ".join(sorted(KINDS)))
+    head = (*increments.CUT, " ".join(sorted(KINDS)))
     connection.execute("INSERT INTO head VALUES (?, ?, ?, ?)", head)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 

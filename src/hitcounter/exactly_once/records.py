@@ -15,95 +15,16 @@ was confirmed still finds it applied.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
-from hitcounter.store.keys import PageKeys, SiteKeys
+from hitcounter.exactly_once import increments
+from hitcounter.exactly_once.increments import CutRule, Pageviews, cut
 
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000
 MAX_RECORD_HITS = 256  # of at most 7 keys each: one record always fits into a chunk
-_SITE_KEYS, _PAGE_KEYS = 5, 2
-
-Key = TypeVar("Key")
-
-
-class CutRule(NamedTuple):
-    """How many keys a record has at most that is cut from a sum, and how many its parts count for.
-
-    Every journal names its own: another rule would cut other records from the same sum.
-    """
-
-    max_keys: int
-    site_keys: int
-    page_keys: int
-
-
-CUT = CutRule(2_900, _SITE_KEYS, _PAGE_KEYS)
-
-
-@dataclass(slots=True)
-class Pageviews:
-    """How many pageviews of which sites and pages: what a record adds to the counters.
-
-    A site's day, month, year and total grow by one number, so they cannot drift apart, and a
-    record that is kept takes little memory.
-    """
-
-    sites: dict[SiteKeys, int] = field(default_factory=dict)
-    pages: dict[PageKeys, int] = field(default_factory=dict)
-
-    def add(self, site: SiteKeys, page: PageKeys | None) -> None:
-        """Add one pageview."""
-        self.sites[site] = self.sites.get(site, 0) + 1
-        if page is not None:
-            self.pages[page] = self.pages.get(page, 0) + 1
-
-    def remove(self, site: SiteKeys, page: PageKeys | None) -> None:
-        """Take one pageview back, of a record that was neither sent nor written."""
-        _decrement(self.sites, site)
-        if page is not None:
-            _decrement(self.pages, page)
-
-    def merge(self, other: "Pageviews") -> None:
-        """Add all that another one holds."""
-        for site, n in other.sites.items():
-            self.sites[site] = self.sites.get(site, 0) + n
-        for page, n in other.pages.items():
-            self.pages[page] = self.pages.get(page, 0) + n
-
-    @property
-    def n_keys(self) -> int:
-        """Count the keys that a commit of these touches at most."""
-        return _SITE_KEYS * len(self.sites) + _PAGE_KEYS * len(self.pages)
-
-    def counters(self) -> dict[str, int]:
-        """Tell what to add to which counter of a site; 0 only reads."""
-        counters: dict[str, int] = {}
-        for site, n in self.sites.items():
-            counters.setdefault(site.yesterday, 0)
-            for key in site.counted:
-                counters[key] = counters.get(key, 0) + n
-        return counters
-
-    def by_key(self) -> dict[str, int]:
-        """Tell what every counter gains, of sites and of pages."""
-        return self.counters() | {page.key: n for page, n in self.pages.items()}
-
-    def page_counters(self) -> dict[tuple[str, int], dict[str, int]]:
-        """Tell what to add to which page, by the site's number of stored pages and its limit."""
-        by_site: dict[tuple[str, int], dict[str, int]] = {}
-        for page, n in self.pages.items():
-            counters = by_site.setdefault((page.count_key, page.limit), {})
-            counters[page.key] = counters.get(page.key, 0) + n
-        return by_site
-
-
-def _decrement(counts: dict[Key, int], key: Key) -> None:
-    counts[key] -= 1
-    if counts[key] == 0:
-        del counts[key]
 
 
 @dataclass(slots=True)
@@ -135,33 +56,6 @@ class Entry(NamedTuple):
     number: int
     pageviews: Pageviews
     lane: int = 0
-
-
-def cut(total: Pageviews, rule: CutRule) -> list[Pageviews]:
-    """Divide a sum into records; equal sums give equal records, however they came about."""
-    parts, n_keys = [Pageviews()], 0
-    for piece in _pieces(total):
-        n_piece_keys = rule.site_keys if piece.sites else rule.page_keys
-        n_keys += n_piece_keys
-        if n_keys > rule.max_keys:
-            parts.append(Pageviews())
-            n_keys = n_piece_keys
-        parts[-1].merge(piece)
-    return parts
-
-
-def _pieces(total: Pageviews) -> Iterator[Pageviews]:
-    """Give every site and then every page, in the order of their names."""
-    sites: dict[str, tuple[SiteKeys, int]] = {}
-    pages: dict[str, tuple[PageKeys, int]] = {}
-    for site, n in total.sites.items():
-        first, sum_ = sites.get(site.today, (site, 0))
-        sites[site.today] = first, sum_ + n
-    for page, n in total.pages.items():
-        first_page, sum_ = pages.get(page.key, (page, 0))
-        pages[page.key] = first_page, sum_ + n
-    yield from (Pageviews(sites=dict([sites[name]])) for name in sorted(sites))
-    yield from (Pageviews(pages=dict([pages[name]])) for name in sorted(pages))
 
 
 class RecordLog:
@@ -199,22 +93,22 @@ class RecordLog:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing waits to be sent."""
+        """Return whether nothing waits to be sent."""
         return self.has_caught_up and not self.has_unsent
 
     @property
     def has_caught_up(self) -> bool:
-        """Tell whether all that was sent or held is confirmed."""
+        """Return whether all that was sent or held is confirmed."""
         return not (self.pending or self._held.sites)
 
     @property
     def has_unsent(self) -> bool:
-        """Tell whether there are hits that no chunk ever carried, and no journal."""
+        """Return whether there are hits that no chunk ever carried, and no journal."""
         return bool(self._closed or self.open.waiters)
 
     @property
     def needs_journal(self) -> bool:
-        """Tell whether the journal holds what a store that forgets could need again."""
+        """Return whether the journal holds what a store that forgets could need again."""
         return bool(self._held.sites) or self._dropped < self._journaled
 
     def close_record(self) -> None:
@@ -261,7 +155,7 @@ class RecordLog:
 
     def _number_held(self) -> None:
         if self._held.sites:
-            self._number_cut(self._held, CUT)
+            self._number_cut(self._held, increments.CUT)
             self._held = Pageviews()
             self._journaled = self._numbered  # whoever reads the journal cuts the same
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from hitcounter.errors import JournalBrokenError, StoreError, Unavailable
 from hitcounter.exactly_once.delivery import Delivery, Values
 from hitcounter.exactly_once.hit_ids import DuplicateHit, HitIds
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage, outcome_unknown
 from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record, RecordLog
 from hitcounter.exactly_once.waiting import Waiting

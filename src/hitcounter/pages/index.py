@@ -10,6 +10,7 @@ from hitcounter.pages.front_page import Choice
 from hitcounter.site import site_name
 from hitcounter.web import hit_request
 from hitcounter.web.hit_request import Target
+from hitcounter.web.proxies import our_origin, our_path
 from hitcounter.web.responses import COMMON_HEADERS
 from hitcounter.web.routes import Route, Routes, in_turn
 from hitcounter.web.scripts import CURRENT, JAVASCRIPT
@@ -27,11 +28,11 @@ async def index(service: Counter, request: web.BaseRequest, target: Target) -> w
     look = front_page.chosen_look(fields)
     name = site_name(fields.get("site", front_page.first_site(service.config)))
     site = service.sites.find_or_describe(name).site
-    proxies = service.config.trusted_proxies
-    origin = hit_request.our_origin(request, proxies)
+    trusted = service.config.trusted_proxies
+    origin = our_origin(request, trusted)
     # A look at this page is no visit of anybody's site.
     choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
-    server = origin + hit_request.our_path(request, proxies)
+    server = origin + our_path(request, trusted)
     headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
     return web.Response(body=front_page.page(choice, server, CURRENT).encode(), headers=headers)
 

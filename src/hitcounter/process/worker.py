@@ -20,7 +20,7 @@ from hitcounter.counting.counter import Counter
 from hitcounter.counting.store_watch import StoreWatch
 from hitcounter.errors import StartError, StoreError
 from hitcounter.exactly_once.adoption import Adoption
-from hitcounter.exactly_once.journal import Journals
+from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.pages import index

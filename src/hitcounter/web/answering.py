@@ -30,11 +30,15 @@ NOT_UNDERSTOOD = "this is not a request we understand"
 class Answering(web.RequestHandler):
     """Answers what the parser has queued."""
 
-    __slots__ = ("_giving_up", "_send_timeout_s", "_waits_since")
+    __slots__ = ("_giving_up", "_head_timeout_s", "_head_timer", "_send_timeout_s", "_waits_since")
 
-    def __init__(self, server: web.Server, send_timeout_s: float, **options: Any) -> None:
-        """End the connection when the client takes longer over reading."""
+    def __init__(
+        self, server: web.Server, head_timeout_s: float, send_timeout_s: float, **options: Any
+    ) -> None:
+        """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
+        self._head_timeout_s = head_timeout_s
+        self._head_timer: asyncio.TimerHandle | None = None
         self._send_timeout_s = send_timeout_s
         self._waits_since = 0.0  # for the client to go on
 
@@ -123,6 +127,24 @@ class Answering(web.RequestHandler):
         if self._keepalive_handle is None:
             at = self._next_keepalive_close_time
             self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
+
+    def _await_head(self) -> None:
+        """Start the deadline for a head, from its first byte on."""
+        if self._head_timer is None:
+            self._waits_since = self._loop.time()
+            self._head_timer = self._loop.call_later(self._head_timeout_s, self._end_head)
+
+    def _stop_awaiting_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_head(self) -> None:
+        self._head_timer = None
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
+        else:  # the answer to an earlier request is still to come
+            self._await_head()
 
     def pause_writing(self) -> None:
         """Start the deadline for a client that does not read."""

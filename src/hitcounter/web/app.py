@@ -19,8 +19,9 @@ from hitcounter.counting.counter import Counter
 from hitcounter.errors import MethodNotAllowed, Refusal, StartError
 from hitcounter.web import hit_request
 from hitcounter.web.connections import Connections, origin_of
+from hitcounter.web.heads import Waiting
 from hitcounter.web.hit_request import Target
-from hitcounter.web.protocol import Connection, Waiting
+from hitcounter.web.protocol import Connection
 from hitcounter.web.responses import preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
 

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Annotated, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -15,22 +14,18 @@ from multidict import CIMultiDictProxy, istr
 from hitcounter.block import LANGUAGES, Wording
 from hitcounter.errors import Refusal
 from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
-from hitcounter.setting_parsers import Network
-from hitcounter.site import UNDECODED, one_origin
+from hitcounter.site import UNDECODED
 
 MAX_BODY_BYTES = 2048
 # Of a query; what shares links and pictures adds several to them.
 MAX_FIELDS, MAX_PICTURE_FIELDS = 12, 64
 MAX_PAGES = 100  # that one request may ask for
-MAX_PREFIX = 200
 MAX_WANTED = 1024  # characters of what a preflight asks for
 MAX_SHOWN = 100  # characters of what came that an error repeats
 
 # A header's name is found several times faster when its case is folded once.
 _SEC_PURPOSE, _PURPOSE, _X_MOZ = istr("Sec-Purpose"), istr("Purpose"), istr("X-Moz")
 
-_FORWARDED_PROTO, _FORWARDED_PREFIX = istr("X-Forwarded-Proto"), istr("X-Forwarded-Prefix")
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _HEADER_NAMES = re.compile(rf"{_NAME}(?:[ \t]*,[ \t]*{_NAME})*")
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
@@ -136,7 +131,7 @@ def _fields(pairs: list[tuple[str, str]], allowed: tuple[str, ...]) -> dict[str,
 
 
 def language(fields: Mapping[str, str]) -> str | None:
-    """Give the language that a query asks for."""
+    """Return the language that a query asks for."""
     lang = fields.get("lang")
     if lang is not None and lang not in LANGUAGES:
         raise Refusal("bad_lang", f"lang is one of {', '.join(LANGUAGES)}")
@@ -150,7 +145,7 @@ def wording(query: str) -> Wording:
 
 
 def chosen_wording(fields: Mapping[str, str]) -> Wording:
-    """Give the wording that a query asks for."""
+    """Return the wording that a query asks for."""
     labels = fields.get("labels")
     if labels not in (None, "both"):
         raise Refusal("bad_query", "labels is both, or not there")
@@ -158,7 +153,7 @@ def chosen_wording(fields: Mapping[str, str]) -> Wording:
 
 
 def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str | None]:
-    """Give the pages and the language that a query asks for."""
+    """Return the pages and the language that a query asks for."""
     pairs = _pairs(target, MAX_PAGES + 1)
     lang = language(_fields([pair for pair in pairs if pair[0] != "path"], ("path", "lang")))
     pages = [named_page(path, query) for name, path in pairs if name == "path"]
@@ -181,38 +176,6 @@ def read(
         headers.get(hdrs.ORIGIN),
         HEAD if request.method == "HEAD" else PREFETCH if is_prefetch(headers) else "",
     )
-
-
-def our_origin(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
-    """Give our own origin as the visitor sees it; safe to put into HTML."""
-    said = _forwarded(request, proxies, _FORWARDED_PROTO).lower()
-    scheme = said if said in ("http", "https") else "http"
-    host = request.headers.get(hdrs.HOST, "")
-    return one_origin(f"{scheme}://{host}") or f"{scheme}://?"
-
-
-def our_path(request: web.BaseRequest, proxies: tuple[Network, ...]) -> str:
-    """Return the path below which a proxy serves us, like `/dem`; safe to put into HTML."""
-    said = _forwarded(request, proxies, _FORWARDED_PREFIX).rstrip("/")
-    return said if len(said) <= MAX_PREFIX and _PREFIX.fullmatch(said) else ""
-
-
-def _forwarded(request: web.BaseRequest, proxies: tuple[Network, ...], name: istr) -> str:
-    """Return what the first proxy says; nothing where the last one is not trusted."""
-    if not _is_trusted(request.remote or "", proxies):
-        return ""
-    # Each proxy adds to a list, in one header line or several: the first met the visitor.
-    values = ",".join(request.headers.getall(name, ())).split(",")
-    return next((value.strip() for value in values if value.strip()), "")
-
-
-def _is_trusted(remote: str, proxies: tuple[Network, ...]) -> bool:
-    try:
-        address = ip_address(remote)
-    except ValueError:  # a socket that has no addresses
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network for network in proxies)
 
 
 @lru_cache(maxsize=64)
@@ -246,7 +209,7 @@ def holds(headers: Headers, version: str) -> bool:
 
 
 def is_prefetch(headers: Headers) -> bool:
-    """Tell whether a browser only prepares for a visit that may never happen."""
+    """Return whether a browser only prepares for a visit that may never happen."""
     return (
         "prefetch" in headers.get(_SEC_PURPOSE, "").lower()
         or headers.get(_PURPOSE, "").lower() == "prefetch"

@@ -14,39 +14,30 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
-from hitcounter.errors import Refusal
-from hitcounter.web.answering import KEEPALIVE_S, NOT_UNDERSTOOD, Answering
+from hitcounter.web.answering import KEEPALIVE_S, Answering
+from hitcounter.web.heads import (
+    END_OF_HEAD,
+    LONG_HEAD_BYTES,
+    MAX_HEAD_BYTES,
+    Waiting,
+    end_of_head,
+    has_line_of,
+    is_whole,
+    refusal,
+    tail_of,
+)
 
-MAX_HEAD_BYTES = 32 << 10
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
-_LONG_HEAD_BYTES = 2 << 10  # which takes several times as much when it is parsed
-_END_OF_HEAD = b"\r\n\r\n"
-_N_TAIL = len(_END_OF_HEAD) - 1
-_LENGTH = b"\nContent-Length: %d\r\n"
 _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to take
-_TOO_LONG = f"the head of a request, or what trails it, has at most {MAX_HEAD_BYTES} bytes"
-
-# Bytes that wait in all connections, for their end or their answer; parsed they take up to five
-# times as much. Beyond them, connections that hold more than a few end.
-MAX_WAITING_BYTES = 8 << 20
-_FEW_BYTES = 4 << 10
 
 # A request, or an error in place of it, and a body.
 Queued = tuple[Any, StreamReader]
-
-
-class Waiting:
-    """How many bytes of requests wait in all connections of a server."""
-
-    n_bytes = 0
 
 
 class Connection(Answering):
     """Ends a connection that stands still, and answers what is not HTTP."""
 
     __slots__ = (
-        "_head_timeout_s",
-        "_head_timer",
         "_held",
         "_in_body",
         "_is_at_start",
@@ -64,17 +55,10 @@ class Connection(Answering):
     )
 
     def __init__(
-        self,
-        server: web.Server,
-        waiting: Waiting,
-        head_timeout_s: float,
-        send_timeout_s: float,
-        **options: Any,
+        self, server: web.Server, waiting: Waiting, *timeouts_s: float, **options: Any
     ) -> None:
-        """End the connection when the client takes longer over a head, or over reading."""
-        super().__init__(server, send_timeout_s, **options)
-        self._head_timeout_s = head_timeout_s
-        self._head_timer: asyncio.TimerHandle | None = None
+        """Share the bytes that are `waiting` with the other connections of a server."""
+        super().__init__(server, *timeouts_s, **options)
         self._is_at_start = False  # nothing is unfinished, and no clock runs
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
@@ -124,10 +108,10 @@ class Connection(Answering):
         if self._is_at_start and not self._unread:
             if not data:  # aiohttp asks for the rest whenever a body was read
                 return
-            if not self._messages and _is_whole(data):  # as most requests come
+            if not self._messages and is_whole(data):  # as most requests come
                 self._parse_head(data)
                 return
-        if self._waiting.n_bytes > MAX_WAITING_BYTES and self._n_counted + len(data) > _FEW_BYTES:
+        if self._waiting.is_too_much(self._n_counted + len(data)):
             self._is_deaf = True
             self.drop()
             return
@@ -167,19 +151,14 @@ class Connection(Answering):
         unread = self._unread
         if self._n_left:
             return at + self._n_left
-        seam = self._tail + unread[at : at + _N_TAIL]
-        end = seam.find(_END_OF_HEAD)
-        if end >= 0:
-            return at + end + len(_END_OF_HEAD) - len(self._tail)
-        end = unread.find(_END_OF_HEAD, at)
-        return len(unread) if end < 0 else end + len(_END_OF_HEAD)
+        return end_of_head(unread, at, self._tail)
 
     def _take_of_head(self, data: bytes) -> None:
         """Take a head, or some of it; a whole one is a request, or else refused."""
         if self._is_too_much(data):
             self._refuse(431, is_of_last=False)
             return
-        if self._n_unfinished > _LONG_HEAD_BYTES:
+        if self._n_unfinished > LONG_HEAD_BYTES:
             self._max_msg_queue_size = 1  # whoever sends such may wait for each answer
         self._parse_head(data)
 
@@ -190,7 +169,7 @@ class Connection(Answering):
             self._judge(self._held + data)
         elif data:
             self._is_at_start = False
-            self._tail = _tail_of(self._tail + data)
+            self._tail = tail_of(self._tail + data)
             if len(self._held) < _MAX_LINE_BYTES:
                 self._held += data[:_MAX_LINE_BYTES]
             self._await_head()
@@ -199,7 +178,7 @@ class Connection(Answering):
         """Leave what aiohttp has queued if it is a request with a right first line."""
         message, body = last = self._messages[-1]
         # An error; another protocol or version; or a first line with more than one space in a row.
-        if type(message) is not RawRequestMessage or not _has_line_of(message, head):
+        if type(message) is not RawRequestMessage or not has_line_of(message, head):
             self._messages.pop()
             self._refuse(400, is_of_last=False)
             return
@@ -230,7 +209,7 @@ class Connection(Answering):
         elif self._last[1].is_eof():
             self._begin_anew()
         elif not self._n_left:
-            self._tail = _tail_of(self._tail + data)
+            self._tail = tail_of(self._tail + data)
 
     def _begin_anew(self) -> None:
         self._stop_awaiting_head()
@@ -238,7 +217,7 @@ class Connection(Answering):
         self._held, self._tail, self._n_unfinished = b"", b"", 0
 
     def _is_too_much(self, data: bytes) -> bool:
-        is_whole = data.endswith(_END_OF_HEAD)  # or blank lines, in a head or in chunks
+        is_whole = data.endswith(END_OF_HEAD)  # or blank lines, in a head or in chunks
         self._n_unfinished += max(len(data), _PART_BYTES) if is_whole else len(data)
         return self._n_unfinished > MAX_HEAD_BYTES
 
@@ -254,62 +233,17 @@ class Connection(Answering):
             else:
                 self._fail(self._last[1], status)
                 return
-        self._messages.append((_ErrInfo(status, _refusal(status), ""), EMPTY_PAYLOAD))
+        self._messages.append((_ErrInfo(status, refusal(status), ""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, body: StreamReader, status: int) -> None:
         """Tell the handler, if it still reads, that the body will not come."""
-        refusal = _refusal(status)
-        body.set_exception(refusal)
+        error = refusal(status)
+        body.set_exception(error)
         # Whoever was woken by what came before it waits again without a look at it.
-        self._loop.call_soon(body.set_exception, refusal)
+        self._loop.call_soon(body.set_exception, error)
         self.close()
         request = self._current_request
         if request is not None:
             request._message = request._message._replace(should_close=True)
-
-    def _await_head(self) -> None:
-        """Start the deadline for a head, from its first byte on."""
-        if self._head_timer is None:
-            self._waits_since = self._loop.time()
-            self._head_timer = self._loop.call_later(self._head_timeout_s, self._end_head)
-
-    def _stop_awaiting_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _end_head(self) -> None:
-        self._head_timer = None
-        if self._waiter is not None and not self._waiter.done():
-            self.force_close()
-        else:  # the answer to an earlier request is still to come
-            self._await_head()
-
-
-def _refusal(status: int) -> Refusal:
-    if status == 431:
-        return Refusal("head_too_large", _TOO_LONG)
-    return Refusal("bad_request", NOT_UNDERSTOOD)
-
-
-def _tail_of(data: bytes) -> bytes:
-    """Return what may be the begin of the end of a head."""
-    return b"" if data.endswith(_END_OF_HEAD) else data[-_N_TAIL:]
-
-
-def _is_whole(data: bytes) -> bool:
-    """Return whether a packet is one request: whatever is wrong in it is wrong with this one."""
-    end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-    n_behind = len(data) - end
-    if n_behind < 0 or len(data) > _LONG_HEAD_BYTES:
-        return False
-    return not n_behind or _LENGTH % n_behind in data
-
-
-def _has_line_of(message: RawRequestMessage, head: bytes) -> bool:
-    """Return whether a head begins as the parser has understood it."""
-    end = len(message.method) + 1 + len(message.path)
-    # Each space before it is a single one, or it would stand elsewhere.
-    return head[end : end + 8] == b" HTTP/1." or head.lstrip(b"\r\n")[end : end + 8] == b" HTTP/1."
