@@ -60,7 +60,7 @@ class Waiting:
         return future
 
     def answer_counted(self, records: Iterable[Record], values: Values) -> None:
-        """Give the hits of records that the store holds the values of now."""
+        """Answer the hits of records that the store holds, with the values of now."""
         n_hits: Counter[str] = Counter()
         for record in records:
             n_hits.update([waiter.label for waiter in record.waiters])

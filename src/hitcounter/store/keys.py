@@ -50,7 +50,7 @@ class SiteKeys:
 
     @property
     def site(self) -> str:
-        """Give the site's name, which is kept in its keys only."""
+        """Return the site's name, which is kept in its keys only."""
         return self.today.split(":", 4)[3]
 
 
@@ -69,12 +69,12 @@ class PageKeys:
 
     @property
     def site(self) -> str:
-        """Give the site's name, which is kept in its keys only."""
+        """Return the site's name, which is kept in its keys only."""
         return self.key.split(":", 4)[3]
 
     @property
     def path(self) -> str:
-        """Give the path, which is long, and so kept in the key only."""
+        """Return the path, which is long, and so kept in the key only."""
         return self.key.split(":", 4)[4]
 
 

@@ -83,7 +83,7 @@ class App:
 
 
 def _give_up_unread(transport: asyncio.Transport, timeout_s: float) -> None:
-    """Let the kernel end a connection whose client takes nothing of what it holds for him."""
+    """Let the kernel end a connection whose client takes nothing of what it holds for it."""
     socket_ = transport.get_extra_info("socket")
     if socket_ is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         with suppress(OSError):  # the client is gone already

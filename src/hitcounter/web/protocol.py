@@ -76,7 +76,7 @@ class Connection(Answering):
 
     @property
     def idle_since(self) -> float | None:
-        """Return the loop's time since when we wait for the client; None if he waits for us."""
+        """Return the loop's time since when we wait for the client; None if it waits for us."""
         is_idle = self._waiter is not None and not self._waiter.done()
         if not is_idle and not self._in_body and not self._paused:
             return None
