@@ -1,8 +1,10 @@
-"""Two services on one store behind nginx, with the configuration of the documents."""
+"""Two services on one store: behind nginx as in the documents, and of two versions."""
 
 import asyncio
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.integration.load import (
     Tally,
     Target,
     by_site,
+    comes_true,
     counted,
     more,
     until,
@@ -22,6 +25,7 @@ from tests.integration.load import (
 )
 from tests.integration.servers import free_port, mortal_store, program
 
+WHEEL = Path(__file__).parent / "older" / "hitcounter-0.1.0-py3-none-any.whl"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
 SITES = [Target(f"site{n}.example.vn", "/") for n in range(5)]
 
@@ -60,6 +64,62 @@ def nginx(ports: list[int], directory: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def version_0_1(store_url: str, zone: str, directory: Path) -> Iterator[int]:
+    """Run the first version, from its wheel, on the libraries of now; give its port."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HITCOUNTER_")}
+    settings = {"data-dir": directory, "port": 0, "redis-url": store_url, "timezone": zone}
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    with (directory.parent / "0.1.log").open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from hitcounter.cli import main; main()", "serve", *flags],
+            env=environment | {"PYTHONPATH": str(WHEEL)},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline().strip().rpartition(":")[2])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.slow
+async def test_an_older_and_a_newer_one_count_together_and_the_newer_takes_over(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    zone, left, tally = zone_at_noon(), tmp_path / "left", Tally()
+    async with mortal_store(tmp_path / "store") as store:
+        settings = {"redis_url": store.url, "timezone": zone}
+        newer = start_service(data_dir=tmp_path / "newer", **settings)
+        with version_0_1(store.url, zone, left) as port:
+            async with (
+                visiting(port, tally, SITES, n_clients=4),
+                visiting(newer.port, tally, SITES, n_clients=4),
+            ):
+                await more(tally, "counted", 300)
+                await store.kill()
+                await more(tally, "stored", 200)
+                await store.start()
+                await more(tally, "counted", 300)
+                await store.kill()
+                await more(tally, "stored", 200)
+        assert list((left / "journal").glob("*.journal")), "it was killed with hits in its journal"
+        await store.start()
+        start_service(data_dir=left, **settings)
+        await comes_true(
+            lambda: not list((left / "journal").glob("*.journal")), "its journal is replayed"
+        )
+        acked, sent = by_site(tally.acked), by_site(tally.sent)
+        found = await counted(newer.port, sent)
+        uncertain = by_site(tally.unanswered + tally.unknown)
+        assert all(acked[s] <= found[s] <= acked[s] + uncertain.get(s, 0) for s in acked)
+        assert newer.stop() == 0
 
 
 @pytest.mark.slow
