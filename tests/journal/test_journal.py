@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hitcounter.errors import JournalBrokenError, JournalError, StartError
 from hitcounter.exactly_once.increments import Pageviews
 from hitcounter.exactly_once.journal import Journal
-from hitcounter.exactly_once.journal_file import discard, locked
+from hitcounter.exactly_once.journal_file import PAGE_BYTES, discard, locked
 from hitcounter.exactly_once.journals import Journals, unreadable
 from hitcounter.exactly_once.records import Entry
 from hitcounter.period import Day
@@ -573,6 +573,23 @@ def test_a_killed_writers_file_that_another_program_closed_needs_no_log(
         file.execute("COMMIT")
     assert names(left.parent) == {FILE}
     assert asyncio.run(found_in_one(left.parent)) == flat(THREE)
+    assert errors() == []
+
+
+async def test_a_log_that_has_grown_is_brought_into_the_file_and_nothing_is_missing(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: Errors
+) -> None:
+    monkeypatch.setattr("hitcounter.exactly_once.journal._MAX_LOG_BYTES", 1)  # every second time
+    journal = await made(directory)
+    for number in range(1, 6):
+        await journal.append([whole(number)])
+        killed = tmp_path / f"killed{number}"
+        shutil.copytree(directory, killed)
+        expected = flat(whole(each) for each in range(1, number + 1))
+        assert await found_in_one(killed) == expected
+    assert (directory / FILE).stat().st_size > PAGE_BYTES
+    await journal.close()
+    assert await found_in_one(directory) == expected
     assert errors() == []
 
 

@@ -94,13 +94,10 @@ class Journal:
         self._mark = mark
         self._log_bytes += len(packed) + 2 * PAGE_BYTES
         if is_full:
-            self._fold()
+            self._log_bytes = 0
+            with suppress(sqlite3.Error):  # what is in the log is safe there, too
+                journal_file.folds(self._connection)
         return self._size_bytes()
-
-    def _fold(self) -> None:
-        with suppress(sqlite3.Error):  # what is in the log is safe there, too
-            if journal_file.folds(self._connection):
-                self._log_bytes = 0
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
