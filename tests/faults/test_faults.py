@@ -38,9 +38,15 @@ async def test_every_acknowledged_hit_is_counted_once_whatever_fails(
 @pytest.mark.slow
 async def test_the_usual_way_of_counting_fails_under_the_same_schedules(tmp_path: Path) -> None:
     losing = filter(_loses_replies, map(schedule_of, range(0, 10_000, N_SETTINGS)))
-    outcomes = await run_schedules(list(islice(losing, N_OF_CONTROL)), tmp_path, is_naive=True)
+    schedules = list(islice(losing, N_OF_CONTROL))
+    outcomes = await run_schedules(schedules, tmp_path / "first", is_naive=True)
     assert len(outcomes) == N_OF_CONTROL
-    assert [outcome.n_doubled > 0 for outcome in outcomes] == [True] * N_OF_CONTROL, outcomes
+    # A reply can be lost only while one is on its way, which a busy machine may not bring about.
+    lucky = {outcome.seed for outcome in outcomes if not outcome.n_doubled}
+    assert len(lucky) < N_OF_CONTROL, outcomes
+    again = [schedule for schedule in schedules if schedule.seed in lucky]
+    outcomes = await run_schedules(again, tmp_path / "again", is_naive=True) if again else []
+    assert [outcome.n_doubled > 0 for outcome in outcomes] == [True] * len(again), outcomes
 
 
 def _loses_replies(schedule: Schedule) -> bool:

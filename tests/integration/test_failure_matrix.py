@@ -431,7 +431,7 @@ async def window_is_over(store: MortalStore) -> None:
     def is_asked(n_times: int) -> None:
         with connected(store.socket_path) as redis, redis.monitor() as monitor:
             for said in monitor.listen():
-                n_times -= said["command"].startswith("GET hc:{0}:writer:")
+                n_times -= said["command"].startswith("EVALSHA ")
                 if n_times == 0:
                     return
 

@@ -404,8 +404,10 @@ def test_a_worker_that_hangs_is_ended_and_the_service_with_it(start_service: Sta
 
 
 def test_a_deadline_holds_whatever_the_process_does() -> None:
-    program = "signal.signal(signal.SIGALRM, signal.SIG_IGN); end_within(0.01)\nwhile True: pass"
-    imports = "import signal; from hitcounter.process.handshake import end_within; "
+    program = (
+        "signal.signal(signal.SIGALRM, signal.SIG_IGN); kill_self_after(0.01)\nwhile True: pass"
+    )
+    imports = "import signal; from hitcounter.process.handshake import kill_self_after; "
     result = subprocess.run([sys.executable, "-c", imports + program], check=False)
     assert result.returncode == -signal.SIGALRM
 

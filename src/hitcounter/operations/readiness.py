@@ -26,18 +26,20 @@ async def asked(
     n_unread = measured(metrics_dir, "hitcounter_journals_unread").get("", 0)
     unread = [f"{n_unread:.0f} of what is in data_dir/journal {_UNREAD}"] if n_unread else []
     journaling = {"status": JOURNALING, "level": "A", "promise": _JOURNALING, "warnings": unread}
-    if states[-1] == JOURNALING:
-        return journaling
+    is_journaling = states[-1] == JOURNALING
     try:
         facts = await inspection.rehearsed(is_open=is_open)
     except (StoreError, StoreForbidsError):
         return journaling
     except StoreUnfitError as error:
-        return Unavailable(UNFIT, str(error))
+        return journaling if is_journaling else Unavailable(UNFIT, str(error))
+    told = facts.warnings + unread
+    if is_journaling:
+        return {**journaling, "warnings": told}
     return {
         "status": READY,
         "store": facts.name,
         "level": facts.level,
         "promise": facts.promise,
-        "warnings": facts.warnings + unread,
+        "warnings": told,
     }
