@@ -8,7 +8,7 @@ from typing import Any
 MAX_IDS = 50_000
 GENERATION_S = 600.0
 
-Hit = asyncio.Future[Any]
+Outcome = asyncio.Future[Any]
 
 
 class DuplicateHit(Exception):
@@ -20,11 +20,11 @@ class HitIds:
 
     def __init__(self) -> None:
         # By the digest of an id, which takes a third: the hit while it waits, then None.
-        self._new: dict[bytes, Hit | None] = {}
-        self._old: dict[bytes, Hit | None] = {}
+        self._new: dict[bytes, Outcome | None] = {}
+        self._old: dict[bytes, Outcome | None] = {}
         self._turn_at_s = time.monotonic() + GENERATION_S
 
-    def add(self, id_: str, hit: Hit) -> None:
+    def add(self, id_: str, hit: Outcome) -> None:
         """Remember a hit, unless it will be refused."""
         if len(self._new) >= MAX_IDS or time.monotonic() >= self._turn_at_s:
             self._old, self._new = self._new, {}
@@ -33,7 +33,7 @@ class HitIds:
         self._new[digest] = hit
         hit.add_done_callback(lambda hit: self._settle(digest, hit))
 
-    def _settle(self, digest: bytes, hit: Hit) -> None:
+    def _settle(self, digest: bytes, hit: Outcome) -> None:
         is_refused = not hit.cancelled() and not isinstance(hit.exception(), DuplicateHit | None)
         for ids in (self._new, self._old):
             if ids.get(digest) is hit:

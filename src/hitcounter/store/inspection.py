@@ -134,11 +134,11 @@ class Inspection:
 
     async def _rehearse(self, *, is_open: bool) -> None:
         name = f"probe{token_hex(8)}"  # a writer that never counts a hit
-        line = self._store.connect(0, name)
+        connection = self._store.connect(0, name)
         try:
-            await line.rehearse()
+            await connection.rehearse()
         finally:
-            await line.close()
+            await connection.close()
         if is_open:
             await self._store.n_sites()
             await self._store.sites()
