@@ -154,8 +154,8 @@ async def _run(system: System, schedule: Schedule) -> tuple[Outcome, Tally]:
     outcome = Outcome(schedule.seed, len(schedule.faults))
     try:
         await _suffer(system, schedule, load)
-        reading = await _drained(system, load.tally)
-        outcome = _judge(system, outcome, load, reading)
+        reading, journals = await _drained(system, load.tally)
+        outcome = _judge(system, outcome, load, reading, journals)
     except Exception as error:
         wrong = "".join(sorted({*_causes(error)}))
         outcome = replace(outcome, report=_report(system, schedule.seed, wrong))
@@ -185,20 +185,26 @@ async def _suffer(system: System, schedule: Schedule, load: Load) -> None:
         await asyncio.gather(*strikes)  # also after a failure: each one heals what it broke
 
 
-async def _drained(system: System, tally: Tally) -> Reading:
-    """Wait until nothing waits anywhere and all acknowledged hits are counted, or for too long."""
+async def _drained(system: System, tally: Tally) -> tuple[Reading, list[str]]:
+    """Wait until nothing waits anywhere and all acknowledged hits are counted, or for too long.
+
+    Return the numbers and the journals of one look: a worker that is told to end may leave another
+    journal at any later time.
+    """
     give_up_at_s = time.monotonic() + HEAL_DEADLINE_S
     while True:
         is_late, journals = time.monotonic() > give_up_at_s, system.service.journals()
         reading = await read(system.service.port, targets_of(tally))
         if is_late or (is_complete(tally, reading) and not journals):
             system.events.note("nothing waits any more" if not is_late else "waited in vain")
-            return reading
+            return reading, journals
         await asyncio.sleep(POLL_S)
 
 
-def _judge(system: System, outcome: Outcome, load: Load, reading: Reading) -> Outcome:
-    found, journals = differences(load.tally, reading), system.service.journals()
+def _judge(
+    system: System, outcome: Outcome, load: Load, reading: Reading, journals: list[str]
+) -> Outcome:
+    found = differences(load.tally, reading)
     wrong = [str(each) for each in found]
     wrong += [f"skewed: {target} {numbers}" for target, numbers in reading.skewed.items()]
     wrong += [f"journals left: {journals}"] if journals else []
@@ -226,10 +232,11 @@ async def _again(system: System, outcome: Outcome, tally: Tally) -> Outcome:
     """Compare once more, when later schedules have run."""
     if outcome.report:
         return outcome
-    found = differences(tally, await _drained(system, tally))
-    if not found:
+    reading, journals = await _drained(system, tally)
+    found = differences(tally, reading)
+    if not found and not journals:
         return outcome
-    what = "\n".join(["after later schedules:", *map(str, found)])
+    what = "\n".join(["after later schedules:", *map(str, found), *journals])
     report = _report(system, outcome.seed, what)
     return replace(_with_differences(outcome, found), report=report)
 
