@@ -27,6 +27,7 @@ from tests.integration.servers import (
     store_server,
 )
 from tests.support.commits import commit
+from tests.support.commits import watermark as watermark_of
 
 N_CUTS = 150
 N_PARTS = 5
@@ -45,8 +46,8 @@ Fill = Callable[[StoreServer], Any]
 async def fill(server: StoreServer) -> None:
     """Commit what the store lacks of the records of one writer, each a hit for all sites."""
     store = Store(server.unix_url, TIMEOUT_S)
-    line = store.connect(0, "w")
-    for last in range(await line.watermark() + 1, N_RECORDS + 1):
+    line = store.connect("w")
+    for last in range(await watermark_of(line) + 1, N_RECORDS + 1):
         pageviews = Pageviews(dict.fromkeys(SITES, 1))
         assert (await commit(line, Chunk(last - 1, last, pageviews)))[0] == last
     await line.close()

@@ -70,7 +70,7 @@ class Running:
         self.store = Store(url, config.store_timeout_s)
         journals = Journals(directory / "journal", max_bytes=1 << 20)
         journals.prepare()
-        self.writer = Writer(self.store.connect, journals, metrics, lane=0, kept_window_s=0.1)
+        self.writer = Writer(self.store.connect, journals, metrics, n_lanes=1, kept_window_s=0.1)
         self.service = Counter(config, self.store, self.writer, metrics, self.clock)
         self.adoption = Adoption(self.store.connect, journals, metrics, kept_window_s=0.1)
         self._is_closed = False
@@ -209,12 +209,12 @@ async def test_a_record_that_crosses_midnight_holds_both_days(
 
 async def left(service: Running) -> None:
     """Wait until the writer has noticed that its store is away."""
-    await comes_true(lambda: service.writer.is_away, "the writer notices")
+    await comes_true(lambda: service.writer.lanes.is_away, "the writer notices")
 
 
 async def returned(service: Running) -> None:
     """Wait until the writer has brought everything to its store."""
-    await comes_true(lambda: not service.writer.is_away, "the store holds everything")
+    await comes_true(lambda: not service.writer.lanes.is_away, "the store holds everything")
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -31,7 +31,8 @@ from tests.integration.servers import (
     named_program,
     store_server,
 )
-from tests.support.commits import commit
+from tests.support.commits import claim, commit
+from tests.support.commits import watermark as watermark_of
 
 TIMEOUT_S = 20.0
 LIMIT = 10_000
@@ -78,7 +79,7 @@ async def connect(store: Store) -> AsyncIterator[Connect]:
     lines: list[WriterConnection] = []
 
     def open_one(writer: str) -> WriterConnection:
-        lines.append(store.connect(0, writer))
+        lines.append(store.connect(writer))
         return lines[-1]
 
     yield open_one
@@ -111,7 +112,7 @@ def everything(raw: Any) -> Everything:
     return dict(zip(names, raw.mget(names), strict=True)) if names else {}
 
 
-def shown(values: dict[str, int]) -> list[int]:
+def shown(values: Mapping[str, int]) -> list[int]:
     """Pick the five lines of the demo site."""
     return [values[key] for key in DEMO.shown]
 
@@ -176,13 +177,17 @@ async def test_writers_do_not_see_each_others_watermarks(connect: Connect) -> No
         await commit(a, chunk(last - 1, last))
     watermark, values = await commit(b, chunk(0, 1))
     assert (watermark, values[DEMO.shown[0]]) == (1, 4)
-    assert (await a.watermark(), await b.watermark(), await connect("c").watermark()) == (3, 1, 0)
+    assert (await watermark_of(a), await watermark_of(b), await watermark_of(connect("c"))) == (
+        3,
+        1,
+        0,
+    )
 
 
 async def test_a_watermark_that_is_let_go_expires(line: WriterConnection, raw: Any) -> None:
     await commit(line, chunk(0, 1))
-    await line.forget()
-    assert await line.watermark() == 1
+    await line.forget(0)
+    assert await watermark_of(line) == 1
     assert 2 * STRETCH_S < raw.ttl("hc:{0}:writer:w") <= 3 * STRETCH_S
 
 
@@ -281,7 +286,7 @@ async def test_what_is_no_text_is_named_and_not_destroyed(
 async def test_a_watermark_that_is_no_number_is_named(line: WriterConnection, raw: Any) -> None:
     raw.set("hc:{0}:writer:w", "abc")
     with pytest.raises(StoreError, match="writer:w does not hold an integer"):
-        await line.watermark()
+        await watermark_of(line)
     with pytest.raises(StoreError, match="writer:w does not hold an integer"):
         await commit(line, chunk(0, 1))
 
@@ -320,7 +325,7 @@ async def test_large_numbers_are_written_without_an_exponent(
     assert (watermark, values[DEMO.shown[0]], values[page("/a").key]) == (number, number, number)
     names = ["hc:{0}:writer:w", DEMO.shown[0], DEMO.shown[-1], page("/a").key]
     assert raw.mget(names) == [str(number).encode()] * 4
-    assert await line.watermark() == number
+    assert await watermark_of(line) == number
 
 
 @pytest.mark.parametrize("n_keys_each", [5, 7])
@@ -346,7 +351,7 @@ NOW_S = 1_555_644_660.0  # one minute into a stretch
 
 async def test_an_id_is_ours_however_often_we_claim_it(line: WriterConnection, raw: Any) -> None:
     for _ in range(2):
-        assert await line.claim(1, ["a", "b"], NOW_S) == [True, True]
+        assert await claim(line, 1, ["a", "b"], NOW_S) == [True, True]
     (name,) = raw.keys()
     assert name.decode() == keys.ids_key(0, int(NOW_S) // STRETCH_S)
     assert raw.hgetall(name) == {b"a": b"w:1", b"b": b"w:1"}
@@ -356,24 +361,24 @@ async def test_who_claims_an_id_second_is_told_whether_the_first_has_counted_it(
     connect: Connect,
 ) -> None:
     ours, theirs = connect("v"), connect("w")
-    await ours.claim(1, ["a"], NOW_S)
-    assert await theirs.claim(1, ["a", "b"], NOW_S) == [None, True]
+    await claim(ours, 1, ["a"], NOW_S)
+    assert await claim(theirs, 1, ["a", "b"], NOW_S) == [None, True]
     await commit(ours, chunk(0, 1))
-    assert await theirs.claim(1, ["a", "b"], NOW_S) == [False, True]
-    assert await ours.claim(2, ["a"], NOW_S) == [False]
+    assert await claim(theirs, 1, ["a", "b"], NOW_S) == [False, True]
+    assert await claim(ours, 2, ["a"], NOW_S) == [False]
 
 
 async def test_an_id_is_remembered_for_a_stretch_and_up_to_two(connect: Connect, raw: Any) -> None:
     ours, theirs = connect("v"), connect("w")
-    await ours.claim(1, ["a"], NOW_S)
+    await claim(ours, 1, ["a"], NOW_S)
     assert 2 * STRETCH_S < raw.ttl(keys.ids_key(0, int(NOW_S) // STRETCH_S)) <= 3 * STRETCH_S
-    assert await theirs.claim(1, ["a"], NOW_S + STRETCH_S) == [None]
-    assert await theirs.claim(1, ["a"], NOW_S + 2 * STRETCH_S) == [True]
+    assert await claim(theirs, 1, ["a"], NOW_S + STRETCH_S) == [None]
+    assert await claim(theirs, 1, ["a"], NOW_S + 2 * STRETCH_S) == [True]
 
 
 async def test_of_many_who_claim_an_id_at_once_one_has_it(connect: Connect) -> None:
     ids = [f"id{n}" for n in range(100)]
-    claims = await asyncio.gather(*(connect(f"w{n}").claim(1, ids, NOW_S) for n in range(8)))
+    claims = await asyncio.gather(*(claim(connect(f"w{n}"), 1, ids, NOW_S) for n in range(8)))
     for of_one_id in zip(*claims, strict=True):
         assert sorted(of_one_id, key=str) == [None] * 7 + [True]
 
@@ -397,7 +402,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
     server: StoreServer, raw: Any
 ) -> None:
     store = Store(server.unix_url, timeout_s=0.2)
-    line = store.connect(0, "w")
+    line = store.connect("w")
     await commit(line, chunk(0, 1))
     server.process.send_signal(signal.SIGSTOP)
     with pytest.raises(StoreError, match="does not answer"):
@@ -406,7 +411,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
         await store.read(DEMO.shown)
     server.process.send_signal(signal.SIGCONT)
     assert raw.ping()  # it goes on
-    assert await line.watermark() in (1, 2)
+    assert await watermark_of(line) in (1, 2)
     assert (await commit(line, chunk(1, 2)))[0] == 2
     assert await store.read(DEMO.counted) == [2, 2, 2, 2]
     await line.close()
@@ -415,9 +420,9 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
 
 async def test_a_store_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     store = Store(f"unix://{tmp_path}/nothing", TIMEOUT_S)
-    line = store.connect(0, "w")
+    line = store.connect("w")
     for question in (
-        line.watermark(),
+        watermark_of(line),
         commit(line, chunk(0, 1)),
         store.read(["a"]),
         Inspection(store).check(),
@@ -457,7 +462,7 @@ async def test_the_log_holds_one_write_per_commit_and_no_transaction(
 async def test_wherever_the_log_is_cut_it_holds_whole_commits(program: str, tmp_path: Path) -> None:
     with store_server(tmp_path / "store", program=program) as server:
         store = Store(server.unix_url, TIMEOUT_S)
-        line = store.connect(0, "w")
+        line = store.connect("w")
         for last in range(1, 11):
             await commit(line, chunk(last - 1, last, page("/a"), page(f"/{last}")))
         await line.close()
@@ -616,29 +621,29 @@ async def test_no_more_ids_are_kept_than_may_be(
 ) -> None:
     monkeypatch.setattr("hitcounter.store.writer_connection.MAX_IDS", 2)
     for record, ids in enumerate((["a", "b"], ["c"], ["a"]), 1):
-        assert await line.claim(record, ids, 0.0) == [True] * len(ids)
+        assert await claim(line, record, ids, 0.0) == [True] * len(ids)
     assert raw.hlen(keys.ids_key(0, 0)) == 2
-    await line.claim(4, ["c"], STRETCH_S)  # the next stretch has room again
+    await claim(line, 4, ["c"], STRETCH_S)  # the next stretch has room again
     assert raw.hlen(keys.ids_key(0, 1)) == 1
 
 
 async def test_a_full_store_drops_its_ids_and_counts(line: WriterConnection, raw: Any) -> None:
     now_s = time.time()
     for record in range(1, 6):
-        await line.claim(record, [f"{record}:{n:060}" for n in range(3_000)], now_s)
+        await claim(line, record, [f"{record}:{n:060}" for n in range(3_000)], now_s)
     ids = keys.ids_key(0, int(now_s // STRETCH_S))
     raw.config_set("maxmemory", raw.info("memory")["used_memory"] - raw.memory_usage(ids) // 2)
-    assert await line.claim(6, ["new"], now_s) == [True]
+    assert await claim(line, 6, ["new"], now_s) == [True]
     assert not raw.exists(ids)
 
     async def is_counted() -> bool:
         with suppress(StoreFullError):  # Valkey gives memory back a moment later
             await commit(line, chunk(0, 1, page("/a")))
-        return await line.watermark() == 1
+        return await watermark_of(line) == 1
 
     await eventually(is_counted, "the hit is counted")
     raw.config_set("maxmemory", 1)
     with pytest.raises(StoreFullError, match="raise its store_max_mb or maxmemory"):
         await commit(line, chunk(1, 2, page("/a")))
     raw.config_set("maxmemory", 0)
-    assert await line.watermark() == 1
+    assert await watermark_of(line) == 1

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hitcounter.errors import Unavailable
-from hitcounter.exactly_once.delivery import Values
 from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys
+from hitcounter.store.writer_connection import Values
 from tests.journal.entries import DEMO, LIMIT
 
 Hit = asyncio.Future[Values | None]
@@ -25,7 +25,7 @@ def page(path: str, limit: int = LIMIT) -> PageKeys:
 
 def hit(writer: Writer, path: str, id_: str | None = None) -> Hit:
     """Count a hit."""
-    return writer.count("demo", DEMO, page(path), id_)
+    return writer.count(writer.lanes.of("demo"), "demo", DEMO, page(path), id_)
 
 
 async def outcome(hit: Hit) -> str:

@@ -7,6 +7,7 @@ who sends again by the protocol counts once, wherever the cut was.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,8 @@ from hitcounter.store.writer_connection import WriterConnection
 from tests.integration.servers import StoreServer
 from tests.journal.cutting import DIRECTIONS, REPLIES, Cutter, cutter
 from tests.journal.entries import DEMO, LIMIT, entry
-from tests.support.commits import commit
+from tests.support.commits import claim, commit
+from tests.support.commits import watermark as watermark_of
 
 Answer = TypeVar("Answer")
 
@@ -61,7 +63,7 @@ async def sent_twice(line: WriterConnection, writer: str, raw: Any) -> None:
         watermark, values = await answered(commit, line, chunk(writer, last))
         assert (watermark, values[page_of(writer).key]) == (last, last)
         assert [values[key] for key in DEMO.shown] == [int(n or 0) for n in raw.mget(DEMO.shown)]
-        assert await answered(line.watermark) == last
+        assert await answered(watermark_of, line) == last
     assert raw.get(page_of(writer).key) == b"2"
 
 
@@ -73,9 +75,9 @@ async def test_a_commit_counts_once_wherever_its_connection_is_cut(
 ) -> None:
     for n_bytes in count():
         writer = f"w{n_bytes}"
-        line = far_store.connect(0, writer)
+        line = far_store.connect(writer)
         if is_open:
-            assert await line.watermark() == 0
+            assert await watermark_of(line) == 0
         way.cut(direction, n_bytes)
         await sent_twice(line, writer, raw)
         await line.close()
@@ -92,8 +94,8 @@ async def test_a_commit_counts_once_if_the_script_is_not_known_either(
 ) -> None:
     for n_bytes in count(step=17):
         writer = f"w{n_bytes}"
-        line = far_store.connect(0, writer)
-        assert await line.watermark() == 0
+        line = far_store.connect(writer)
+        assert await watermark_of(line) == 0
         raw.script_flush()
         way.cut(direction, n_bytes)
         await sent_twice(line, writer, raw)
@@ -110,13 +112,13 @@ async def test_ids_are_claimed_once_wherever_the_connection_is_cut(
 ) -> None:
     for n_bytes in count(step=IDS_STEP_BYTES):
         ids, writers = [f"{n_bytes}-a", f"{n_bytes}-b"], (f"v{n_bytes}", f"w{n_bytes}")
-        ours, theirs = (far_store.connect(0, writer) for writer in writers)
-        assert await ours.watermark() == await theirs.watermark() == 0
+        ours, theirs = (far_store.connect(writer) for writer in writers)
+        assert await watermark_of(ours) == await watermark_of(theirs) == 0
         way.cut(direction, n_bytes)
-        assert await answered(ours.claim, 1, ids, 0.0) == [True, True]
-        assert await answered(theirs.claim, 1, ids, 600.0) == [None, None]
+        assert await answered(claim, ours, 1, ids, 0.0) == [True, True]
+        assert await answered(claim, theirs, 1, ids, 600.0) == [None, None]
         await answered(commit, ours, chunk(writers[0], 1))
-        assert await answered(theirs.claim, 2, ids, 600.0) == [False, False]
+        assert await answered(claim, theirs, 2, ids, 600.0) == [False, False]
         for line in (ours, theirs):
             await line.close()
         if not way.has_cut:
@@ -158,14 +160,14 @@ async def test_a_question_that_is_cancelled_leaves_no_answer_for_the_next_one(
 ) -> None:
     for n_steps in range(60):
         writer = f"w{n_steps}"
-        line = far_store.connect(0, writer)
+        line = far_store.connect(writer)
         await commit(line, chunk(writer, 1))
         asking = asyncio.create_task(commit(line, chunk(writer, 2)))
         for _ in range(n_steps):
             await asyncio.sleep(0)
         asking.cancel()
         await asyncio.wait([asking])
-        assert await line.watermark() in ((2,) if not asking.cancelled() else (1, 2))
+        assert await watermark_of(line) in ((2,) if not asking.cancelled() else (1, 2))
         assert (await commit(line, chunk(writer, 2)))[0] == 2
         assert await far_store.read([page_of(writer).key]) == [2]
         await line.close()
@@ -200,13 +202,17 @@ async def test_a_question_ends_wherever_the_network_begins_to_swallow_everything
     async def ends(n_bytes: int) -> int:
         async with cutter(tmp_path / f"way{n_bytes}", server.socket_path) as way:
             store = Store(way.url, SHORT_TIMEOUT_S)
-            line = store.connect(0, "w")
-            askers = {"watermark": line, "sites": store, "facts": Inspection(store)}
+            line = store.connect("w")
+            askers: dict[str, Callable[[], Awaitable[object]]] = {
+                "watermark": partial(watermark_of, line),
+                "sites": store.sites,
+                "facts": Inspection(store).facts,
+            }
             way.cut(REPLIES, n_bytes, is_noticed=False)
             try:
                 async with asyncio.timeout(HANGS_AFTER_S):
                     with suppress(StoreError):
-                        await getattr(askers[ask], ask)()
+                        await askers[ask]()
             finally:
                 await line.close()
                 await store.close()

@@ -35,7 +35,7 @@ SITES = ["a", "b", "c"]
 async def service(directory: Path, far_store: Store, metrics: Metrics) -> AsyncIterator[Counter]:
     """Start an open service that counts three sites, which is all that it may."""
     journals = Journals(directory, MAX_BYTES)
-    writer = Writer(far_store.connect, journals, metrics, lane=0, kept_window_s=0)
+    writer = Writer(far_store.connect, journals, metrics, n_lanes=1, kept_window_s=0)
     service = Counter(Config(max_sites=MAX_SITES), far_store, writer, metrics)
     for site in SITES:
         await service.sites.register(site)

@@ -81,7 +81,7 @@ class Cuts:
         async with cutter(socket_path, self._server.socket_path) as way:
             store = Store(way.url, TIMEOUT_S)
             writer = Writer(
-                store.connect, journals, self._metrics, lane=0, kept_window_s=KEPT_WINDOW_S
+                store.connect, journals, self._metrics, n_lanes=1, kept_window_s=KEPT_WINDOW_S
             )
             yield way, writer
             await writer.close(5.0)

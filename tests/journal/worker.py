@@ -70,7 +70,7 @@ async def _said_of(writer: Writer, path: str) -> str:
 
 async def _noticed(writer: Writer, *, is_away: bool) -> None:
     async def has_noticed() -> bool:
-        return writer.is_away == is_away or writer.flushing.done()
+        return writer.lanes.is_away == is_away or writer.flushing.done()
 
     await eventually(has_noticed, f"is_away is {is_away}")
 
@@ -102,7 +102,9 @@ async def _serve(
         store, journals = Store(gate.url, 20.0), Journals(directory, MAX_BYTES)
         metrics = Metrics(Path(own), 0, [])
         with patch("secrets.token_hex", return_value=writer_id):
-            writer = Writer(store.connect, journals, metrics, lane=0, kept_window_s=KEPT_WINDOW_S)
+            writer = Writer(
+                store.connect, journals, metrics, n_lanes=1, kept_window_s=KEPT_WINDOW_S
+            )
         said = await _live(writer, gate, connection)
         await store.close()
     return said

@@ -19,6 +19,7 @@ from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journal_format import packed, sums
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.records import Entry
+from hitcounter.store import keys
 from tests.simulation.events import Events
 
 ACCESS_S = 0.004
@@ -28,7 +29,8 @@ SLOW_ACCESS_S = 0.3
 class Owner(Protocol):
     """A worker, as the disk knows it."""
 
-    covered: int  # the last of its own records that a file of its has held
+    # The last of its own records that a file of its has held, by the key of their watermark.
+    covered: Counter[str]
 
     @property
     def is_closing(self) -> bool:
@@ -54,10 +56,14 @@ class File:
     is_adopted: bool = False
     is_left: bool = False  # by a writer that could not remove it
 
-    def last_number(self) -> int:
-        """Tell the last record that is in here."""
-        entries = sums(self.rows)
-        return entries[-1].number + len(cut(entries[-1].pageviews, self.rule)) - 1 if entries else 0
+    def last_numbers(self) -> Counter[str]:
+        """Tell the last record that is in here, by the key of its watermark."""
+        return Counter(
+            {
+                keys.watermark_key(lane, self.writer): number + len(cut(pageviews, self.rule)) - 1
+                for number, pageviews, lane in sums(self.rows)
+            }
+        )
 
 
 class Disk:
@@ -169,7 +175,7 @@ class SimulatedJournal(Journal):
         if file.is_adopted:
             disk.events.note("adoption done", self.name, by=self._owner)
         else:
-            self._owner.covered = max(self._owner.covered, file.last_number())
+            self._owner.covered |= file.last_numbers()
             disk.events.note("journal removed by its writer", self.name, by=self._owner)
         if disk.faults["keep_files"] and not file.is_adopted:
             file.is_left = True

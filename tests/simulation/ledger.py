@@ -15,18 +15,16 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 from hitcounter.errors import Unavailable
-from hitcounter.exactly_once.delivery import Values
 from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
+from hitcounter.store.writer_connection import Values
 from tests.simulation.events import Events
 from tests.simulation.schedule import N_PAGES, N_SITES
 
-LANE = 0
 SITES = [f"s{n}" for n in range(N_SITES)]
-PAGES = [[keys.page_keys(LANE, site, f"/{n}", 1_000) for n in range(N_PAGES)] for site in SITES]
 UNKNOWN = "outcome_unknown"
 NOT_COUNTED = {"journal_full", "journal_failed", "store_unavailable", "unsettled"}
 
@@ -120,7 +118,8 @@ class Ledger:
 
     def _count(self, client: Client, sent: Sent) -> None:
         try:
-            future = client.writer.count("", sent.site, sent.page, sent.id)
+            lane = client.writer.lanes.of(sent.site.site)
+            future = client.writer.count(lane, "", sent.site, sent.page, sent.id)
         except Unavailable as error:
             self._refuse(sent, error)
             return
@@ -221,10 +220,19 @@ class Ledger:
         return n_skewed
 
 
-def site_keys_on(date: str, days_later: int) -> list[SiteKeys]:
+def site_keys_on(n_lanes: int, date: str, days_later: int) -> list[SiteKeys]:
     """Name the counters of all sites, as a worker does once a day."""
-    day = dt.date.fromisoformat(date) + dt.timedelta(days=days_later)
-    return [keys.site_keys(LANE, site, Day(day, 0, 0)) for site in SITES]
+    day = Day(dt.date.fromisoformat(date) + dt.timedelta(days=days_later), 0, 0)
+    return [keys.site_keys(keys.lane_of(site, n_lanes), site, day) for site in SITES]
+
+
+def page_keys(n_lanes: int) -> list[list[PageKeys]]:
+    """Name the counters of the pages of all sites."""
+    lanes = [keys.lane_of(site, n_lanes) for site in SITES]
+    return [
+        [keys.page_keys(lane, site, f"/{n}", 1_000) for n in range(N_PAGES)]
+        for lane, site in zip(lanes, SITES, strict=True)
+    ]
 
 
 def _is_counter(key: str) -> bool:
@@ -234,10 +242,10 @@ def _is_counter(key: str) -> bool:
 def _sums(counted: Mapping[str, int]) -> Counter[str]:
     sums: Counter[str] = Counter()
     for key in filter(_is_counter, counted):
-        counter = keys.counter_of(key)
+        counter, lane = keys.counter_of(key), int(key[len("hc:{") : key.index("}")])
         if counter.is_page:
-            sums[keys.pages_key(LANE, counter.site)] += 1
+            sums[keys.pages_key(lane, counter.site)] += 1
         elif len(counter.name) == len("2026-12-31"):
             for bucket in (counter.name[:7], counter.name[:4], "total"):
-                sums[keys.bucket_key(LANE, counter.site, bucket)] += counted[key]
+                sums[keys.bucket_key(lane, counter.site, bucket)] += counted[key]
     return sums

@@ -6,7 +6,7 @@ by a plausible mistake. `bound` is within how many schedules, from seed 0 on, it
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +14,22 @@ from unittest import mock
 
 from hitcounter.errors import StoreError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
-from hitcounter.exactly_once.delivery import Delivery, Values
+from hitcounter.exactly_once.delivery import Delivery
 from hitcounter.exactly_once.increments import CutRule, Pageviews
 from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journal_format import packed
+from hitcounter.exactly_once.lanes import Lane
 from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage
-from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
+from hitcounter.exactly_once.records import Entry, Record, RecordLog
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.store import keys
-from hitcounter.store.keys import PageKeys, SiteKeys
+from hitcounter.store.keys import SiteKeys
+from hitcounter.store.writer_connection import Answer as Answered
+from hitcounter.store.writer_connection import Commit as AskedCommit
 from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
-from tests.simulation.network import PageCounters, SimulatedLine
+from tests.simulation.network import SimulatedLine
 from tests.simulation.store import Commit, Reply, SimulatedStore
 from tests.simulation.store import Values as StoreValues
-from tests.support.commits import commit
 
 Replacement = tuple[type, str, Callable[..., Any] | property]
 
@@ -49,9 +51,9 @@ class Mutant:
             yield
 
 
-_commit = Writer._commit
+_writers_exchange = Writer._exchange
 _run = Outage.run
-_begin = Outage.begin
+_on_error = Lane.on_error
 _finish = Writer._finish
 _count = Writer.count
 _replay = Adoption._replay
@@ -61,18 +63,19 @@ _confirm = RecordLog.confirm
 _number_held = RecordLog._number_held
 _restored = RecordLog.restored.__func__  # type: ignore[attr-defined]  # of a classmethod
 _counters = Pageviews.counters
-_exchange = Delivery.exchange
+_ask = SimulatedLine.ask
 _create = SimulatedJournals.create
 _commit_in_store = SimulatedStore.commit
 _write = SimulatedStore.write
 
 
-async def commit_answered_early(self: Writer) -> None:
+async def exchange_answered_early(self: Writer, lanes: Sequence[Lane]) -> None:
     """Answer the hits of a chunk as soon as it leaves."""
-    self._records.number_next()
-    for record in self._records.pending:
-        self.waiting.answer_journaled(record)
-    await _commit(self)
+    for lane in lanes:
+        lane.number_next()
+        for record in lane.records.pending:
+            self.waiting.answer_journaled(lane.number, record)
+    await _writers_exchange(self, lanes)
 
 
 async def create_under_another_id(self: SimulatedJournals, writer: str) -> Journal:
@@ -80,18 +83,23 @@ async def create_under_another_id(self: SimulatedJournals, writer: str) -> Journ
     return await _create(self, f"{writer}x")
 
 
-async def commit_in_two_commands(
-    self: SimulatedLine, expect: int, last: int, counters: Mapping[str, int], pages: PageCounters
-) -> tuple[int, StoreValues]:
+async def ask_in_two_commands(
+    self: SimulatedLine, commits: Sequence[AskedCommit]
+) -> list[Answered | StoreError]:
     """Add to the counters first, and move the watermark then."""
-    added = await self.ask(Commit(self.key, expect, expect, counters, pages))
-    moved = await self.ask(Commit(self.key, expect, last, {}, {}))
-    return moved.watermark, added.values
+    added = await _ask(self, [commit._replace(last=commit.expect) for commit in commits])
+    moved = await _ask(self, [commit._replace(counters={}, pages={}) for commit in commits])
+    return [
+        to
+        if isinstance(of, StoreError) or isinstance(to, StoreError)
+        else to._replace(values=of[1])
+        for of, to in zip(added, moved, strict=True)
+    ]
 
 
-def init_with_short_window(self: RecordLog, kept_window_s: float, lane: int = 0) -> None:
+def init_with_short_window(self: RecordLog, kept_window_s: float) -> None:
     """Keep records for less time than a store may need to sync them."""
-    _init(self, 0.1 * kept_window_s, lane)
+    _init(self, 0.1 * kept_window_s)
 
 
 def to_journal_without_pending(self: RecordLog, unsent: Pageviews) -> list[Entry]:
@@ -118,26 +126,24 @@ def commit_whatever_is_expected(self: SimulatedStore, commit: Commit, at_s: floa
     return _commit_in_store(self, commit._replace(expect=expect), at_s)
 
 
-def begin_with_new_numbers(self: Outage, error: StoreError) -> None:
+def on_error_with_new_numbers(self: Lane) -> None:
     """Give new numbers to what was not answered."""
-    for record in self._records.pending:
-        self._records._numbered += 1
-        record.number = self._records._numbered
-    _begin(self, error)
+    for record in self.records.pending:
+        self.records._numbered += 1
+        record.number = self.records._numbered
+    _on_error(self)
 
 
-def count_into_numbered_record(
-    self: Writer, label: str, site: SiteKeys, page: PageKeys | None, id_: str | None = None
-) -> "asyncio.Future[Values | None]":
+def count_into_numbered_record(self: Writer, lane: Lane, *hit: Any) -> "asyncio.Future[Any]":
     """Add a hit to a record that is on its way."""
-    stream = self._records
-    if not stream.pending:
-        return _count(self, label, site, page, id_)
-    stream.open, opened = stream.pending[-1], stream.open
+    records = lane.records
+    if not records.pending:
+        return _count(self, lane, *hit)
+    records.open, opened = records.pending[-1], records.open
     try:
-        return _count(self, label, site, page, id_)
+        return _count(self, lane, *hit)
     finally:
-        stream.open = opened
+        records.open = opened
 
 
 async def append_without_sync(self: SimulatedJournal, entries: Sequence[Entry]) -> int:
@@ -163,25 +169,23 @@ def needs_no_confirmed_records(self: RecordLog) -> bool:
     return bool(self._held.sites) or is_pending
 
 
-async def replay_until_confirmed(self: Adoption, journal: Journal) -> None:
+async def deliver_until_confirmed(
+    self: Adoption, delivery: Delivery, lanes: Iterable[Lane]
+) -> None:
     """Let an adopted journal go as soon as its records are confirmed."""
-    entries = await journal.sums()
-    stream = RecordLog.restored(self._kept_window_s, entries, journal.rule)
-    line = self._connect(0, journal.writer)
-    delivery = Delivery(stream, line, self._metrics)
-    while stream.pending:
-        with suppress(StoreError):
-            await delivery.exchange(stream.next_chunk())
+    while lanes := [lane for lane in lanes if lane.records.pending]:
+        await delivery.exchange(lanes)
         await asyncio.sleep(RETRY_EVERY_S)
-    await line.close()
 
 
 async def replay_and_forget(self: Adoption, journal: Journal) -> None:
     """Delete the watermark of a writer once its journal is replayed."""
+    lanes = {entry.lane for entry in await journal.sums()}
     await _replay(self, journal)
-    line = self._connect(0, journal.writer)
+    line = self._connect(journal.writer)
     with suppress(StoreError):
-        await line.forget()
+        for lane in sorted(lanes):
+            await line.forget(lane)
     await line.close()
 
 
@@ -203,10 +207,12 @@ def confirm_only_upwards(
     return _confirm(self, max(watermark, self.watermark), asked_at_s, answered_at_s)
 
 
-def refuse_pending_as_not_counted(self: Outage) -> None:
+def refuse_all_as_not_counted(self: Outage, lanes: Iterable[Lane], refusal: Unavailable) -> None:
     """Tell the hits of a chunk on its way that they are not counted."""
-    for record in self._records.pending:
-        self._waiting.refuse(record, Unavailable("journal_full", "not counted"))
+    for lane in lanes:
+        taken, unknown = lane.on_refused()
+        for record in (taken, *unknown):
+            self._waiting.refuse(record, refusal)
 
 
 def counters_of_latest_day(self: Pageviews) -> dict[str, int]:
@@ -226,14 +232,9 @@ def write_one_by_one(self: SimulatedStore, writes: StoreValues, at_s: float) -> 
         _write(self, {name: value}, at_s)
 
 
-async def ask_again_with_more(self: Writer) -> None:
+def number_always(self: Lane) -> list[Record]:
     """Give numbers to new hits while the journal is written."""
-    while True:
-        await asyncio.sleep(RETRY_EVERY_S)
-        with suppress(StoreError):
-            self._records.number_next()
-            self.waiting.answer_counted(*await self._delivery.exchange(self._records.next_chunk()))
-            return
+    return self.records.number_next()
 
 
 def restored_from_one(
@@ -260,18 +261,19 @@ def number_held_and_journal_again(self: RecordLog) -> None:
     self._journaled = journaled
 
 
-async def exchange_without_looking(
-    self: Delivery, chunk: Chunk | None
-) -> tuple[list[Record], Values]:
+async def ask_without_looking(
+    self: SimulatedLine, commits: Sequence[AskedCommit]
+) -> list[Answered | StoreError]:
     """Take every answer for the news that the chunk was applied."""
-    if chunk is None:
-        return await _exchange(self, chunk)
-    _, values = await commit(self.connection, chunk)
-    now_s = asyncio.get_running_loop().time()
-    return self.records.confirm(chunk.last, now_s, now_s)[0], values
+    return [
+        answer
+        if isinstance(answer, StoreError) or commit.expect < 0
+        else answer._replace(watermark=commit.last)
+        for commit, answer in zip(commits, await _ask(self, commits), strict=True)
+    ]
 
 
-async def is_counted_once_claimed(self: SimulatedLine, holder: str) -> bool:
+async def is_counted_once_claimed(self: SimulatedLine, lane: int, holder: str) -> bool:
     """Tell whoever repeats a hit that it is counted, before it is."""
     return True
 
@@ -281,14 +283,14 @@ async def never_probe(self: Writer) -> None:
 
 
 MUTANTS = (
-    Mutant("answers before the store does", 50, ((Writer, "_commit", commit_answered_early),)),
+    Mutant("answers before the store does", 50, ((Writer, "_exchange", exchange_answered_early),)),
     Mutant(
         "journals under another id", 50, ((SimulatedJournals, "create", create_under_another_id),)
     ),
     Mutant(
         "moves the watermark in a separate command",
         50,
-        ((SimulatedLine, "commit", commit_in_two_commands),),
+        ((SimulatedLine, "ask", ask_in_two_commands),),
     ),
     Mutant(
         "keeps records for less than the store needs to sync",
@@ -313,7 +315,7 @@ MUTANTS = (
     Mutant(
         "sends again under new numbers after a lost reply",
         50,
-        ((Outage, "begin", begin_with_new_numbers),),
+        ((Lane, "on_error", on_error_with_new_numbers),),
     ),
     Mutant("adds hits to a numbered record", 50, ((Writer, "count", count_into_numbered_record),)),
     Mutant(
@@ -334,7 +336,7 @@ MUTANTS = (
     Mutant(
         "removes an adopted journal at confirmation",
         1_000,
-        ((Adoption, "_replay", replay_until_confirmed),),
+        ((Adoption, "_deliver", deliver_until_confirmed),),
     ),
     Mutant(
         "deletes the watermark after an adoption",
@@ -358,7 +360,7 @@ MUTANTS = (
     Mutant(
         "refuses a hit on its way as not counted",
         200,
-        ((Outage, "refuse_pending", refuse_pending_as_not_counted),),
+        ((Outage, "_refuse", refuse_all_as_not_counted),),
     ),
     Mutant(
         "decides on the day when a chunk leaves",
@@ -373,7 +375,7 @@ MUTANTS = (
     Mutant(
         "numbers hits while the journal is written",
         1_000,
-        ((Writer, "_ask_again", ask_again_with_more),),
+        ((Lane, "number_next", number_always),),
     ),
     Mutant(
         "numbers the records of a journal anew",
@@ -390,9 +392,7 @@ MUTANTS = (
         1_000,
         ((RecordLog, "_number_held", number_held_and_journal_again),),
     ),
-    Mutant(
-        "takes every answer for success", 200, ((Delivery, "exchange", exchange_without_looking),)
-    ),
+    Mutant("takes every answer for success", 200, ((SimulatedLine, "ask", ask_without_looking),)),
     Mutant(
         "answers a repeat before the hit is counted",
         5_000,

@@ -8,11 +8,13 @@ behind younger questions. Only a restart of the store ends what is on its way to
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hitcounter.errors import StoreError
 from hitcounter.store import keys
+from hitcounter.store.writer_connection import Answer as Answered
+from hitcounter.store.writer_connection import Commit as AskedCommit
 from hitcounter.store.writer_connection import WriterConnection
 from tests.simulation.events import Events
 from tests.simulation.store import (
@@ -22,7 +24,6 @@ from tests.simulation.store import (
     Reply,
     Request,
     SimulatedStore,
-    Values,
     Watermark,
 )
 
@@ -32,7 +33,6 @@ STRANDED_S = (0.05, 0.3, 1.0, 1_000.0, 1_000.0)  # the longest is until all is o
 GOES_WRONG = 0.5  # how often, while something is wrong
 
 Answer = Reply | StoreError
-PageCounters = Mapping[tuple[str, int], Mapping[str, int]]
 
 
 class Asker(Protocol):
@@ -63,68 +63,81 @@ class Question:
             return
         if isinstance(answer, StoreError):
             self.line.hang_up()
-        elif isinstance(self.request, Commit | Watermark) and self.request.key == self.line.key:
-            self.line.heard(answer.watermark)
+        elif isinstance(self.request, Commit | Watermark):
+            self.line.heard(self.request.key, answer.watermark)
         self.answer.set_result(answer)
 
 
 class SimulatedLine(WriterConnection):
-    """The line of one writer."""
+    """The line of one writer, for all lanes."""
 
-    def __init__(self, network: "Network", key: str, owner: "Asker", events: Events) -> None:
-        """Speak for the writer with this watermark."""
-        self.key = key
+    def __init__(self, network: "Network", writer: str, owner: "Asker", events: Events) -> None:
+        """Speak for a writer."""
+        self.writer = writer
         self.owner = owner
-        self.confirmed = 0  # the highest watermark that anybody here has heard
+        # The highest watermarks of the writer that anybody here has heard, by key.
+        self.confirmed: Counter[str] = Counter()
         self.store: SimulatedStore | None = None
         self.epoch = 0
-        self.question: Question | None = None
+        self.questions: list[Question] = []
         self.is_adopting = False
         self._network = network
         self._events = events
-        self._heard = 0
+        self._heard: Counter[str] = Counter()
 
-    async def commit(
-        self, expect: int, last: int, counters: Mapping[str, int], pages: PageCounters
-    ) -> tuple[int, Values]:
-        """Send a chunk."""
-        buckets = {keys.counter_of(name).name for name, n in counters.items() if n}
+    async def ask(self, commits: Sequence[AskedCommit]) -> list[Answered | StoreError]:
+        """Send chunks, or questions for watermarks, in one packet."""
+        self.questions = [self._network.send(self, self._request(commit)) for commit in commits]
+        answers = [await question.answer for question in self.questions]
+        return [self._answered(*each) for each in zip(self.questions, answers, strict=True)]
+
+    def _request(self, commit: AskedCommit) -> Request:
+        key = keys.watermark_key(commit.lane, self.writer)
+        if commit.expect < 0:
+            return Watermark(key)
+        buckets = {keys.counter_of(name).name for name, n in commit.counters.items() if n}
         if sum(len(bucket) == len("2026-11-29") for bucket in buckets) > 1:
             self._events.note("hits of two days in one chunk")
-        reply = await self.ask(Commit(self.key, expect, last, counters, pages))
-        return reply.watermark, reply.values
+        return Commit(key, *commit[1:])
 
-    async def watermark(self) -> int:
-        """Ask for the watermark."""
-        return (await self.ask(Watermark(self.key))).watermark
+    def _answered(self, question: Question, answer: Answer) -> Answered | StoreError:
+        if isinstance(answer, StoreError):
+            self.owner.has_missed_store = True
+            self._events.tell("no answer to", *question.request[:3], f"({answer})")
+            return answer
+        return Answered(answer.watermark, answer.values)
 
-    async def claim(self, record: int, ids: Sequence[str], _: float) -> list[bool | None]:
+    async def claim(
+        self, lane: int, record: int, ids: Sequence[str], _: float
+    ) -> list[bool | None]:
         """Claim ids for a record; tell which of the others are counted, as the real one does."""
-        ours = f"{self.key.rpartition(':')[2]}:{record}"
-        reply = await self.ask(Claim(self.key, ours, tuple(ids)))
+        ours = f"{self.writer}:{record}"
+        key = keys.watermark_key(lane, self.writer)
+        reply = await self._ask_one(Claim(key, ours, tuple(ids)))
         self._events.note("ids claimed", ours, *ids, by=self.owner)
         others = dict.fromkeys(holder for holder in reply.holders if holder != ours)
-        counted = {holder: await self._is_counted(holder) for holder in others}
+        counted = {holder: await self._is_counted(lane, holder) for holder in others}
         return [holder == ours or (False if counted[holder] else None) for holder in reply.holders]
 
-    async def _is_counted(self, holder: str) -> bool:
+    async def _is_counted(self, lane: int, holder: str) -> bool:
         writer, _, record = holder.partition(":")
-        key = keys.watermark_key(0, writer)
-        is_counted = int(record) <= (await self.ask(Watermark(key))).watermark
+        key = keys.watermark_key(lane, writer)
+        is_counted = int(record) <= (await self._ask_one(Watermark(key))).watermark
         self._events.note(f"id is {'counted' if is_counted else 'unsettled'}", holder)
         if is_counted:
             self._network.promise(key, int(record))
         return is_counted
 
-    async def forget(self) -> None:
+    async def forget(self, lane: int) -> None:
         """Delete the watermark."""
-        self._events.note("watermark deleted", self.key)
-        await self.ask(Forget(self.key))
+        key = keys.watermark_key(lane, self.writer)
+        self._events.note("watermark deleted", key)
+        await self._ask_one(Forget(key))
 
-    async def ask(self, request: Request) -> Reply:
+    async def _ask_one(self, request: Request) -> Reply:
         """Wait for an answer; raise `StoreError` if there is none."""
-        self.question = self._network.send(self, request)
-        answer = await self.question.answer
+        self.questions = [self._network.send(self, request)]
+        answer = await self.questions[0].answer
         if isinstance(answer, StoreError):
             self.owner.has_missed_store = True
             self._events.tell("no answer to", *request[:3], f"({answer})")
@@ -134,23 +147,30 @@ class SimulatedLine(WriterConnection):
     async def close(self) -> None:
         """Hang up."""
         self.hang_up()
-        if self.question is not None:
-            self.question.end(StoreError("the line is closed"))
+        for question in self.questions:
+            question.end(StoreError("the line is closed"))
         self._network.lines.pop(self, None)
 
     def hang_up(self) -> None:
         """Leave the connection; the next question opens another."""
         self.store = None
 
-    def heard(self, watermark: int) -> None:
-        """Note an answer."""
-        if watermark < self._heard:
+    def heard(self, key: str, watermark: int) -> None:
+        """Note an answer about this writer."""
+        if not key.endswith(f":{self.writer}"):
+            return
+        heard = self._heard[key]
+        if watermark < heard:
             whose = "an adopted journal" if self.is_adopting else "a writer"
-            self._events.note(f"fell: of {whose}", self.key, self._heard, watermark, by=self.owner)
-        if self.is_adopting and self._heard == 0 < watermark:
-            self._events.note("adopted journal confirmed", self.key, watermark, by=self.owner)
-        self._heard = watermark
-        self.confirmed = max(self.confirmed, watermark)
+            self._events.note(f"fell: of {whose}", key, heard, watermark, by=self.owner)
+        if self.is_adopting and heard == 0 < watermark:
+            self._events.note("adopted journal confirmed", key, watermark, by=self.owner)
+        self._heard[key] = watermark
+        self.confirmed[key] = max(self.confirmed[key], watermark)
+
+    def is_ahead_of(self, store: SimulatedStore) -> bool:
+        """Return whether somebody here has heard of more than a store holds."""
+        return any(n > store.watermark(key) for key, n in self.confirmed.items())
 
 
 class Network:
@@ -172,9 +192,9 @@ class Network:
         self._stranded: list[Question] = []
         self._peaks: Counter[str] = Counter()
 
-    def open(self, key: str, owner: Asker) -> SimulatedLine:
+    def open(self, writer: str, owner: Asker) -> SimulatedLine:
         """Open a line for a writer."""
-        line = SimulatedLine(self, key, owner, self._events)
+        line = SimulatedLine(self, writer, owner, self._events)
         self.lines[line] = None
         return line
 
@@ -278,9 +298,11 @@ class Network:
 
     def promise(self, key: str, record: int) -> None:
         """Note that a client heard that a record is counted, from another worker than its own."""
-        lines = [line for line in self.lines if line.key == key and not line.is_adopting]
+        lines = [
+            line for line in self.lines if key.endswith(f":{line.writer}") and not line.is_adopting
+        ]
         for line in lines:
-            line.confirmed = max(line.confirmed, record)
+            line.confirmed[key] = max(line.confirmed[key], record)
         if not lines:
             self.store.sync()  # its worker is dead: level B promises this only if it is on disk
 
@@ -329,8 +351,8 @@ class Network:
             del self.lines[line]
 
     def _lose(self, line: SimulatedLine) -> None:
-        if line.question is not None and self._chance.random() < 0.5:
-            line.question.is_delivered = True
+        for question in line.questions:
+            question.is_delivered |= self._chance.random() < 0.5
 
     def restart(self, store: SimulatedStore) -> None:
         """End all connections to a store, and what is on its way to it."""
@@ -340,8 +362,8 @@ class Network:
 
     def _end(self, line: SimulatedLine) -> None:
         line.hang_up()
-        if line.question is not None:
-            line.question.end(StoreError("connection reset"))
+        for question in line.questions:
+            question.end(StoreError("connection reset"))
 
     def split(self) -> None:
         """Go on with a replica, and leave the store aside with some of the lines."""

@@ -114,6 +114,7 @@ class Schedule:
     seed: int
     is_always: bool  # appendfsync; else everysec
     n_workers: int
+    n_lanes: int
     kept_window_s: float
     timeout_s: float
     date: str
@@ -147,6 +148,7 @@ def schedule_of(seed: int) -> Schedule:
         seed=seed,
         is_always=is_always,
         n_workers=draw.choice((2, 2, 3)),
+        n_lanes=(1, 8)[seed % 2],
         kept_window_s=draw.choice((0.5, 1.0)),
         timeout_s=draw.choice((0.1, 0.25)),
         date=draw.choice(DATES),

@@ -6,6 +6,7 @@ they still try on their way out has no effect: their files and lines are not the
 
 import asyncio
 import contextvars
+from collections import Counter
 from collections.abc import Coroutine, Generator
 from typing import Any, Protocol
 
@@ -13,7 +14,6 @@ from hitcounter.errors import JournalBrokenError
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.store import keys
 from tests.simulation.disk import Disk, SimulatedJournals
 from tests.simulation.events import Events
 from tests.simulation.ledger import Sent
@@ -39,6 +39,7 @@ class Surroundings(Protocol):
     problems: list[str]
     is_always: bool
     kept_window_s: float
+    n_lanes: int
 
     def ended(self, worker: "SimulatedWorker") -> None:
         """Hear that a worker is gone."""
@@ -64,7 +65,7 @@ class SimulatedWorker:
         """Start; the number is that of the incarnation."""
         self.number = number
         self.is_aside = number % 2 == 1
-        self.covered = 0
+        self.covered: Counter[str] = Counter()
         self.open: dict[Sent, asyncio.Future[Any]] = {}
         self.has_missed_store = False
         self.is_dead = False
@@ -82,7 +83,11 @@ class SimulatedWorker:
         journals = SimulatedJournals(around.disk, self)
         window_s = around.kept_window_s
         self.writer = Writer(
-            self._connect, journals, around.metrics, lane=0, kept_window_s=window_s
+            self._connect,
+            journals,
+            around.metrics,
+            n_lanes=around.n_lanes,
+            kept_window_s=window_s,
         )
         self.writer.is_store_durable = around.is_always
         self.writer.flushing.add_done_callback(self._flush_ended)
@@ -90,8 +95,8 @@ class SimulatedWorker:
         self._adopting = asyncio.create_task(adoption.run())
         self._adopting.add_done_callback(self._adoption_ended)
 
-    def _connect(self, lane: int, writer: str) -> SimulatedLine:
-        line = self._around.network.open(keys.watermark_key(lane, writer), self)
+    def _connect(self, writer: str) -> SimulatedLine:
+        line = self._around.network.open(writer, self)
         if self._line is None:
             self._line = line
         else:
@@ -110,21 +115,27 @@ class SimulatedWorker:
         It does not if the store has lost what only this worker still remembers: there level B
         promises nothing, so this death is put off.
         """
-        held = self._around.network.store.watermark(self.line.key)
-        return self.line.confirmed <= max(held, self._covered())
+        store = self._around.network.store
+        return all(
+            confirmed <= max(store.watermark(key), self._covered(key))
+            for key, confirmed in self.line.confirmed.items()
+        )
 
-    def _covered(self) -> int:
+    def _covered(self, key: str) -> int:
         own = [file for file in self._around.disk.of(self) if file.writer == self.writer.id]
-        return max([self.covered, *(file.last_number() for file in own)])
+        return max([self.covered[key], *(file.last_numbers()[key] for file in own)])
 
     def leaves_nothing_behind(self) -> None:
         """Note that it ends without bringing its last records to a journal.
 
         From now on the store must not lose them: it syncs.
         """
-        held = self._around.network.store.watermark(self.line.key)
-        if max(held, self.line.confirmed) > self._covered():
-            self._around.network.store.sync()
+        store = self._around.network.store
+        if any(
+            max(store.watermark(key), confirmed) > self._covered(key)
+            for key, confirmed in self.line.confirmed.items()
+        ):
+            store.sync()
 
     def kill(self) -> None:
         """End at once."""
@@ -135,7 +146,7 @@ class SimulatedWorker:
     def _note_kill(self) -> None:
         events, files = self._around.events, self._around.disk.of(self)
         events.note("killed", self.number)
-        if self.line.question is not None and not self.line.question.answer.done():
+        if not all(question.answer.done() for question in self.line.questions):
             events.note("killed: with a chunk on its way")
         if self.is_closing:
             events.note("killed: while it closes")

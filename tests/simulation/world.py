@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hitcounter.metrics import Metrics
 from tests.simulation.disk import Disk
 from tests.simulation.events import Events
-from tests.simulation.ledger import PAGES, Ledger, Sent, site_keys_on
+from tests.simulation.ledger import Ledger, Sent, page_keys, site_keys_on
 from tests.simulation.network import Network
 from tests.simulation.schedule import Fault, Hit, Reaction, Schedule
 from tests.simulation.worker import SimulatedWorker
@@ -33,7 +33,8 @@ class World:
         self._n_coming = 0  # faults and workers that are about to begin
         self._n_started = 0
         self._marked: object = None  # who did what a fault reacts to
-        self._days = [site_keys_on(schedule.date, days) for days in (0, 1)]
+        self._days = [site_keys_on(schedule.n_lanes, schedule.date, days) for days in (0, 1)]
+        self._pages = page_keys(schedule.n_lanes)
         self.workers: list[SimulatedWorker] = []
         self.metrics = metrics
         self.events = Events(schedule.reactions, self._react, is_logging=is_logging)
@@ -43,6 +44,7 @@ class World:
         self.problems = self.ledger.problems
         self.is_always = schedule.is_always
         self.kept_window_s = schedule.kept_window_s
+        self.n_lanes = schedule.n_lanes
         self._sudden: dict[str, Callable[[Fault], None]] = {
             "cut": lambda _: self.network.cut(),
             "fail_over": self._fail_over,
@@ -97,7 +99,7 @@ class World:
             return
         worker = serving[int(hit.pick * len(serving))]
         day = self._days[self._loop.time() >= self._schedule.midnight_at_s]
-        page = None if hit.page is None else PAGES[hit.site][hit.page]
+        page = None if hit.page is None else self._pages[hit.site][hit.page]
         sent = Sent.of(day[hit.site], page, hit.id)
         self.ledger.send(worker, sent)
         if sent.id is None and sent in worker.open and self._chance.random() < HANG_UPS:
@@ -116,11 +118,10 @@ class World:
         if self._n_coming or self._faults.total():
             return f"faults {dict(self._faults)}"
         for worker in self.workers:
-            held = self.network.store.watermark(worker.line.key)
-            if worker.open or worker.is_closing or worker.writer.is_away:
+            if worker.open or worker.is_closing or worker.writer.lanes.is_away:
                 return f"worker {worker.number} has {len(worker.open)} hits"
-            if worker.line.confirmed > held:
-                return f"worker {worker.number} has to send again from {held}"
+            if worker.line.is_ahead_of(self.network.store):
+                return f"worker {worker.number} has to send again"
         return f"journals {[*self.disk.files]}" if self.disk.files else ""
 
     def _start_worker(self) -> None:

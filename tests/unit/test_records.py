@@ -400,10 +400,13 @@ def test_an_empty_journal_restores_a_stream_that_has_nothing_to_say() -> None:
     assert (list(stream.pending), list(stream.kept)) == ([], [])
 
 
-def test_a_journal_that_lacks_a_record_is_not_replayed() -> None:
-    journal = [Entry(1, of((SITES[0], None))), Entry(3, Pageviews())]
-    with pytest.raises(AssertionError, match="the journal lacks what is before 3"):
-        RecordLog.restored(KEPT_WINDOW_S, journal, CUT)
+def test_what_is_before_a_gap_in_a_journal_had_left_the_kept_window() -> None:
+    one = of((SITES[0], None))
+    journal = [Entry(1, one), Entry(2, one), Entry(5, one), Entry(6, one)]
+    restored = RecordLog.restored(KEPT_WINDOW_S, journal, CUT)
+    assert [record.number for record in restored.pending] == [5, 6]
+    assert restored.next_chunk() == Chunk(4, 6, of((SITES[0], None), (SITES[0], None)))
+    assert restored.confirm(6, 0.0, 0.0) == (list(restored.kept), 0)
 
 
 # How sums are cut

@@ -95,7 +95,6 @@ async def list_sites(settings: Config, _args: argparse.Namespace) -> None:
 async def prune_pages(settings: Config, args: argparse.Namespace) -> None:
     """Take pages out of a site, or only say which."""
     from hitcounter.store import keys
-    from hitcounter.store.client import N_LANES
     from hitcounter.transfer import housekeeping, sites
 
     site = sites.known_name(args.site)
@@ -103,7 +102,7 @@ async def prune_pages(settings: Config, args: argparse.Namespace) -> None:
     async with opening.opened(settings, create=False) as store:
         pages = await housekeeping.pages_below(store, site, below)
         if args.page:
-            key = keys.page_key(keys.lane_of(site, N_LANES), site, args.page)
+            key = keys.page_key(store.lane_of(site), site, args.page)
             pages = {name: n for name, n in pages.items() if name == key}
         if args.dry_run:
             for name, n in sorted(pages.items(), key=lambda page: -page[1]):

@@ -44,12 +44,12 @@ class Counter:
         self.config = config
         self.metrics = metrics
         self.clock = clock
-        self.sites = SiteRegistry(config, store, metrics)
+        self.sites = SiteRegistry(config, store, writer.lanes, metrics)
         self.last_known = LastKnown(writer.waiting.in_journal)
         self.readiness = Readiness(writer, Inspection(store), self.sites)
         self.turn = asyncio.Lock()  # of answers that take as long as many hits
         self._writer = writer
-        self._reader = BatchedReader(store)
+        self._readers = [BatchedReader(store) for _ in writer.lanes]
 
     async def count(self, hit: Hit) -> Numbers:
         """Count a hit; return the numbers with it once the store or the journal holds it.
@@ -82,9 +82,10 @@ class Counter:
         if not paths:
             return FRESH, []
         pages = [site.page_keys(path) for path in paths]
-        if not self._writer.is_away:
+        if not site.lane.is_away:
+            reader = self._readers[site.lane.number]
             try:
-                values = await self._reader.read([name for page in pages for name in page.stored])
+                values = await reader.read([name for page in pages for name in page.stored])
             except (StoreError, CounterError):
                 pass
             else:
@@ -100,7 +101,8 @@ class Counter:
         site, names, keys = question.site, question.names, question.keys
         wanted = (*names.shown, site.removed_key)
         before = site.known
-        values = await self._reader.read(wanted if keys is None else (*wanted, *keys.stored))
+        reader = self._readers[site.lane.number]
+        values = await reader.read(wanted if keys is None else (*wanted, *keys.stored))
         n_lines = len(names.shown)
         removed_ms = values.pop(n_lines) or 0
         page_total = None if keys is None else _page_total(keys, *values[n_lines:])
@@ -140,7 +142,7 @@ class Counter:
             id_ = f"{site.site.name}:{id_}"
             if await self._writer.recent.is_repeat(id_):
                 return await self._answer_duplicate(question)
-        waiting = self._writer.count(site.label, names, page, id_)
+        waiting = self._writer.count(site.lane, site.label, names, page, id_)
         try:
             # A retry may wait for the same hit, so the end of one request is not its end.
             values = await (waiting if id_ is None else asyncio.shield(waiting))
@@ -161,7 +163,7 @@ class Counter:
         return site.known
 
     async def _read(self, question: Question) -> Numbers:
-        if not self._writer.is_away:
+        if not question.site.lane.is_away:
             try:
                 return await self.read_store(question)
             except (StoreError, CounterError):
@@ -174,7 +176,7 @@ class Counter:
 
     async def _read_first_time(self, question: Question) -> Numbers:
         """Read a site of which nothing is known."""
-        if self._writer.is_away:
+        if question.site.lane.is_away:
             raise away()
         try:
             return await self.read_store(Question.about(question.site, NO_PAGE, question.at))

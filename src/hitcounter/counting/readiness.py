@@ -82,7 +82,7 @@ class Readiness:
 
     async def _asked(self) -> str:
         try:
-            if not self._writer.is_away:
+            if not self._writer.lanes.is_away:
                 await self.inspection.rehearsed(is_open=self._sites.config.is_open)
         except (StoreError, StoreUnfitError) as error:
             return self.state_after(error)
@@ -90,7 +90,7 @@ class Readiness:
 
     def state_after(self, fault: Fault) -> str:
         """Name what becomes of a hit, after the store was asked and had this `fault`, or none."""
-        if self._writer.is_away and fault is None:
+        if self._writer.lanes.is_away and fault is None:
             fault = StoreError("the store is away")
         knows_numbers = any(site.known for site in self._sites)
         return state(fault, self._writer.outage.journal_error, knows_numbers=knows_numbers)

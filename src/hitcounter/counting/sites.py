@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from hitcounter.config import Config
 from hitcounter.counting.numbers import Numbers, away
 from hitcounter.errors import Refusal, StoreError, StoreFullError
+from hitcounter.exactly_once.lanes import Lane, Lanes
 from hitcounter.metrics import Metrics
 from hitcounter.period import Day, day_of
 from hitcounter.site import Site, site_name
 from hitcounter.store import keys
-from hitcounter.store.client import N_LANES, Store
+from hitcounter.store.client import Store
 from hitcounter.store.keys import PageKeys, SiteKeys
 
 log = logging.getLogger(__name__)
@@ -25,23 +26,23 @@ class SiteState:
     __slots__ = (
         "_day",
         "_keys",
-        "_lane",
         "known",
         "label",
+        "lane",
         "removed_key",
         "removed_ms",
         "site",
         "watched_total",
     )
 
-    def __init__(self, site: Site, label: str) -> None:
+    def __init__(self, site: Site, lane: Lane, label: str) -> None:
         """Prepare the keys of a site; `label` names it in metrics."""
         self.site = site
         self.label = label
         self.known: Numbers | None = None
         self.watched_total = 0
-        self._lane = keys.lane_of(site.name, N_LANES)
-        self.removed_key = keys.removed_key(self._lane, site.name)
+        self.lane = lane
+        self.removed_key = keys.removed_key(lane.number, site.name)
         self.removed_ms = 0  # the tombstone when we watched last
         self._day: Day | None = None
         self._keys: SiteKeys | None = None
@@ -51,12 +52,12 @@ class SiteState:
         day = self._day
         if day is None or self._keys is None or not day.start_at <= now_s < day.end_at:
             self._day = day = day_of(now_s, self.site.timezone)
-            self._keys = keys.site_keys(self._lane, self.site.name, day)
+            self._keys = keys.site_keys(self.lane.number, self.site.name, day)
         return self._keys
 
     def page_keys(self, path: str) -> PageKeys:
         """Name the counters of a page."""
-        return keys.page_keys(self._lane, self.site.name, path, self.site.max_pages)
+        return keys.page_keys(self.lane.number, self.site.name, path, self.site.max_pages)
 
     def known_on(self, names: SiteKeys) -> Numbers | None:
         """Return what is known, unless that is of a later day: then the clock went back."""
@@ -67,10 +68,11 @@ class SiteState:
 class SiteRegistry:
     """Finds sites by name; an open service learns others as they are first counted."""
 
-    def __init__(self, config: Config, store: Store, metrics: Metrics) -> None:
+    def __init__(self, config: Config, store: Store, lanes: Lanes, metrics: Metrics) -> None:
         """Know the declared sites."""
         self.config = config
         self._store = store
+        self._lanes = lanes
         self._metrics = metrics
         self._sites = {name: self._state(site) for name, site in config.sites.items()}
         self._says_refusal_at_s = 0.0
@@ -128,4 +130,4 @@ class SiteRegistry:
         return self._state(self.config.site(name))
 
     def _state(self, site: Site) -> SiteState:
-        return SiteState(site, self._metrics.label(site.name))
+        return SiteState(site, self._lanes.of(site.name), self._metrics.label(site.name))

@@ -55,7 +55,7 @@ class StoreWatch:
         if facts.clock_skew_s is not None:
             self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
         await self._sites.refresh()
-        if not self._writer.is_away:
+        if not self._writer.lanes.is_away:
             self._metrics.store_up.set(not facts.hit_refusal)
 
     def _say(self, facts: StoreFacts) -> None:

@@ -7,14 +7,14 @@ The watermark is kept: a late packet of the dead writer may still arrive.
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 
-from hitcounter.errors import StoreError
 from hitcounter.exactly_once.delivery import Delivery
 from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journals import Journals
+from hitcounter.exactly_once.lanes import Lane
 from hitcounter.exactly_once.outage import RETRY_EVERY_S
 from hitcounter.exactly_once.records import RecordLog
 from hitcounter.exactly_once.writer import PROBE_EVERY_S, Connect
@@ -31,7 +31,7 @@ class Adoption:
     def __init__(
         self, connect: Connect, journals: Journals, metrics: Metrics, kept_window_s: float
     ) -> None:
-        """Replay through connections that `connect` opens for a lane and a writer's id."""
+        """Replay through connections that `connect` opens for a writer's id."""
         self._connect = connect
         self._journals = journals
         self._metrics = metrics
@@ -74,20 +74,20 @@ class Adoption:
             log.warning("the store holds all of the journal %s", journal.name)
 
     async def _replay(self, journal: Journal) -> None:
-        async with asyncio.TaskGroup() as replaying:
-            for lane, entries in groupby(await journal.sums(), attrgetter("lane")):
-                records = RecordLog.restored(self._kept_window_s, entries, journal.rule)
-                replaying.create_task(self._deliver(lane, journal.writer, records))
-
-    async def _deliver(self, lane: int, writer: str, records: RecordLog) -> None:
-        connection = self._connect(lane, writer)
-        delivery = Delivery(records, connection, self._metrics)
+        lanes = [
+            Lane(number, RecordLog.restored(self._kept_window_s, entries, journal.rule))
+            for number, entries in groupby(await journal.sums(), attrgetter("lane"))
+        ]
+        connection = self._connect(journal.writer)
         try:
-            while records.pending or records.kept:
-                with suppress(StoreError):
-                    await delivery.exchange(records.next_chunk())
-                    if records.pending:
-                        continue
-                await asyncio.sleep(PROBE_EVERY_S if not records.pending else RETRY_EVERY_S)
+            await self._deliver(Delivery(connection, self._metrics), lanes)
         finally:
             await connection.close()
+
+    async def _deliver(self, delivery: Delivery, lanes: Iterable[Lane]) -> None:
+        while lanes := [lane for lane in lanes if lane.records.pending or lane.records.kept]:
+            await delivery.exchange(lanes)
+            if not all(lane.is_answered for lane in lanes):
+                await asyncio.sleep(RETRY_EVERY_S)
+            elif not any(lane.records.pending for lane in lanes):
+                await asyncio.sleep(PROBE_EVERY_S)

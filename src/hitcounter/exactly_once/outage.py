@@ -10,8 +10,7 @@ refused as not counted that a chunk has carried.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
 
 from hitcounter.errors import (
     JournalBrokenError,
@@ -21,7 +20,8 @@ from hitcounter.errors import (
     Unavailable,
 )
 from hitcounter.exactly_once.journal import Journal
-from hitcounter.exactly_once.records import RecordLog
+from hitcounter.exactly_once.lanes import Lane, Lanes
+from hitcounter.exactly_once.records import Entry
 from hitcounter.exactly_once.waiting import Waiting
 from hitcounter.metrics import Metrics
 
@@ -33,24 +33,26 @@ GATHER_S = 0.02
 
 
 class Outage:
-    """The time without the store, and the journal of one writer in it."""
+    """The time without the store in some lanes, and the journal of one writer in it."""
 
     def __init__(
         self,
         create_journal: Callable[[], Awaitable[Journal]],
-        records: RecordLog,
+        lanes: Lanes,
         waiting: Waiting,
         metrics: Metrics,
     ) -> None:
-        self.is_on = False  # until all that waits here is in the store again
         self.has_ended = asyncio.Event()
         self.ever_began = False
         self.journal_error: JournalError | None = None  # while the journal takes nothing
-        self._records = records
+        self._lanes = lanes
         self._waiting = waiting
         self._create_journal = create_journal
         self._journal: Journal | None = None
         self._metrics = metrics
+        self._wake = asyncio.Event()
+        self._is_on = False
+        self._is_closing = False
 
     @property
     def has_journal(self) -> bool:
@@ -58,84 +60,86 @@ class Outage:
         return self._journal is not None
 
     def begin(self, error: StoreError) -> None:
-        """Note that the store gave no answer."""
+        """Note that the store gave no answer for a lane."""
         self.ever_began = True
         self._metrics.store_full.set(isinstance(error, StoreFullError))
-        if not self.is_on:
-            self.is_on = True
+        if not self._is_on:
+            self._is_on = True
             self._metrics.store_up.set(0)
             log.error("the store is away, hits go to the journal: %s", error)
 
-    def end(self) -> None:
-        """Note that the store holds all that waited."""
-        log.warning("the store answers again, and holds what the journal held")
-        self.is_on = False
-        self.journal_error = None
-        self._waiting.journal_is_in_store()
-        self._metrics.store_up.set(1)
-        self._metrics.store_full.set(0)
-        self.has_ended.set()
+    def end(self, lane: Lane) -> None:
+        """Note that the store holds all that waited in a lane."""
+        self._waiting.journal_is_in_store(lane.number)
+        if not self._lanes.is_away:
+            log.warning("the store answers again, and holds what the journal held")
+            self._is_on = False
+            self.journal_error = None
+            self._metrics.store_up.set(1)
+            self._metrics.store_full.set(0)
+            self.has_ended.set()
 
-    async def run(
-        self,
-        ask_again: Callable[[], Coroutine[Any, Any, None]],
-        wake: asyncio.Event,
-        is_closing: Callable[[], bool],
-    ) -> None:
-        """Bring hits to the journal until `ask_again` ends, as the store has answered."""
-        asking = asyncio.create_task(ask_again())
-        asking.add_done_callback(lambda _: wake.set())
-        try:
-            while not asking.done():
-                wake.clear()
-                is_held = await self.journal_all()
-                if is_closing() and not self._records.has_unsent:
-                    break
-                await asyncio.sleep(GATHER_S if is_held else RETRY_EVERY_S)
-                await wake.wait()
-        finally:
-            asking.cancel()
-            await asyncio.wait([asking])
-            wake.set()
-        if not asking.cancelled():
-            asking.result()
+    def wake(self) -> None:
+        """Look again for what the journal lacks."""
+        self._wake.set()
 
-    async def journal_all(self) -> bool:
-        """Bring all that only memory holds to the journal, and answer who waits.
+    async def run(self, make_due: Callable[..., None]) -> None:
+        """Bring hits to the journal, as long as the store does not answer for their lanes.
+
+        Lanes that it did answer for meanwhile can go on: these are made due.
+        """
+        while not self._is_closing:
+            self._wake.clear()
+            lanes = [lane for lane in self._lanes if not lane.is_answered]
+            if not lanes:
+                return
+            is_held = await self.journal_all(lanes)
+            make_due(*(lane for lane in lanes if lane.is_answered))
+            await asyncio.sleep(GATHER_S if is_held else RETRY_EVERY_S)
+            await self._wake.wait()
+
+    def stop(self) -> None:
+        """Let `run` end after what it writes now."""
+        self._is_closing = True
+        self.wake()
+
+    async def journal_all(self, lanes: Iterable[Lane]) -> bool:
+        """Bring all that only memory holds in some lanes to the journal, and answer who waits.
 
         Return whether it did; raise `JournalBrokenError` where nobody can tell.
         """
-        unsent = self._records.take_unsent()
-        if not self._records.needs_journal:
-            await self.remove_journal()  # what comes next does not join what is in there
-        entries = self._records.to_journal(unsent.pageviews)
-        if not entries:
-            return True
+        lanes = list(lanes)
+        entries = [entry for lane in lanes for entry in lane.next_append()]
         try:
-            if self._journal is None:
-                self._journal = await self._create_journal()
-            self._metrics.journal_bytes.set(await self._journal.append(entries))
+            if entries:
+                await self._append(entries)
         except JournalError as error:
             if self.journal_error is None:
                 log.error("hits are refused: %s", error)
             self.journal_error = error
-            refusal = Unavailable(error.code, f"{error}; the hit was not counted")
-            self._waiting.refuse(unsent, refusal)
-            self.refuse_pending()
+            self._refuse(lanes, Unavailable(error.code, f"{error}; the hit was not counted"))
             return False
         except JournalBrokenError:
-            self._waiting.refuse(unsent, outcome_unknown())
+            self._refuse(lanes, outcome_unknown())
             raise
-        self.journal_error = None
-        self._records.journaled(unsent.pageviews)
-        for record in (*self._records.pending, unsent):
-            self._waiting.answer_journaled(record)
+        self.journal_error = None if entries else self.journal_error
+        for lane in lanes:
+            for record in lane.on_appended():
+                self._waiting.answer_journaled(lane.number, record)
         return True
 
-    def refuse_pending(self) -> None:
-        """Refuse what a chunk has carried: nobody knows whether it is counted."""
-        for record in self._records.pending:
-            self._waiting.refuse(record, outcome_unknown())
+    async def _append(self, entries: list[Entry]) -> None:
+        if self._journal is None:
+            self._journal = await self._create_journal()
+        self._metrics.journal_bytes.set(await self._journal.append(entries))
+
+    def _refuse(self, lanes: Iterable[Lane], refusal: Unavailable) -> None:
+        """Refuse what was to be written; of what a chunk has carried, nobody knows."""
+        for lane in lanes:
+            taken, unknown = lane.on_refused()
+            self._waiting.refuse(taken, refusal)
+            for record in unknown:
+                self._waiting.refuse(record, outcome_unknown())
 
     async def remove_journal(self) -> None:
         """Remove the journal, if there is one: nothing in it is needed any more."""

@@ -61,14 +61,13 @@ class Entry(NamedTuple):
 class RecordLog:
     """The records of one writer in one lane."""
 
-    def __init__(self, kept_window_s: float, lane: int = 0) -> None:
+    def __init__(self, kept_window_s: float) -> None:
         """Start with no record, and a store that holds none of ours."""
         self.open = Record()
         self.watermark = 0
         self.pending: deque[Record] = deque()
         self.kept: deque[Record] = deque()
         self._kept_window_s = kept_window_s
-        self._lane = lane
         self._closed: deque[Record] = deque()
         self._held = Pageviews()
         self._numbered = 0
@@ -83,10 +82,11 @@ class RecordLog:
         stream = cls(kept_window_s)
         stream._is_restored = True
         for number, total, _ in entries:
-            if not stream.pending:
-                # What the journal does not hold was applied, and left the kept window.
+            if number != stream._numbered + 1:
+                # What the journal does not hold was applied, and left the kept window, and so did
+                # all before it: the file went on, as other lanes needed it.
+                stream.pending.clear()
                 stream.watermark = stream._numbered = stream._dropped = number - 1
-            assert number == stream._numbered + 1, f"the journal lacks what is before {number}"
             stream._number_cut(total, rule)
         stream._journaled = stream._numbered
         return stream
@@ -177,12 +177,12 @@ class RecordLog:
         """List all that the journal lacks: records with a number, then what was taken out."""
         numbered = (record for records in (self.kept, self.pending) for record in records)
         entries = [
-            Entry(record.number, record.pageviews, self._lane)
+            Entry(record.number, record.pageviews)
             for record in numbered
             if record.number > self._journaled
         ]
         if unsent.sites:
-            entries.append(Entry(self._numbered + 1, unsent, self._lane))
+            entries.append(Entry(self._numbered + 1, unsent))
         return entries
 
     def journaled(self, unsent: Pageviews) -> None:

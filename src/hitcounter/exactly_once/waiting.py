@@ -12,10 +12,11 @@ from sys import getsizeof
 import msgspec
 
 from hitcounter.errors import Unavailable
-from hitcounter.exactly_once.delivery import Values
 from hitcounter.exactly_once.records import Record
 from hitcounter.metrics import COUNTED, STORED, Metrics
+from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
+from hitcounter.store.writer_connection import Values
 
 MAX_WAITING_HITS = 20_000
 # What an outage may cost in memory; beyond it further pages count for their sites only.
@@ -41,6 +42,7 @@ class Waiting:
         self.n_hits = 0
         self.in_journal: Counter[str] = Counter()  # by counter: what the store does not hold yet
         self._journal_bytes = 0
+        self._n_stored: Counter[int] = Counter()  # hits that wait in the journal, by lane
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
 
@@ -74,14 +76,15 @@ class Waiting:
             self._answered(n_hits, COUNTED)
             self._metrics.chunk_hits.observe(n_hits.total())
 
-    def answer_journaled(self, record: Record) -> None:
-        """Acknowledge the hits of a record that the journal holds."""
+    def answer_journaled(self, lane: int, record: Record) -> None:
+        """Acknowledge the hits of a record of a lane that the journal holds."""
         if record.waiters:
             gains = record.pageviews.by_key()
             new = gains.keys() - self.in_journal.keys()
-            self._journal_bytes += sum(_STORED_KEY_BYTES + getsizeof(key) for key in new)
+            self._journal_bytes += sum(map(_size_bytes, new))
             self.in_journal.update(gains)
-            self._metrics.hits_stored.inc(len(record.waiters))
+            self._n_stored[lane] += len(record.waiters)
+            self._metrics.hits_stored.set(self._n_stored.total())
             self._answered(Counter(waiter.label for waiter in record.waiters), STORED)
         for waiter in record.waiters:
             if not waiter.future.done():
@@ -106,11 +109,13 @@ class Waiting:
         self._metrics.in_flight.set(0)
         self._metrics.pending.set(self.n_hits)
 
-    def journal_is_in_store(self) -> None:
-        """Forget what waited in the journal: the store's numbers contain it."""
-        self.in_journal.clear()
-        self._journal_bytes = 0
-        self._metrics.hits_stored.set(0)
+    def journal_is_in_store(self, lane: int) -> None:
+        """Forget what waited in the journal for a lane: the store's numbers contain it."""
+        del self._n_stored[lane]
+        for key in [key for key in self.in_journal if keys.is_in_lane(key, lane)]:
+            self._journal_bytes -= _size_bytes(key)
+            del self.in_journal[key]
+        self._metrics.hits_stored.set(self._n_stored.total())
 
     @property
     def _is_crowded(self) -> bool:
@@ -121,3 +126,7 @@ class Waiting:
         self._metrics.acknowledged(n_hits, result)
         self._metrics.in_flight.set(0)
         self._metrics.pending.set(self.n_hits)
+
+
+def _size_bytes(key: str) -> int:
+    return _STORED_KEY_BYTES + getsizeof(key)

@@ -1,40 +1,41 @@
-"""Group commit: many waiting hits, one chunk on its way to the store.
+"""Group commit: many waiting hits, one chunk of each lane on its way to the store.
 
-While a chunk travels, hits gather in the open record; when the answer is there, they leave
+While chunks travel, hits gather in the open records; when the answers are there, they leave
 together. A hit is acknowledged as counted when its record is at or below the store's watermark.
-Every error of the store means "outcome unknown", and the protocol of `records` decides what to
-send again; until the store answers, an `Outage` takes over.
+Every error of the store means "outcome unknown", and the lane decides what to send again; until
+the store answers for it, the `Outage` brings its hits to the journal.
 
-Invariants: only the flush changes what is numbered, and it does one thing at a time.
+Invariant: only the flush asks the store, and gives numbers; it does one thing at a time.
 """
 
 import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from hitcounter.errors import JournalBrokenError, StoreError, Unavailable
-from hitcounter.exactly_once.delivery import Delivery, Values
+from hitcounter.exactly_once.delivery import Delivery
 from hitcounter.exactly_once.hit_ids import DuplicateHit, HitIds
 from hitcounter.exactly_once.journals import Journals
+from hitcounter.exactly_once.lanes import Lane, Lanes
 from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage, outcome_unknown
-from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record, RecordLog
+from hitcounter.exactly_once.records import MAX_RECORD_HITS, Record
 from hitcounter.exactly_once.waiting import Waiting
 from hitcounter.metrics import Metrics
 from hitcounter.store.keys import PageKeys, SiteKeys
-from hitcounter.store.writer_connection import WriterConnection
+from hitcounter.store.writer_connection import Values, WriterConnection
 
 log = logging.getLogger(__name__)
 
 PROBE_EVERY_S = 0.5
 
-Connect = Callable[[int, str], WriterConnection]
+Connect = Callable[[str], WriterConnection]
 
 
 class Writer:
-    """The one writer of a worker in a lane."""
+    """The one writer of a worker, for all lanes of a store."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Writer:
         journals: Journals,
         metrics: Metrics,
         *,
-        lane: int,
+        n_lanes: int,
         kept_window_s: float,
     ) -> None:
         """Start a writer under a new id."""
@@ -50,23 +51,20 @@ class Writer:
         self.is_store_durable = False  # whether what the store confirmed is on its disk
         self.recent = HitIds()
         self.waiting = Waiting(metrics)
+        self.lanes = Lanes(n_lanes, kept_window_s)
+        self.outage = Outage(lambda: journals.create(self.id), self.lanes, self.waiting, metrics)
         self._metrics = metrics
-        self._records = RecordLog(kept_window_s, lane)
-        self._delivery = Delivery(self._records, connect(lane, self.id), metrics)
-        self.outage = Outage(lambda: journals.create(self.id), self._records, self.waiting, metrics)
+        self._delivery = Delivery(connect(self.id), metrics)
+        self._due: dict[Lane, None] = {}  # the lanes whose turn has come
         self._wake = asyncio.Event()
         self._is_closing = False
+        self._journaling: asyncio.Task[None] | None = None
         self.flushing = asyncio.create_task(self._flush())
         self.flushing.add_done_callback(self._ended)
         self._probing = asyncio.create_task(self._probe())
 
-    @property
-    def is_away(self) -> bool:
-        """Return whether hits wait here that the store does not hold, as it was away."""
-        return self.outage.is_on
-
     def count(
-        self, label: str, site: SiteKeys, page: PageKeys | None, id_: str | None = None
+        self, lane: Lane, label: str, site: SiteKeys, page: PageKeys | None, id_: str | None = None
     ) -> "asyncio.Future[Values | None]":
         """Take one hit; the future gives the new values by key once the store holds it.
 
@@ -76,14 +74,17 @@ class Writer:
         """
         if self.flushing.done():
             raise Unavailable("store_unavailable", "this worker ends; nothing was counted")
-        record = self._records.open
+        record = lane.records.open
         future = self.waiting.take(record, label, site, page, id_)
         if id_ is not None:
             record.has_ids = True
             self.recent.add(id_, future)
         if len(record.waiters) >= MAX_RECORD_HITS:
-            self._records.close_record()
-        self._wake.set()
+            lane.records.close_record()
+        if lane.is_answered:
+            self._make_due(lane)
+        else:
+            self.outage.wake()
         return future
 
     async def close(self, grace_s: float) -> None:
@@ -105,72 +106,113 @@ class Writer:
 
     async def _finish(self) -> None:
         """Leave behind exactly what a successor may need."""
-        if self._records.is_idle and self.is_store_durable:
+        if self.is_store_durable and all(lane.records.is_idle for lane in self.lanes):
             await self.outage.remove_journal()
         else:
-            await self.outage.journal_all()
-        # Delete the watermark only if every request was answered: a late packet would otherwise
+            await self.outage.journal_all(self.lanes)
+        # Delete the watermarks only if every request was answered: a late packet would otherwise
         # count twice.
         if not self.outage.has_journal and not self.outage.ever_began:
             with suppress(StoreError):
-                await self._delivery.connection.forget()
+                for lane in self.lanes:
+                    await self._delivery.connection.forget(lane.number)
 
     async def _probe(self) -> None:
         """Ask an idle store now and then: whether it is there, and whether it forgot anything."""
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
-            self._wake.set()
+            self._make_due(*(lane for lane in self.lanes if lane.is_answered))
+            self.outage.wake()
+
+    def _make_due(self, *lanes: Lane) -> None:
+        self._due.update(dict.fromkeys(lanes))
+        self._wake.set()
 
     async def _flush(self) -> None:
-        while not (self._is_closing and (self._records.is_idle or self.is_away)):
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._commit()
-            except StoreError as error:
-                self.outage.begin(error)
-                await self.outage.run(self._ask_again, self._wake, lambda: self._is_closing)
+        try:
+            while not (self._is_closing and self._is_done):
+                await self._wake.wait()
+                self._wake.clear()
+                lanes, self._due = list(self._due), {}
+                await self._exchange(lanes)
+                self._keep_journaling()
+        finally:
+            self.outage.stop()
+            if self._journaling is not None:
+                await asyncio.wait([self._journaling])
+        if self._journaling is not None:
+            self._journaling.result()
 
-    async def _commit(self) -> None:
-        """Send the next chunk, or ask for the watermark."""
-        for record in self._records.number_next():
-            if record.has_ids:
-                await self._claim_ids(record)
-        chunk = self._records.next_chunk()
-        if chunk is not None:
-            self._metrics.in_flight.set(self.waiting.n_hits)
-        self.waiting.answer_counted(*await self._delivery.exchange(chunk))
-        if self.is_away and self._records.has_caught_up:
-            self.outage.end()
-        if not self._records.is_idle:
-            self._wake.set()
-        if not self._records.needs_journal:
+    @property
+    def _is_done(self) -> bool:
+        return all(lane.records.is_idle or lane.is_away for lane in self.lanes)
+
+    async def _exchange(self, lanes: Sequence[Lane]) -> None:
+        """Send the next chunk of each lane, or ask for its watermark; answer what is confirmed."""
+        asked = [lane for lane in lanes if await self._is_ready(lane)]
+        if not asked:
+            return
+        self._metrics.in_flight.set(self.waiting.n_hits)
+        delivered = await self._delivery.exchange(asked)
+        for lane, outcome in zip(asked, delivered, strict=True):
+            if isinstance(outcome, StoreError):
+                self._missed(lane, outcome)
+            else:
+                self.waiting.answer_counted(*outcome)
+                self._look_at(lane)
+        if not any(lane.needs_journal for lane in self.lanes):
             await self.outage.remove_journal()
 
-    async def _claim_ids(self, record: Record) -> None:
+    def _look_at(self, lane: Lane) -> None:
+        """Go on with a lane that the store has answered for."""
+        if lane.has_returned():
+            self.outage.end(lane)
+        if lane.can_go_on:
+            self._make_due(lane)
+
+    def _missed(self, lane: Lane, error: StoreError) -> None:
+        """Ask again in a while: the store may have applied what it did not answer."""
+        self.outage.begin(error)
+        asyncio.get_running_loop().call_later(RETRY_EVERY_S, self._make_due, lane)
+
+    async def _is_ready(self, lane: Lane) -> bool:
+        """Number what can leave; return whether its ids are claimed, if it has any."""
+        try:
+            for record in lane.number_next():
+                if record.has_ids:
+                    await self._claim_ids(lane, record)
+        except StoreError as error:
+            lane.on_error()
+            self._missed(lane, error)
+            return False
+        return True
+
+    async def _claim_ids(self, lane: Lane, record: Record) -> None:
         """Take out the hits that other workers were given before, under the same ids."""
         waiters = [waiter for waiter in record.waiters if waiter.id is not None]
         ids = [waiter.id for waiter in waiters if waiter.id is not None]
-        claims = await self._delivery.connection.claim(record.number, ids, time.time())
+        claim = self._delivery.connection.claim
+        claims = await claim(lane.number, record.number, ids, time.time())
         for waiter, is_ours in zip(waiters, claims, strict=True):
             if not is_ours:
                 refusal = _unsettled() if is_ours is None else DuplicateHit()
                 self.waiting.take_back(record, waiter, refusal)
 
-    async def _ask_again(self) -> None:
-        """Wait until the store answers; it may have applied what it did not answer."""
-        while True:
-            await asyncio.sleep(RETRY_EVERY_S)
-            with suppress(StoreError):
-                answer = await self._delivery.exchange(self._records.next_chunk())
-                self.waiting.answer_counted(*answer)
-                return
+    def _keep_journaling(self) -> None:
+        """Let the journal take hits as long as the store does not answer for some lane."""
+        if self._journaling is not None and self._journaling.done():
+            self._journaling.result()
+            self._journaling = None
+        if self._journaling is None and not all(lane.is_answered for lane in self.lanes):
+            self._journaling = asyncio.create_task(self.outage.run(self._make_due))
+            self._journaling.add_done_callback(lambda _: self._wake.set())
 
     def _ended(self, flushing: "asyncio.Task[None]") -> None:
         """Leave nobody waiting for a flush that will not come."""
         if flushing.cancelled() or flushing.exception() is not None:
-            self.waiting.refuse(self._records.take_unsent(), outcome_unknown())
-            self.outage.refuse_pending()
+            for lane in self.lanes:
+                for record in lane.abandon():
+                    self.waiting.refuse(record, outcome_unknown())
 
 
 def _unsettled() -> Unavailable:

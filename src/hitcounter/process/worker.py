@@ -50,7 +50,8 @@ async def _serve(job: Job, max_connections: int) -> None:
     store = Store(job.store_url, config.store_timeout_s)
     journals = Journals(config.data_dir / "journal", config.journal_max_mb << 20)
     journals.prepare()
-    writer = Writer(store.connect, journals, metrics, lane=0, kept_window_s=config.kept_window_s)
+    window_s = config.kept_window_s
+    writer = Writer(store.connect, journals, metrics, n_lanes=store.n_lanes, kept_window_s=window_s)
     service = Counter(config, store, writer, metrics)
     watch = StoreWatch(service, store, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
@@ -65,7 +66,7 @@ async def _serve(job: Job, max_connections: int) -> None:
     report_ready()
 
     writer.flushing.add_done_callback(shutdown.task_ended)
-    adoption = Adoption(store.connect, journals, metrics, config.kept_window_s)
+    adoption = Adoption(store.connect, journals, metrics, window_s)
     background = [asyncio.create_task(task) for task in (watch.run(), adoption.run())]
     for task in background:
         task.add_done_callback(shutdown.task_ended)

@@ -13,11 +13,11 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from hitcounter.errors import ConfigError, CounterError
+from hitcounter.errors import ConfigError, CounterError, StoreError
 from hitcounter.store import keys, scripts
 from hitcounter.store.keys import MAX_COUNT
 from hitcounter.store.refusals import no_answer
-from hitcounter.store.scripts import Script
+from hitcounter.store.scripts import Script, reply_of
 from hitcounter.store.writer_connection import WriterConnection
 
 N_LANES = 1
@@ -33,7 +33,8 @@ Answer = TypeVar("Answer")
 class Store:
     """One store, reached through one small pool of connections."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, n_lanes: int = N_LANES) -> None:
+        self.n_lanes = n_lanes
         self._timeout_s = timeout_s
         try:
             # Any: the client's own types know neither that replies are bytes nor execute_command.
@@ -60,9 +61,13 @@ class Store:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    def connect(self, lane: int, writer: str) -> WriterConnection:
-        """Open a line for one writer."""
-        return WriterConnection(self._new_connection(), self._timeout_s, lane, writer)
+    def connect(self, writer: str) -> WriterConnection:
+        """Open a connection for one writer."""
+        return WriterConnection(self._new_connection(), self._timeout_s, writer)
+
+    def lane_of(self, site: str) -> int:
+        """Return the number of the lane that a site is in."""
+        return keys.lane_of(site, self.n_lanes)
 
     def _new_connection(self) -> Any:
         return self._redis.connection_pool.make_connection()
@@ -126,7 +131,7 @@ class Store:
         With `removed_ms`, leave a tombstone; then None says that the site has other pages, and that
         nothing was done. Return what was taken. Pages come before other counters in `names`.
         """
-        lane = keys.lane_of(site, N_LANES)
+        lane = self.lane_of(site)
         pages_key, removed_key = keys.pages_key(lane, site), keys.removed_key(lane, site)
         n_pages = sum(keys.counter_of(name).is_page for name in names)
         args = [n_pages, below, removed_ms or ""]
@@ -141,7 +146,7 @@ class Store:
 
     async def removed_sites(self, sites: Sequence[str]) -> set[str]:
         """Find the sites that were taken out."""
-        names = [keys.removed_key(keys.lane_of(site, N_LANES), site) for site in sites]
+        names = [keys.removed_key(self.lane_of(site), site) for site in sites]
         found = await self.read_raw(names)
         return {site for site, value in zip(sites, found.values(), strict=True) if value}
 
@@ -150,7 +155,7 @@ class Store:
     ) -> AsyncIterator[str]:
         """Walk through the keys of all counters; one that appears meanwhile may be missed."""
         # A page of another site may be called `/}:page:demo:/x`: only a whole prefix tells.
-        lane = "*" if site == "*" else keys.lane_of(site, N_LANES)
+        lane = "*" if site == "*" else self.lane_of(site)
         for kind in kinds:
             cursor = 0
             while True:
@@ -166,10 +171,16 @@ class Store:
 
     async def run(self, script: Script, names: Sequence[str], args: Iterable[Any]) -> Any:
         """Run a script."""
-        return await scripts.run(self._execute, script, names, args)
+        return reply_of(await scripts.run(self._replies, script, [(names, list(args))]))
 
-    async def _execute(self, *command: Any) -> Any:
-        return await self.ask(lambda redis: redis.execute_command(*command))
+    async def _replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        return [await self._reply(command) for command in commands]
+
+    async def _reply(self, command: Sequence[Any]) -> Any:
+        try:
+            return await self.ask(lambda redis: redis.execute_command(*command))
+        except StoreError as error:
+            return error
 
     async def ask(self, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
         """Put a question to the client; raise `StoreError` where there is no answer."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hitcounter.errors import StoreError, StoreRefusesError, StoreUnfitError
 from hitcounter.store import keys, scripts
-from hitcounter.store.client import N_LANES, Store
+from hitcounter.store.client import Store
 from hitcounter.store.durability import FORMAT, OLDEST_READER, StoreFacts
 from hitcounter.store.refusals import forbidden
 from hitcounter.store.writer_connection import PROBE_S
@@ -72,7 +72,9 @@ class Inspection:
         if await self._store.ask(lambda redis: redis.get(keys.LANES_KEY)) is None:
             format_ = f"{FORMAT} {OLDEST_READER}"
             await self._store.ask(lambda redis: redis.set(keys.FORMAT_KEY, format_, nx=True))
-            await self._store.ask(lambda redis: redis.set(keys.LANES_KEY, N_LANES, nx=True))
+            await self._store.ask(
+                lambda redis: redis.set(keys.LANES_KEY, self._store.n_lanes, nx=True)
+            )
 
     async def _format(self) -> tuple[int, str]:
         stored = await self._store.ask(lambda redis: redis.get(keys.FORMAT_KEY))
@@ -87,7 +89,7 @@ class Inspection:
         stored = await self._store.ask(lambda redis: redis.get(keys.LANES_KEY))
         if not (stored or b"0").isdigit():
             raise StoreUnfitError(f"{keys.LANES_KEY} does not hold a number of lanes")
-        return int(stored or N_LANES)
+        return int(stored or self._store.n_lanes)
 
     async def _clock_skew_s(self) -> float:
         asked_at_s = time.time()
@@ -110,7 +112,7 @@ class Inspection:
                 if time.monotonic() >= deadline_s:
                     raise
             await asyncio.sleep(_POLL_S)
-        found = facts.faults(N_LANES)
+        found = facts.faults(self._store.n_lanes)
         if found:
             raise StoreUnfitError("; ".join(found))
         return facts
@@ -134,9 +136,9 @@ class Inspection:
 
     async def _rehearse(self, *, is_open: bool) -> None:
         name = f"probe{token_hex(8)}"  # a writer that never counts a hit
-        connection = self._store.connect(0, name)
+        connection = self._store.connect(name)
         try:
-            await connection.rehearse()
+            await connection.rehearse(lane=0)
         finally:
             await connection.close()
         if is_open:

@@ -92,6 +92,11 @@ def lane_of(site: str, lanes: int) -> int:
     return crc32(site.encode()) % lanes
 
 
+def is_in_lane(key: str, lane: int) -> bool:
+    """Return whether a key is one of a lane."""
+    return key.startswith(f"hc:{{{lane}}}:")
+
+
 def site_keys(lane: int, site: str, day: Day) -> SiteKeys:
     """Name the five counters that the block shows on a day."""
     buckets = (day.day, day.yesterday, day.month, day.year, "total")

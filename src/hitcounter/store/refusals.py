@@ -22,6 +22,12 @@ _CALL = re.compile(r"redis\.call\('(\w+)'")
 
 def no_answer(error: Exception) -> StoreError:
     """Translate what a client raised, which is anything: some leak AttributeError and the like."""
+    translated = _translated(error)
+    translated.__cause__ = error  # also where it is not raised, but stands for a reply
+    return translated
+
+
+def _translated(error: Exception) -> StoreError:
     if isinstance(error, TimeoutError):
         return StoreError("the store does not answer in time")
     if isinstance(error, NoScriptError):

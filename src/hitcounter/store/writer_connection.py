@@ -3,16 +3,16 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from hiredis import pack_command
-from redis.exceptions import NoScriptError
+from redis.exceptions import ResponseError
 
-from hitcounter.errors import StoreFullError
+from hitcounter.errors import StoreError, StoreFullError, UnknownScriptError
 from hitcounter.store import keys, scripts
 from hitcounter.store.refusals import no_answer
-from hitcounter.store.scripts import Script
+from hitcounter.store.scripts import Script, reply_of
 
 MAX_IDS = 100_000  # that one writer claims in a stretch, of up to 290 bytes each
 STRETCH_S = 600  # for which an id of a hit stands for that hit, and up to twice as long
@@ -21,57 +21,71 @@ _NEVER = -1  # no watermark is so low: nothing is applied
 
 _pack = msgspec.msgpack.Encoder().encode
 
+Values = Mapping[str, int]
 
-class WriterConnection:
-    """The connection of one writer in one lane; one question at a time.
 
-    It bypasses the client and its pool, which cost more per commit than a commit of ten hits, and
-    hands the connection one packed command.
+class Commit(NamedTuple):
+    """If the watermark of a lane is `expect`, add to counters and make it `last`.
+
+    Pages come by the number of their site's stored pages and its limit.
     """
 
-    def __init__(self, connection: Any, timeout_s: float, lane: int, writer: str) -> None:
+    lane: int
+    expect: int
+    last: int
+    counters: Mapping[str, int]
+    pages: Mapping[tuple[str, int], Mapping[str, int]]
+
+    @classmethod
+    def nothing(cls, lane: int) -> "Commit":
+        """Only ask for the watermark.
+
+        By the script, never by GET: only a node that may write may say what it holds.
+        """
+        return cls(lane, _NEVER, 0, {}, {})
+
+
+class Answer(NamedTuple):
+    """The watermark of a lane, and values by key; -1 stands for a page that is not stored.
+
+    Both are those of now, whether or not what was asked for was applied.
+    """
+
+    watermark: int
+    values: Values
+
+
+class WriterConnection:
+    """The connection of one writer, for all lanes; one packet of questions at a time.
+
+    It bypasses the client and its pool, which cost more per commit than a commit of ten hits, and
+    hands the connection packed commands.
+    """
+
+    def __init__(self, connection: Any, timeout_s: float, writer: str) -> None:
         """Wrap a connection, which connects when it is first needed."""
         self._connection = connection
         self._timeout_s = timeout_s
-        self._lane = lane
         self._writer = writer
-        self._watermark_key = keys.watermark_key(lane, writer)
-        self._expiring_stretch = -1
+        self._stretch = -1
         self._n_claimed = 0  # in this stretch
+        self._expiring: set[int] = set()  # the lanes whose ids of this stretch expire
 
-    async def commit(
-        self,
-        expect: int,
-        last: int,
-        counters: Mapping[str, int],
-        pages: Mapping[tuple[str, int], Mapping[str, int]],
-    ) -> tuple[int, dict[str, int]]:
-        """Add to counters and make the watermark `last`, if it is `expect`.
+    async def ask(self, commits: Sequence[Commit]) -> list[Answer | StoreError]:
+        """Ask for commits in one round trip; give an answer or an error for each."""
+        runs = [_run_of(self._writer, commit) for commit in commits]
+        replies = await self._run(scripts.COMMIT, runs)
+        for commit, reply in zip(commits, replies, strict=True):
+            if isinstance(reply, StoreFullError):
+                await self._drop_ids(commit.lane)
+        return [
+            reply if isinstance(reply, StoreError) else _answer(names, reply)
+            for (names, _), reply in zip(runs, replies, strict=True)
+        ]
 
-        Pages come by the number of their site's stored pages and its limit. Return the watermark
-        and the values by key: those of now, whether or not this was applied; -1 stands for a page
-        that is not stored.
-        """
-        names = [self._watermark_key, *counters]
-        sites = []
-        for (count_key, limit), increments in pages.items():
-            names += (count_key, *increments)
-            sites.append((limit, list(increments.values())))
-        # One packed argument: the client packs a number per key twenty times slower.
-        args = _pack((expect, last, list(counters.values()), sites))
-        reply = await self._run(scripts.COMMIT, names, args)
-        return reply[0], dict(zip(names[1:], reply[1:], strict=True))
-
-    async def watermark(self) -> int:
-        """Ask up to which record the store holds this writer."""
-        return await self._watermark(self._watermark_key)
-
-    async def _watermark(self, key: str) -> int:
-        # By the script, never by GET: only a node that may write may say what it holds.
-        (watermark,) = await self._run(scripts.COMMIT, [key], _pack((_NEVER, 0, (), ())))
-        return int(watermark)
-
-    async def claim(self, record: int, ids: Sequence[str], now_s: float) -> list[bool | None]:
+    async def claim(
+        self, lane: int, record: int, ids: Sequence[str], now_s: float
+    ) -> list[bool | None]:
         """Claim ids of hits for a record of this writer.
 
         Tell per id whether it is ours (True), or was of another record that is counted (False), or
@@ -80,66 +94,102 @@ class WriterConnection:
         """
         stretch = int(now_s // STRETCH_S)
         ours = f"{self._writer}:{record}"
-        names = [keys.ids_key(self._lane, stretch), keys.ids_key(self._lane, stretch - 1)]
-        if stretch == self._expiring_stretch and self._n_claimed >= MAX_IDS:
+        names = [keys.ids_key(lane, stretch), keys.ids_key(lane, stretch - 1)]
+        if stretch != self._stretch:
+            self._stretch, self._n_claimed, self._expiring = stretch, 0, set()
+        if self._n_claimed >= MAX_IDS:
             return [True] * len(ids)
         try:
-            holders = [
-                holder.decode() for holder in await self._run(scripts.CLAIM, names, ours, *ids)
-            ]
+            replies = await self._run(scripts.CLAIM, [(names, [ours, *ids])])
+            holders = [holder.decode() for holder in reply_of(replies)]
         except StoreFullError:
+            await self._drop_ids(lane)
             return [True] * len(ids)
-        if stretch != self._expiring_stretch:
-            await self._ask("EXPIRE", names[0], 3 * STRETCH_S)
-            self._expiring_stretch, self._n_claimed = stretch, 0
+        if lane not in self._expiring:
+            await self._do("EXPIRE", names[0], 3 * STRETCH_S)
+            self._expiring.add(lane)
         self._n_claimed += len(ids)
-        counted = {holder: await self._is_counted(holder) for holder in {*holders} - {ours}}
+        counted = {each: await self._is_counted(lane, each) for each in {*holders} - {ours}}
         return [holder == ours or (False if counted[holder] else None) for holder in holders]
 
-    async def _is_counted(self, holder: str) -> bool:
+    async def _is_counted(self, lane: int, holder: str) -> bool:
         writer, _, record = holder.partition(":")
-        return int(record) <= await self._watermark(keys.watermark_key(self._lane, writer))
+        run = _run_of(writer, Commit.nothing(lane))
+        (watermark,) = reply_of(await self._run(scripts.COMMIT, [run]))
+        return int(record) <= int(watermark)
 
-    async def rehearse(self) -> None:
+    async def rehearse(self, lane: int) -> None:
         """Do all that a hit may need on a counter of no site; only once, and nothing else."""
-        probe = keys.probe_key(self._lane, self._writer)
-        await self._ask("EVAL", "return 1", 1, probe)  # which a store that lost our scripts needs
-        await self.claim(1, [self._writer], -time.time())  # among ids of a time that never was
-        await self.commit(0, 1, {probe: 1}, {})
-        for key in (probe, self._watermark_key):
-            await self._ask("EXPIRE", key, PROBE_S)
+        probe = keys.probe_key(lane, self._writer)
+        await self._do("EVAL", "return 1", 1, probe)  # which a store that lost our scripts needs
+        await self.claim(
+            lane, 1, [self._writer], -time.time()
+        )  # among ids of a time that never was
+        reply_of(await self.ask([Commit(lane, 0, 1, {probe: 1}, {})]))
+        for key in (probe, keys.watermark_key(lane, self._writer)):
+            await self._do("EXPIRE", key, PROBE_S)
 
-    async def forget(self) -> None:
+    async def forget(self, lane: int) -> None:
         """Let go of the watermark of this writer, which will never send again.
 
         Not at once: others may want to know what became of an id.
         """
-        await self._ask("EXPIRE", self._watermark_key, 3 * STRETCH_S)
+        await self._do("EXPIRE", keys.watermark_key(lane, self._writer), 3 * STRETCH_S)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.disconnect(nowait=True)
 
-    async def _run(self, script: Script, names: Sequence[str], *args: str | bytes) -> Any:
-        try:
-            return await scripts.run(self._ask, script, names, args)
-        except StoreFullError:
-            await self._drop_ids(int(time.time() // STRETCH_S))
-            raise
-
-    async def _drop_ids(self, stretch: int) -> None:
+    async def _drop_ids(self, lane: int) -> None:
         """Make room: counters are worth more than what a retry would need."""
-        for each in range(stretch - 3, stretch + 1):
-            await self._ask("EXPIRE", keys.ids_key(self._lane, each), 0)
+        stretch = int(time.time() // STRETCH_S)
+        names = [keys.ids_key(lane, each) for each in range(stretch - 3, stretch + 1)]
+        await self._round_trip([("EXPIRE", name, 0) for name in names])
 
-    async def _ask(self, *command: str | int | bytes) -> Any:
+    async def _run(self, script: Script, runs: Sequence[scripts.Run]) -> list[Any]:
+        return await scripts.run(self._round_trip, script, runs)
+
+    async def _do(self, *command: Any) -> None:
+        reply_of(await self._round_trip([command]))
+
+    async def _round_trip(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands in one packet; give a reply or an error for each."""
+        replies: list[Any] = []
         try:
             async with asyncio.timeout(self._timeout_s):
-                packed = pack_command(cast(Any, command))  # its stub names no variable tuple
+                # The stub of `pack_command` names no variable tuple.
+                packed = b"".join(pack_command(cast(Any, tuple(each))) for each in commands)
                 await self._connection.send_packed_command(packed, check_health=False)
-                return await self._connection.read_response()
+                while len(replies) < len(commands):
+                    replies.append(await self._reply())
         except Exception as error:
-            if not isinstance(error, NoScriptError):
-                # What of the answer may still arrive must not be taken for the next one.
-                await self._connection.disconnect(nowait=True)
-            raise no_answer(error) from error
+            replies += [no_answer(error)] * (len(commands) - len(replies))
+        if any(_ends_connection(reply) for reply in replies):
+            # What of the answers may still arrive must not be taken for the next ones.
+            await self._connection.disconnect(nowait=True)
+        return replies
+
+    async def _reply(self) -> Any:
+        try:
+            return await self._connection.read_response()
+        except ResponseError as error:
+            return no_answer(error)
+
+
+def _run_of(writer: str, commit: Commit) -> scripts.Run:
+    names = [keys.watermark_key(commit.lane, writer), *commit.counters]
+    sites = []
+    for (count_key, limit), increments in commit.pages.items():
+        names += (count_key, *increments)
+        sites.append((limit, list(increments.values())))
+    # One packed argument: the client packs a number per key twenty times slower.
+    args = _pack((commit.expect, commit.last, list(commit.counters.values()), sites))
+    return names, [args]
+
+
+def _answer(names: Sequence[str], reply: Sequence[int]) -> Answer:
+    return Answer(reply[0], dict(zip(names[1:], reply[1:], strict=True)))
+
+
+def _ends_connection(reply: Any) -> bool:
+    return isinstance(reply, StoreError) and not isinstance(reply, UnknownScriptError)

@@ -8,19 +8,19 @@ from hitcounter.errors import CommandError
 from hitcounter.period import Day, day_of
 from hitcounter.site import Site
 from hitcounter.store import keys
-from hitcounter.store.client import N_LANES, Store
+from hitcounter.store.client import Store
 from hitcounter.transfer.sites import admit
 
 
 async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
     """Read the numbers that the block shows, by line."""
-    names = _shown(site, day_of(now_s, site.timezone))
+    names = _shown(store, site, day_of(now_s, site.timezone))
     values = await store.read(list(names.values()))
     return {key: value or 0 for key, value in zip(names, values, strict=True)}
 
 
-def _shown(site: Site, day: Day) -> dict[str, str]:
-    lane = keys.lane_of(site.name, N_LANES)
+def _shown(store: Store, site: Site, day: Day) -> dict[str, str]:
+    lane = store.lane_of(site.name)
     return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
 
 
@@ -39,7 +39,7 @@ async def set_baseline(
     if contradiction:
         raise CommandError(f"nothing was changed: {contradiction}")
     await admit(store, config, site.name)
-    lane, names = keys.lane_of(site.name, N_LANES), _shown(site, day)
+    lane, names = store.lane_of(site.name), _shown(store, site, day)
     await store.replace(
         keys.pages_key(lane, site.name),
         {keys.page_key(lane, site.name, path): n for path, n in pages.items()},

@@ -15,7 +15,7 @@ from hitcounter.errors import CommandError, Refusal
 from hitcounter.period import is_bucket
 from hitcounter.site import page_path, site_name
 from hitcounter.store import keys
-from hitcounter.store.client import BATCH_KEYS, N_LANES, Store
+from hitcounter.store.client import BATCH_KEYS, Store
 from hitcounter.transfer.sites import admit
 
 FORMAT = "hitcounter-export"
@@ -177,7 +177,7 @@ async def import_counts(
         raise CommandError(f"nothing was changed: more than max_sites ({config.max_sites})")
     n_changed = 0
     for site in progress(sorted(sites)):
-        lane = keys.lane_of(site, N_LANES)
+        lane = store.lane_of(site)
         pages_key = keys.pages_key(lane, site)
         buckets = {keys.bucket_key(lane, site, k): n for k, n in sites[site].buckets.items()}
         pages = {keys.page_key(lane, site, k): n for k, n in sites[site].pages.items()}

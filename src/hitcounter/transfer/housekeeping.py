@@ -18,7 +18,7 @@ from hitcounter import disk
 from hitcounter.errors import CommandError
 from hitcounter.period import day_of
 from hitcounter.store import keys
-from hitcounter.store.client import BATCH_KEYS, N_LANES, Store
+from hitcounter.store.client import BATCH_KEYS, Store
 from hitcounter.transfer import export
 from hitcounter.transfer.export import Progress, SiteCounts, batches, counter_of
 
@@ -46,7 +46,7 @@ async def summaries(store: Store) -> list[Summary]:
         last_days[site] = max(last_days.get(site, ""), bucket if is_day else "")
     found = []
     for sites in batches(sorted(last_days)):
-        lanes = [keys.lane_of(site, N_LANES) for site in sites]
+        lanes = [store.lane_of(site) for site in sites]
         pairs = list(zip(lanes, sites, strict=True))
         totals = await store.read([keys.bucket_key(*pair, "total") for pair in pairs])
         n_pages = await store.read([keys.pages_key(*pair) for pair in pairs])
@@ -104,7 +104,7 @@ def _kept(file: Path, seen: Mapping[str, int], taken: Mapping[str, int]) -> Iter
 
 async def _remove(store: Store, site: str, names: list[str], taken: Counter[str]) -> None:
     for _ in range(_ATTEMPTS):
-        names = sorted({*names, *_of_now(site)}, key=_last_to_go)
+        names = sorted({*names, *_of_now(store.lane_of(site), site)}, key=_last_to_go)
         while len(names) > _LAST_STEP_KEYS:
             taken.update(await store.take(site, names[:BATCH_KEYS]))
             names = names[BATCH_KEYS:]
@@ -118,9 +118,9 @@ async def _remove(store: Store, site: str, names: list[str], taken: Counter[str]
     )
 
 
-def _of_now(site: str) -> set[str]:
+def _of_now(lane: int, site: str) -> set[str]:
     """Name what a hit of now may begin, in any zone: its day may be younger than our list."""
-    lane, now_s = keys.lane_of(site, N_LANES), time.time()
+    now_s = time.time()
     days = [day_of(now_s + n * 24 * 3600, ZoneInfo("UTC")) for n in (-1, 0, 1)]
     buckets = {bucket for day in days for bucket in (day.day, day.month, day.year, "total")}
     return {keys.bucket_key(lane, site, bucket) for bucket in buckets}
