@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What starts hundreds of processes must not compile everything anew for each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all install run test test-all faults simulate check widget bench screenshots lock clean
+.PHONY: all install run test test-all faults simulate explore check widget bench screenshots lock clean
 all: check test-all
 
 install: .venv/serve.stamp
@@ -45,6 +45,10 @@ faults: .venv/dev.stamp
 # More simulated schedules than test-all runs: N=1000000, or one of them again, with all that happens: SEED=123.
 simulate: .venv/dev.stamp
 	$(BIN)/python -m tests.simulation $(if $(SEED),-v --seed $(SEED),--n $(or $(N),10000))
+
+# Every interleaving of a few hits and faults: WRITERS=2 HITS=2 FAULTS=1 takes minutes.
+explore: .venv/dev.stamp
+	$(BIN)/python -m tests.search --writers $(or $(WRITERS),1) --hits $(or $(HITS),3) --faults $(or $(FAULTS),3)
 
 check: .venv/dev.stamp
 	$(BIN)/python requirements/check.py
