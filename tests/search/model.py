@@ -405,13 +405,12 @@ def check(world: World) -> None:
                 counted[hit] += 1
     if tuple(counted) != world.store.counts:
         raise Wrong("the counters are not the sum of the records up to the watermarks")
-    known = _known(world)
     for hit, (fate, n) in enumerate(zip(world.hits, world.store.counts, strict=True)):
         if n > 1:
             raise Wrong(f"hit {hit} is counted {n} times")
         if n and fate in (COMING, REFUSED):
             raise Wrong(f"hit {hit} is counted, and is {fate}")
-        if fate == ACKNOWLEDGED and not n and hit not in known:
+        if fate == ACKNOWLEDGED and not n and hit not in _known(world):
             raise Wrong(f"hit {hit} is lost")
 
 
@@ -513,6 +512,8 @@ def _with_fault(world: World) -> World:
 
 
 def _with_hits(world: World, hits: list[int], fate: str) -> World:
+    if not hits:
+        return world
     fates = list(world.hits)
     for hit in hits:
         fates[hit] = fate

@@ -30,7 +30,7 @@ def search(
     n_hits: int,
     n_faults: int,
     rules: Rules | None = None,
-    seen: Callable[[int], object] = lambda n: None,
+    seen: Callable[[int], object] = bool,
 ) -> Found:
     """Go through every state that some writers, hits for each of them, and faults lead to.
 
@@ -60,10 +60,10 @@ class _Search:
         ahead = deque([first])
         while ahead:
             world = ahead.popleft()
-            here, name = len(self._edges), ""
+            here, step = len(self._edges), ""
             self._edges.append(array("l"))
             try:
-                for name, after in self._rules.steps(world):
+                for step, after in self._rules.steps(world):  # noqa: B007 -- the last one is told
                     known = self._ids.get(hash(after))
                     if known is None:
                         known = self._add(after, here)
@@ -71,7 +71,7 @@ class _Search:
                         ahead.append(after)
                     self._edges[here].append(known)
             except (Wrong, AssertionError) as wrong:
-                return self._found(first, here, f"{wrong or 'the code itself objects'}", name)
+                return self._found(first, here, f"{wrong or 'the code itself objects'}", step)
         return self._stuck(first) or Found(len(self._ids))
 
     def _add(self, world: World, parent: int) -> int:
