@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.faults.schedule import Schedule, setting_of
+from tests.faults.following import Follower, events_of
+from tests.faults.schedule import Schedule, Setting, setting_of
 from tests.faults.strikes import strike
-from tests.faults.system import System, running
+from tests.faults.system import LANE_TRACE, System, running
 from tests.faults.verdict import (
     Difference,
     Outcome,
@@ -37,6 +38,7 @@ UNKNOWN = "outcome_unknown"  # the only refusal of a hit that may be counted all
 REFUSALS = {UNKNOWN, "store_unavailable", "overloaded"}
 STATES = {"counted", "stored"}
 N_LOG_LINES = 40
+N_WRONG = 5  # events that are shown
 
 
 class Load:
@@ -134,9 +136,21 @@ async def _run_some(schedules: Sequence[Schedule], where: Path, is_naive: bool) 
                 done.append(await _run(system, schedule))
                 if done[-1][0].report:
                     break
-            return [await _again(system, *each) for each in done]
+            outcomes = [await _again(system, *each) for each in done]
+        if not is_naive:
+            _follow(where, setting)
+        return outcomes
     except Exception:  # it did not start, or left a process
         return _broken([outcome for outcome, _ in done], schedules[0])
+
+
+def _follow(where: Path, setting: Setting) -> None:
+    """Raise `AssertionError` if a worker has done what the model of `tests.search` forbids."""
+    kind = setting.kind
+    follower = Follower(kind.kept_window_s, is_always=kind.appendfsync == "always")
+    wrong = list(follower.follow(events_of(where / LANE_TRACE)))
+    assert follower.n_events > 0, "no worker has told what it does"
+    assert not wrong, "\n".join(["the model does not allow this:", *wrong[:N_WRONG]])
 
 
 def _broken(outcomes: list[Outcome], first: Schedule) -> list[Outcome]:

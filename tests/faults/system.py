@@ -21,6 +21,8 @@ from tests.faults.services import NaiveService, RealService, Service
 from tests.integration.load import POLL_S, is_running, signal_all
 
 ENDED_DEADLINE_S = 15.0
+TRACING = Path(__file__).parent / "tracing"  # which lets workers tell what their lanes do
+LANE_TRACE = "lanes"
 
 
 class Events:
@@ -78,7 +80,8 @@ async def running(
     """Run a system; raise `AssertionError` if a process outlives it."""
     system = System(directory, setting, sites, is_naive=is_naive)
     measuring = asyncio.create_task(system.store.measure())
-    with patch.dict(os.environ, {"TMPDIR": str(directory)}):
+    trace = {"PYTHONPATH": str(TRACING), "LANE_TRACE": str(directory / LANE_TRACE)}
+    with patch.dict(os.environ, {"TMPDIR": str(directory)} | trace):
         try:
             await system.start()
             yield system
