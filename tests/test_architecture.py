@@ -48,7 +48,7 @@ LADDER = """
     exactly_once: journals
     exactly_once: journal
     exactly_once: delivery journal_file hit_ids
-    exactly_once: journal_format
+    exactly_once: journal_format lanes
     exactly_once: records
     exactly_once: increments
     metrics filter_lists

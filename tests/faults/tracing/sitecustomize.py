@@ -89,5 +89,5 @@ def trace(path: str) -> None:
     Adoption._deliver = delivered  # type: ignore[method-assign]
 
 
-if "hitcounter.process.worker" in sys.orig_argv and "LANE_TRACE" in os.environ:
+if "hitcounter.process.worker_start" in sys.orig_argv and "LANE_TRACE" in os.environ:
     trace(os.environ["LANE_TRACE"])
