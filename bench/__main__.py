@@ -12,11 +12,12 @@ from typing import NoReturn
 from bench import machine
 from bench.contenders import share_cores
 from bench.load import require_wrk
-from bench.measures import MEASURES, Bench
+from bench.measures import MEASURES
 from bench.processes import BenchError
 from bench.report import Report, machine_line
+from bench.turns import Bench
 
-KEPT, BELOW, FAILED = 0, 1, 2
+KEPT, MISSED, FAILED = 0, 1, 2
 
 
 def arguments() -> argparse.Namespace:
@@ -57,7 +58,7 @@ def main() -> int:
         return FAILED
     print(f"\n{report.text()}")
     print(f"\nsaved as {report.save()}")
-    return KEPT if all(claim.holds for claim in report.claims) else BELOW
+    return KEPT if all(claim.holds for claim in report.claims) else MISSED
 
 
 if __name__ == "__main__":

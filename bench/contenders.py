@@ -1,4 +1,4 @@
-"""The three services that are measured, each pinned alike: worker on one core, store on another.
+"""The services that are measured, each pinned alike: worker on one core, store on another.
 
 Every contender lives for a whole measurement, so that runs can alternate between them.
 """
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from redis import Redis
@@ -16,13 +17,13 @@ from redis.exceptions import ConnectionError as StoreAway
 from bench import load
 from bench.processes import (
     BenchError,
+    command_line,
     cpu_s,
     descendants,
     first_line,
     machine_cpu_s,
     own_cpu_s,
     pin,
-    program,
     running,
     wait_until,
 )
@@ -62,27 +63,27 @@ def share_cores(available: set[int]) -> Cores:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of wrk, and the processor seconds of the worker, the store and all others."""
+    """One run of wrk, and the processor seconds of the service, the store and all others."""
 
     outcome: load.Outcome
-    worker_s: float
+    service_s: float
     store_s: float
     others_s: float
 
     @property
-    def worker_us(self) -> float:
-        """Return the microseconds of the worker's core per answer."""
-        return self.worker_s / self.outcome.answered * 1e6
+    def service_us(self) -> float:
+        """Return the processor time, in microseconds, that the service took for each answer."""
+        return self.service_s / self.outcome.answered * 1e6
 
     @property
     def store_us(self) -> float:
-        """Return the microseconds of the store's core per answer."""
+        """Return the processor time, in microseconds, that the store took for each answer."""
         return self.store_s / self.outcome.answered * 1e6
 
     @property
     def busy(self) -> float:
-        """Return the share of the run in which the worker was on its core."""
-        return self.worker_s / self.outcome.seconds
+        """Return the share of the run in which the service was on its core."""
+        return self.service_s / self.outcome.seconds
 
     @property
     def others(self) -> float:
@@ -98,7 +99,7 @@ class Contender:
     name: str
     url: str
     cores: Cores
-    worker: int
+    service: dict[str, int]  # its processes but the store, by name
     store: int | None = None
     tally: load.Tally | None = None
 
@@ -106,26 +107,26 @@ class Contender:
         """Load the service once, and check what it counted."""
         before = self._spent()
         outcome = load.drive(self.url, what, self.cores.load)
-        worker_s, store_s, bench_s, machine_s = (
+        service_s, store_s, bench_s, machine_s = (
             after - earlier for after, earlier in zip(self._spent(), before, strict=True)
         )
         if self.tally:
             self.tally.add(outcome)
             self.tally.check(load.counted_total(self.url, MAX_SITES))
-        return Run(outcome, worker_s, store_s, machine_s - worker_s - store_s - bench_s)
+        return Run(outcome, service_s, store_s, machine_s - service_s - store_s - bench_s)
 
     def _spent(self) -> tuple[float, float, float, float]:
-        """Read the processor seconds of the worker, the store, the bench and the machine."""
+        """Read the processor seconds of the service, the store, the bench and the machine."""
         store_s = cpu_s(self.store) if self.store else 0.0
-        return cpu_s(self.worker), store_s, own_cpu_s(), machine_cpu_s()
+        return sum(map(cpu_s, self.service.values())), store_s, own_cpu_s(), machine_cpu_s()
 
 
 @contextmanager
-def empty(cores: Cores, scratch: Path) -> Iterator[Contender]:
-    """Run aiohttp with an empty handler."""
-    log = scratch / "empty.log"
-    with running([sys.executable, "-m", "bench.empty"], cores.worker, log) as process:
-        yield Contender("empty", first_line(process, log), cores, process.pid)
+def without_store(name: str, cores: Cores, scratch: Path) -> Iterator[Contender]:
+    """Run the module of that name, which counts nothing."""
+    log = scratch / f"{name}.log"
+    with running([sys.executable, "-m", f"bench.{name}"], cores.worker, log) as process:
+        yield Contender(name, first_line(process, log), cores, {name: process.pid})
 
 
 @contextmanager
@@ -137,7 +138,8 @@ def naive(cores: Cores, scratch: Path) -> Iterator[Contender]:
     with store(data_dir, cores.store, log) as (store_pid, socket_path):
         command = [sys.executable, "-m", "bench.naive", str(socket_path)]
         with running(command, cores.worker, log) as process:
-            yield Contender("naive", first_line(process, log), cores, process.pid, store_pid)
+            service = {"naive": process.pid}
+            yield Contender("naive", first_line(process, log), cores, service, store_pid)
 
 
 @contextmanager
@@ -146,16 +148,18 @@ def hitcounter(cores: Cores, scratch: Path) -> Iterator[Contender]:
     log = scratch / "hitcounter.log"
     with running(serve_command(scratch / "hitcounter"), cores.store, log) as process:
         url = first_line(process, log).rpartition(" ")[2]
-        worker, store_pid = family(process.pid)
-        pin(worker, cores.worker)
-        pin(store_pid, cores.store)
-        yield Contender("hitcounter", url, cores, worker, store_pid, load.Tally())
-        if family(process.pid) != (worker, store_pid):
+        found = family(process.pid)
+        pin(found["worker"], cores.worker)
+        service = found | {"supervisor": process.pid}
+        store_pid = service.pop("store")
+        yield Contender("hitcounter", url, cores, service, store_pid, load.Tally())
+        if family(process.pid) != found:
             raise BenchError("a process of hitcounter was replaced during the measurement")
 
 
 CONTENDERS: dict[str, Callable[[Cores, Path], AbstractContextManager[Contender]]] = {
-    "empty": empty,
+    "floor": partial(without_store, "floor"),
+    "empty": partial(without_store, "empty"),
     "naive": naive,
     "hitcounter": hitcounter,
 }
@@ -166,18 +170,26 @@ def serve_command(data_dir: Path, port: int = 0) -> list[str]:
     for name in [name for name in os.environ if name.startswith("HITCOUNTER_")]:
         del os.environ[name]
     flags = {"--data-dir": data_dir, "--port": port, "--workers": 1, "--max-sites": MAX_SITES}
-    flags |= {"--operations-port": "off"}
+    flags |= {"--operations-port": 0}
     return [str(HITCOUNTER), "serve", *(str(part) for flag in flags.items() for part in flag)]
 
 
-def family(supervisor: int) -> tuple[int, int]:
-    """Find the worker and the store of a running service."""
-    children = [(pid, program(pid)) for pid in descendants(supervisor)]
-    stores = [pid for pid, name in children if name.startswith(("valkey", "redis"))]
-    workers = [pid for pid, name in children if name.startswith("python")]
-    if len(stores) != 1 or len(workers) != 1:
-        raise BenchError(f"hitcounter should run one worker and one store, but runs {children}")
-    return workers[0], stores[0]
+# What the command lines of the processes of a service hold.
+FAMILY = {"worker": "worker_start", "operations": "operations_start", "store": "-server "}
+
+
+def family(supervisor: int) -> dict[str, int]:
+    """Find the processes that a running service consists of, by name."""
+    commands = {pid: command_line(pid) for pid in descendants(supervisor)}
+    pids = {
+        name: pid
+        for name, part in FAMILY.items()
+        for pid, command in commands.items()
+        if part in command
+    }
+    if len(commands) != len(FAMILY) or pids.keys() != FAMILY.keys():
+        raise BenchError(f"there should run one each of {[*FAMILY]}, but there are {commands}")
+    return pids
 
 
 @contextmanager

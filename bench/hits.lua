@@ -1,9 +1,8 @@
 -- Hits as the widget sends them from Chrome on an Android phone, each for a random page of a random site.
--- wrk -s hits.lua URL -- SITES THINK_MS
+-- wrk -s hits.lua URL -- SITES PAGES THINK_MS
 -- The requests are made before the run, so that wrk spends its time on sending. With THINK_MS > 0 every connection
 -- waits for a random time of that mean before each request (exponential, as independent visitors arrive).
 -- done() prints one line of JSON; `sent` also counts the request that wrk makes once to check the script.
-local PAGES = 10
 local threads = {}
 local requests = {}
 sent = 0
@@ -28,8 +27,8 @@ local function headers(origin)
   }
 end
 
-local function add_site(name)
-  for page = 1, PAGES do
+local function add_site(name, pages)
+  for page = 1, pages do
     local body = string.format('{"path":"/tin-tuc/%d"}', page)
     local path = "/v1/sites/" .. name .. "/hits"
     requests[#requests + 1] = wrk.format("POST", path, headers("https://" .. name), body)
@@ -44,9 +43,9 @@ end
 function init(args)
   math.randomseed(os.time() * 64 + number)
   for site = 1, tonumber(args[1]) do
-    add_site("site" .. site .. ".example.vn")
+    add_site("site" .. site .. ".example.vn", tonumber(args[2]))
   end
-  local think_ms = tonumber(args[2])
+  local think_ms = tonumber(args[3])
   if think_ms > 0 then
     -- wrk cuts the delay to whole milliseconds; the added random fraction keeps the mean.
     delay = function()

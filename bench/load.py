@@ -26,6 +26,7 @@ class Load:
 
     seconds: int
     sites: int = 100
+    pages: int = 10  # of each site
     connections: int = 64
     think_ms: float = 0.0
 
@@ -59,7 +60,8 @@ def drive(url: str, load: Load, cores: frozenset[int]) -> Outcome:
     """Run wrk against `url` and return what it saw, if every request was answered."""
     options = {"-t": len(cores), "-c": load.connections, "-d": f"{load.seconds}s", "-s": SCRIPT}
     flags = [str(part) for option in options.items() for part in option]
-    command = ["wrk", *flags, url, "--", str(load.sites), f"{load.think_ms:.3f}"]
+    of_script = [str(load.sites), str(load.pages), f"{load.think_ms:.3f}"]
+    command = ["wrk", *flags, url, "--", *of_script]
     with on_cores(cores):
         wrk = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

@@ -20,9 +20,12 @@ def describe(cores: Cores, scratch: Path) -> dict[str, str]:
     return {
         "cpu": f"{cpu_model()}, {os.cpu_count()} cores",
         "pinned": cores.describe(),
-        "python": platform.python_version(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "hitcounter": version("hitcounter"),
         "aiohttp": version("aiohttp"),
         "loop": LOOP,
+        "redis-py": version("redis"),
+        "hiredis": version("hiredis"),
         "server": server_version(),
         "fdatasync": f"{fdatasync_ms(scratch):.2f} ms",
         "load before": f"{os.getloadavg()[0]:.1f}",

@@ -151,9 +151,16 @@ def descendants(root: int) -> list[int]:
     return sorted(found - {root})
 
 
-def program(pid: int) -> str:
-    """Return the name of the program that `pid` runs."""
-    return Path(f"/proc/{pid}/exe").readlink().name
+def command_line(pid: int) -> str:
+    """Return the command that `pid` runs, or what it calls itself."""
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+
+
+def pss_mb(pid: int) -> float:
+    """Return the proportional set size of `pid`: what it shares with others is divided by them."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    (size_kb,) = (line.split()[1] for line in lines if line.startswith("Pss:"))
+    return int(size_kb) * 1024 / 1e6
 
 
 def pin(pid: int, cores: frozenset[int]) -> None:

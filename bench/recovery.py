@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from redis import Redis
 from tqdm import tqdm
 
-from bench.__main__ import BELOW, FAILED, KEPT, stop
+from bench.__main__ import FAILED, KEPT, MISSED, stop
 from bench.contenders import serve_command
 from bench.processes import BenchError, first_line, running
 from hitcounter.exactly_once.increments import Pageviews
@@ -135,7 +135,7 @@ def main() -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
-    return KEPT if took_s <= BOUND_S else BELOW
+    return KEPT if took_s <= BOUND_S else MISSED
 
 
 if __name__ == "__main__":

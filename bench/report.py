@@ -9,7 +9,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
 QUIET_CORES = 0.15  # what a machine that does nothing else uses stays below
-DIGITS = {"hits/s": 0, "ms": 2, "s": 3}
+DIGITS = {"hits/s": 0, "µs/hit": 1, "ms": 2, "s": 3, "MB": 1}
 
 Row = tuple[str, ...]
 
@@ -39,29 +39,36 @@ class Figure:
             f"{value:,.{DIGITS[self.unit]}f}"
             for value in (self.median, min(self.runs), max(self.runs))
         )
-        return self.measure, self.subject, median, self.unit, f"{low} … {high}", self.beside
+        others = f"{statistics.median(self.others):.1f}" if self.others else ""
+        spread = f"{low} … {high}" if len(self.runs) > 1 else ""
+        return self.measure, self.subject, median, self.unit, spread, others, self.beside
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the documentation says of one ratio or time."""
+    """What the documentation says of one ratio, time or size, such as `≥ 0.70`.
+
+    An empty bound claims nothing: the value is there to read the others by.
+    """
 
     what: str
     value: float
-    bound: float
-    at_least: bool
+    bound: str = ""
     unit: str = ""
 
     @property
     def holds(self) -> bool:
-        """Tell whether the measured value keeps the claim."""
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
+        """Return whether the measured value keeps the claim."""
+        sign, _, number = self.bound.partition(" ")
+        if sign == "≥":
+            return self.value >= float(number)
+        return not self.bound or self.value <= float(number)
 
     def row(self) -> Row:
         """Return the line of the table."""
-        sign = "≥" if self.at_least else "≤"
-        measured, claimed = (f"{value:.2f}{self.unit}" for value in (self.value, self.bound))
-        return self.what, measured, f"{sign} {claimed}", "ok" if self.holds else "below"
+        verdict = ("ok" if self.holds else "missed") if self.bound else ""
+        claimed = f"{self.bound}{self.unit}" if self.bound else ""
+        return self.what, f"{self.value:.2f}{self.unit}", claimed, verdict
 
 
 @dataclass(slots=True)
@@ -74,9 +81,11 @@ class Report:
 
     def text(self) -> str:
         """Return what people read."""
-        heading = ("measure", "contender", "median", "unit", "lowest … highest", "beside it")
+        heading: Row = ("measure", "contender", "median", "unit", "lowest … highest")
+        heading += ("others", "beside it")
         figures = [heading, *(figure.row() for figure in self.figures)]
-        claims = [("claim", "measured", "claimed", ""), *(claim.row() for claim in self.claims)]
+        on = f"on {self.machine['python']}"
+        claims = [(on, "measured", "claimed", ""), *(claim.row() for claim in self.claims)]
         parts = [aligned(figures), aligned(claims)]
         others = max((cores for figure in self.figures for cores in figure.others), default=0)
         if others > QUIET_CORES:

@@ -1,9 +1,8 @@
-"""Serve an aiohttp application the way the service does: same loop, no access log, one process."""
+"""Serve an aiohttp application, or less, on the loop that the service uses, in one process."""
 
 import asyncio
 import signal
-import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
@@ -26,13 +25,20 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve(app: web.Application) -> None:
-    """Serve `app` on a free loopback port, print the port, and end on SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    """Serve `app` until SIGTERM."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    await web.SockSite(runner, listener).start()
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    await stop.wait()
+    assert runner.server is not None
+    await serve_protocol(runner.server)
     await runner.cleanup()
+
+
+async def serve_protocol(make_protocol: Callable[[], asyncio.Protocol]) -> None:
+    """Serve on a free loopback port, print its address, and end on SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    server = await loop.create_server(make_protocol, "127.0.0.1", 0, backlog=1024)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await stop.wait()
+    server.close()
