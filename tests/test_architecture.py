@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ LADDER = """
     web: badge scripts protocol
     web: heads
     web: answering
-    web: responses hit_request proxies
+    web: responses hit_request proxies timeouts
     counting: store_watch
     counting: site_watch
     counting: counter
@@ -156,6 +157,14 @@ def test_each_library_is_used_only_where_it_belongs() -> None:
     rooms = [(module.partition(".")[0], used) for module, used in IMPORTS]
     assert [pair for pair in rooms if pair[0] not in LIBRARIES.get(pair[1], RUNGS)] == []
     assert LIBRARIES.keys() <= {used for _, used in IMPORTS}
+
+
+def test_the_supervisor_loads_none_of_the_libraries_that_serve() -> None:
+    """They take more memory and time to load than all else that it needs."""
+    code = "import sys, hitcounter.process.supervisor; print(*sys.modules)"
+    command = [sys.executable, "-P", "-c", code]
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert {"aiohttp", "prometheus_client", "redis", "sqlite3"}.isdisjoint(loaded)
 
 
 def test_pure_modules_need_nothing_but_the_standard_library() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hitcounter.process.serving import SPARE_FILES
-from hitcounter.web.answering import KEEPALIVE_S
 from hitcounter.web.heads import MAX_WAITING_BYTES
 from hitcounter.web.routes import Router
+from hitcounter.web.timeouts import KEEPALIVE_S
 from tests import conftest
 from tests.conftest import RunningService, StartService
 from tests.web.stores import frozen_store

@@ -6,7 +6,7 @@ waits longer still. A test holds this order against the files of `deploy/`.
 """
 
 from hitcounter.store.embedded import STOP_TIMEOUT_S as STORE_STOP_S
-from hitcounter.web.answering import KEEPALIVE_S
+from hitcounter.web.timeouts import KEEPALIVE_S
 
 # A worker that ends soon: the last answers of open connections, requests in progress, hits that
 # wait for the store; the rest is for a slow disk. From then on the kernel ends it.

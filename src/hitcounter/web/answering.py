@@ -18,12 +18,10 @@ from aiohttp.web_protocol import ERROR, _ErrInfo
 
 from hitcounter.errors import Refusal
 from hitcounter.web.responses import error_answer, refusal_answer
+from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 
 log = logging.getLogger(__name__)
 
-# An idle connection lives longer than in the pool of a proxy: nginx keeps it for 60 s.
-KEEPALIVE_S = 75.0
-LINGERING_S = 1.0
 NOT_UNDERSTOOD = "this is not a request we understand"
 
 

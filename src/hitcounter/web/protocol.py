@@ -14,7 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
-from hitcounter.web.answering import KEEPALIVE_S, Answering
+from hitcounter.web.answering import Answering
 from hitcounter.web.heads import (
     END_OF_HEAD,
     LONG_HEAD_BYTES,
@@ -26,6 +26,7 @@ from hitcounter.web.heads import (
     refusal,
     tail_of,
 )
+from hitcounter.web.timeouts import KEEPALIVE_S
 
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
 _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to take
