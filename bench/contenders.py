@@ -111,8 +111,8 @@ class Contender:
             after - earlier for after, earlier in zip(self._spent(), before, strict=True)
         )
         if self.tally:
-            self.tally.add(outcome)
-            self.tally.check(load.counted_total(self.url, MAX_SITES))
+            self.tally.add(what, outcome)
+            self.tally.check(load.counted_total(self.url, self.tally.sites))
         return Run(outcome, service_s, store_s, machine_s - service_s - store_s - bench_s)
 
     def _spent(self) -> tuple[float, float, float, float]:

@@ -96,9 +96,11 @@ class Tally:
 
     sent: int = 0
     answered: int = 0
+    sites: int = 0
 
-    def add(self, result: Outcome) -> None:
+    def add(self, load: Load, result: Outcome) -> None:
         """Add one run."""
+        self.sites = max(self.sites, load.sites)
         self.sent += result.sent
         self.answered += result.answered
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import hitcounter
 
 # A room and those of its modules that others of it need, the highest first.
@@ -28,7 +30,7 @@ LADDER = """
     transfer: housekeeping
     transfer: export baseline
     transfer: sites
-    web: app
+    web: app server
     web: routes acceptor
     web: hits health connections
     web: badge scripts protocol
@@ -159,12 +161,19 @@ def test_each_library_is_used_only_where_it_belongs() -> None:
     assert LIBRARIES.keys() <= {used for _, used in IMPORTS}
 
 
-def test_the_supervisor_loads_none_of_the_libraries_that_serve() -> None:
-    """They take more memory and time to load than all else that it needs."""
-    code = "import sys, hitcounter.process.supervisor; print(*sys.modules)"
+@pytest.mark.parametrize(
+    ("process", "unneeded"),
+    [
+        ("supervisor", {"aiohttp", "prometheus_client", "redis", "sqlite3"}),
+        ("operations", {"redis", "sqlite3"}),
+    ],
+)
+def test_a_process_does_not_load_what_only_others_need(process: str, unneeded: set[str]) -> None:
+    """Libraries take most of the memory, and of the time to start."""
+    code = f"import sys, hitcounter.process.{process}; print(*sys.modules)"
     command = [sys.executable, "-P", "-c", code]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert {"aiohttp", "prometheus_client", "redis", "sqlite3"}.isdisjoint(loaded)
+    assert unneeded.isdisjoint(loaded)
 
 
 def test_pure_modules_need_nothing_but_the_standard_library() -> None:

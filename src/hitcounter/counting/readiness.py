@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from hitcounter.counting.sites import SiteRegistry
 from hitcounter.errors import (
     JournalError,
     StoreError,
@@ -13,9 +12,12 @@ from hitcounter.errors import (
     StoreUnfitError,
     Unavailable,
 )
-from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import JOURNALING, READY, UNAVAILABLE, UNFIT
-from hitcounter.store.inspection import Inspection
+
+if TYPE_CHECKING:  # operations, which answer the same words, load none of it
+    from hitcounter.counting.sites import SiteRegistry
+    from hitcounter.exactly_once.writer import Writer
+    from hitcounter.store.inspection import Inspection
 
 KEPT_S = 1.0
 
@@ -70,7 +72,7 @@ class Shared(Generic[Answer]):
 class Readiness:
     """What becomes of a hit in this worker."""
 
-    def __init__(self, writer: Writer, inspection: Inspection, sites: SiteRegistry) -> None:
+    def __init__(self, writer: "Writer", inspection: "Inspection", sites: "SiteRegistry") -> None:
         self.inspection = inspection
         self._writer = writer
         self._sites = sites

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -19,12 +19,15 @@ from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.operations.collector import of_all_workers
 from hitcounter.operations.readiness import asked
 from hitcounter.site import one_origin, origin_host
-from hitcounter.store.client import Store
-from hitcounter.store.inspection import Inspection
 from hitcounter.web.hit_request import accepts_gzip
 from hitcounter.web.responses import COMMON_HEADERS, json_answer, refusal_answer
 
+if TYPE_CHECKING:
+    from hitcounter.store.client import Store
+    from hitcounter.store.inspection import Inspection
+
 _METHODS = ("GET", "HEAD")
+_STORE_TIMEOUT_S = 2.0  # no hit waits for it
 _METRICS_HEADERS = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
 
 Response = TypeVar("Response", bound=web.StreamResponse)
@@ -42,10 +45,12 @@ def private(response: Response) -> Response:
 class App:
     """Answers for all workers of a service; asks the store on a connection of its own."""
 
-    def __init__(self, config: Config, store: Store, metrics_dir: Path) -> None:
+    def __init__(self, config: Config, store_url: str, metrics_dir: Path) -> None:
         """Answer from what the workers write into `metrics_dir`."""
         self._config = config
-        self._inspection = Inspection(store)
+        self._store_url = store_url
+        self._store: Store | None = None
+        self._inspection: Inspection | None = None
         self._metrics_dir = metrics_dir
         self._names = {config.operations_host, "localhost", *config.operations_hosts}
         # Whoever comes while metrics are put together may miss what happened since: they share the
@@ -97,7 +102,22 @@ class App:
         return json_answer(found)
 
     async def _ask_readiness(self) -> Mapping[str, Any] | Unavailable:
-        return await asked(self._inspection, self._metrics_dir, is_open=self._config.is_open)
+        inspection = self._inspection or self._opened()
+        return await asked(inspection, self._metrics_dir, is_open=self._config.is_open)
+
+    def _opened(self) -> "Inspection":
+        # Loaded here, as most only scrape metrics: the store's client takes 8 MB.
+        from hitcounter.store.client import Store
+        from hitcounter.store.inspection import Inspection
+
+        self._store = Store(self._store_url, _STORE_TIMEOUT_S)
+        self._inspection = Inspection(self._store)
+        return self._inspection
+
+    async def close(self) -> None:
+        """Leave the store."""
+        if self._store is not None:
+            await self._store.close()
 
 
 def is_ours(host: str, address: str, names: set[str]) -> bool:

@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hitcounter.counting.readiness import refusal
 from hitcounter.errors import StoreError, StoreForbidsError, StoreUnfitError, Unavailable
 from hitcounter.metrics import JOURNALING, READY, STATES, UNFIT
 from hitcounter.operations.collector import measured
-from hitcounter.store.inspection import Inspection
+
+if TYPE_CHECKING:  # loaded by whoever asks for it
+    from hitcounter.store.inspection import Inspection
 
 _JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
 _UNREAD = "cannot be read, and its hits are missing: the log names it"
 
 
 async def asked(
-    inspection: Inspection, metrics_dir: Path, *, is_open: bool
+    inspection: "Inspection", metrics_dir: Path, *, is_open: bool
 ) -> Mapping[str, Any] | Unavailable:
     """Ask the store, and the workers by their metrics; an `Unavailable` where hits are refused."""
     # That the store is unfit, the workers may have found a minute ago: it is asked anew.

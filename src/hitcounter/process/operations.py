@@ -14,14 +14,12 @@ from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
 from hitcounter.process.handshake import Job
 from hitcounter.process.listener import OPERATIONS_BACKLOG
 from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
-from hitcounter.store.client import Store
 from hitcounter.web.acceptor import Acceptor
-from hitcounter.web.app import Server
 from hitcounter.web.protocol import Connection
+from hitcounter.web.server import Server
 
 # Few ask, and each answer may be megabytes. Whoever is one too many is noted nowhere.
 MAX_CONNECTIONS = 128
-STORE_TIMEOUT_S = 2.0  # no hit waits for it
 
 
 def main() -> None:
@@ -43,8 +41,7 @@ class _Server(Server):
 
 async def _serve(job: Job) -> None:
     shutdown = Shutdown()
-    store = Store(job.store_url, STORE_TIMEOUT_S)
-    app = App(job.config, store, job.metrics_dir)
+    app = App(job.config, job.store_url, job.metrics_dir)
     config = job.config
     most = allowed_connections(MAX_CONNECTIONS)
     server = _Server(app.handle, lambda: None, most, config.head_timeout_s, config.send_timeout_s)
@@ -56,4 +53,4 @@ async def _serve(job: Job) -> None:
     await shutdown.requested.wait()
     await acceptor.close()
     await runner.cleanup()
-    await store.close()
+    await app.close()

@@ -22,7 +22,7 @@ from hitcounter.process.handshake import (
     read_job,
     refuse,
 )
-from hitcounter.web.app import require_c_parser
+from hitcounter.web.server import require_c_parser
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,8 @@ from hitcounter.process.listener import HINT
 from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
 from hitcounter.store.client import Store
 from hitcounter.web.acceptor import Acceptor
-from hitcounter.web.app import App, Server
+from hitcounter.web.app import App
+from hitcounter.web.server import Server
 
 log = logging.getLogger(__name__)
 

@@ -1,43 +1,16 @@
-"""The application, and the server that answers every request, also the broken ones, in one form.
+"""The application: who answers a request; and every refusal, also of broken ones, in one form."""
 
-This sits on aiohttp's low-level server: with a handful of routes and one form of errors, its
-application layer would only cost time (docs/design.md has the figures).
-"""
-
-import asyncio
-import math
-import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-
-from aiohttp import http_parser, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp import web
 
 from hitcounter.counting.counter import Counter
-from hitcounter.errors import MethodNotAllowed, Refusal, StartError
+from hitcounter.errors import MethodNotAllowed, Refusal
 from hitcounter.web import hit_request
-from hitcounter.web.connections import Connections, origin_of
-from hitcounter.web.heads import Waiting
 from hitcounter.web.hit_request import Target
-from hitcounter.web.protocol import Connection
 from hitcounter.web.responses import preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
 
 _NOTHING = "there is nothing here; openapi.yaml says what there is"
 _METRICS = "metrics are for operators, where operations_host and operations_port say"
-
-Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-def require_c_parser() -> None:
-    """Raise `StartError` where aiohttp has only its parser in Python, which lets more through."""
-    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
-        raise StartError(
-            "aiohttp is installed without its C extension, or AIOHTTP_NO_EXTENSIONS is set: its"
-            " parser in Python does not refuse all that it should"
-        )
 
 
 class App:
@@ -80,77 +53,3 @@ class App:
         if request.method == "OPTIONS":
             return preflight_answer(route.allowed, hit_request.wanted_headers(request.headers))
         raise MethodNotAllowed(route.allowed)
-
-
-def _give_up_unread(transport: asyncio.Transport, timeout_s: float) -> None:
-    """Let the kernel end a connection whose client takes nothing of what it holds for it."""
-    socket_ = transport.get_extra_info("socket")
-    if socket_ is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-        with suppress(OSError):  # the client is gone already
-            socket_.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(timeout_s * 1000)
-            )
-
-
-class Server(web.Server):
-    """aiohttp's low-level server, with a bound on connections and protocols of our own."""
-
-    protocol: type[Connection] = Connection
-
-    def __init__(
-        self,
-        handle: Handle,
-        refused: Callable[[], None],
-        max_connections: int,
-        head_timeout_s: float,
-        send_timeout_s: float,
-    ) -> None:
-        """Let `handle` answer; beyond `max_connections`, one is `refused`, an idle one first."""
-        self._refused = refused
-        self._max_connections = max_connections
-        self._timeouts_s = head_timeout_s, send_timeout_s
-        self._open = Connections()
-        self._waiting = Waiting()
-        super().__init__(handle, access_log=None, auto_decompress=False)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection; if there are too many, end the longest idle one, or else this."""
-        super().connection_made(handler, transport)
-        assert isinstance(handler, Connection)
-        _give_up_unread(transport, self._timeouts_s[1])
-        peer = transport.get_extra_info("peername")
-        now = self._loop.time()
-        self._open.add(handler, origin_of(peer[0]) if peer else "", now)
-        if len(self._open) > self._max_connections:
-            self._refused()
-            ended = self._open.take_longest_idle(now) or handler
-            self._open.remove(ended)
-            self._loop.call_soon(ended.drop)
-
-    def connection_lost(
-        self, handler: web.RequestHandler, exc: BaseException | None = None
-    ) -> None:
-        """Let a connection go; its request may still be on its way."""
-        super().connection_lost(handler, exc)
-        assert isinstance(handler, Connection)
-        self._open.remove(handler)
-
-    def _make_request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        assert isinstance(protocol, Connection)
-        protocol.take_up()
-        if message.upgrade:  # also CONNECT: what comes then is no HTTP
-            message = message._replace(should_close=True)
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
-
-    def __call__(self) -> web.RequestHandler:
-        """Make the protocol of one connection."""
-        return self.protocol(
-            self, self._waiting, *self._timeouts_s, loop=self._loop, **self._kwargs
-        )

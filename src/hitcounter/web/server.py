@@ -1,0 +1,106 @@
+"""The server: aiohttp's low-level one, with a bound on connections and protocols of our own.
+
+With a handful of routes and one form of errors, aiohttp's application layer would only cost time
+(docs/design.md has the figures).
+"""
+
+import asyncio
+import math
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiohttp import http_parser, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from hitcounter.errors import StartError
+from hitcounter.web.connections import Connections, origin_of
+from hitcounter.web.heads import Waiting
+from hitcounter.web.protocol import Connection
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def require_c_parser() -> None:
+    """Raise `StartError` where aiohttp has only its parser in Python, which lets more through."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise StartError(
+            "aiohttp is installed without its C extension, or AIOHTTP_NO_EXTENSIONS is set: its"
+            " parser in Python does not refuse all that it should"
+        )
+
+
+def _give_up_unread(transport: asyncio.Transport, timeout_s: float) -> None:
+    """Let the kernel end a connection whose client takes nothing of what it holds for it."""
+    socket_ = transport.get_extra_info("socket")
+    if socket_ is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with suppress(OSError):  # the client is gone already
+            socket_.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(timeout_s * 1000)
+            )
+
+
+class Server(web.Server):
+    """Hands the requests of all its connections to one handler."""
+
+    protocol: type[Connection] = Connection
+
+    def __init__(
+        self,
+        handle: Handle,
+        refused: Callable[[], None],
+        max_connections: int,
+        head_timeout_s: float,
+        send_timeout_s: float,
+    ) -> None:
+        """Let `handle` answer; beyond `max_connections`, one is `refused`, an idle one first."""
+        self._refused = refused
+        self._max_connections = max_connections
+        self._timeouts_s = head_timeout_s, send_timeout_s
+        self._open = Connections()
+        self._waiting = Waiting()
+        super().__init__(handle, access_log=None, auto_decompress=False)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection; if there are too many, end the longest idle one, or else this."""
+        super().connection_made(handler, transport)
+        assert isinstance(handler, Connection)
+        _give_up_unread(transport, self._timeouts_s[1])
+        peer = transport.get_extra_info("peername")
+        now = self._loop.time()
+        self._open.add(handler, origin_of(peer[0]) if peer else "", now)
+        if len(self._open) > self._max_connections:
+            self._refused()
+            ended = self._open.take_longest_idle(now) or handler
+            self._open.remove(ended)
+            self._loop.call_soon(ended.drop)
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Let a connection go; its request may still be on its way."""
+        super().connection_lost(handler, exc)
+        assert isinstance(handler, Connection)
+        self._open.remove(handler)
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        assert isinstance(protocol, Connection)
+        protocol.take_up()
+        if message.upgrade:  # also CONNECT: what comes then is no HTTP
+            message = message._replace(should_close=True)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of one connection."""
+        return self.protocol(
+            self, self._waiting, *self._timeouts_s, loop=self._loop, **self._kwargs
+        )
