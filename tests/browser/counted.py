@@ -10,8 +10,8 @@ from hitcounter.store.client import N_LANES
 from hitcounter.store.embedded import socket_path
 from hitcounter.store.keys import bucket_key, lane_of, page_key
 from tests.conftest import RunningService
-from tests.integration.load import comes_true
-from tests.integration.servers import connected
+from tests.support.servers import connected
+from tests.support.waiting import comes_true
 
 _SITE = re.compile(r"/v1/sites/[^/]*/")
 

@@ -12,7 +12,7 @@ from tests.browser.pages import Pages, document, tag
 from tests.browser.relay import Fault, Relay
 from tests.browser.visitor import visiting
 from tests.conftest import RunningService
-from tests.integration.load import comes_true
+from tests.support.waiting import comes_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,7 +13,7 @@ from tests.browser import chromium
 from tests.browser.counted import Traffic, counted
 from tests.browser.pages import Pages, document
 from tests.conftest import RunningService, start
-from tests.integration.load import comes_true
+from tests.support.waiting import comes_true
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [(ROOT / "docs" / name).read_text("utf-8") for name in ("embedding.md", "nhung-ma.md")]

@@ -12,8 +12,8 @@ from tests.browser.counted import Traffic, counted
 from tests.browser.pages import Pages, document, tag
 from tests.browser.relay import Relay
 from tests.conftest import RunningService, StartService
-from tests.integration.load import comes_true
-from tests.integration.servers import MortalStore, mortal_store
+from tests.support.servers import MortalStore, mortal_store
+from tests.support.waiting import comes_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

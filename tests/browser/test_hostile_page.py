@@ -14,7 +14,7 @@ from tests.browser.counted import Counted, counted
 from tests.browser.editor import Faults, bare_tag, place, tag_alone
 from tests.browser.pages import Pages, document
 from tests.conftest import RunningService
-from tests.integration.load import comes_true
+from tests.support.waiting import comes_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -18,8 +18,8 @@ from tests.browser.test_counting import PRERENDERING
 from tests.browser.test_failing import Console
 from tests.browser.visitor import visiting
 from tests.conftest import RunningService
-from tests.integration.load import comes_true
 from tests.speeds import first_is_quick
+from tests.support.waiting import comes_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

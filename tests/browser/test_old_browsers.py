@@ -15,7 +15,7 @@ from tests.browser.editor import SNIPPETS, Faults, shows_once
 from tests.browser.pages import Pages, document
 from tests.browser.visitor import visiting
 from tests.conftest import RunningService
-from tests.integration.load import comes_true
+from tests.support.waiting import comes_true
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 

@@ -7,7 +7,7 @@ from hitcounter.web.scripts import PINNED
 from tests.browser.counted import Traffic, counted
 from tests.browser.pages import Pages, document
 from tests.conftest import RunningService
-from tests.integration.load import comes_true
+from tests.support.waiting import comes_true
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 

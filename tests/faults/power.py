@@ -24,7 +24,7 @@ from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.integration.servers import StoreServer, store_server
+from tests.support.servers import StoreServer, store_server
 
 MAX_UNSYNCED_S = 1.0
 MEASURED_EVERY_S = 0.01

@@ -27,8 +27,9 @@ from tests.faults.verdict import (
     read,
     targets_of,
 )
-from tests.integration.load import KEPT_EQUAL, POLL_S, Answer, Connection, Tally, Target, Unanswered
-from tests.integration.servers import programs
+from tests.support.load import KEPT_EQUAL, Answer, Connection, Tally, Target, Unanswered
+from tests.support.servers import programs
+from tests.support.waiting import POLL_S
 
 N_CLIENTS = 6
 PAGES = ("/", "/tin-tuc/1", "/tin-tuc/2")

@@ -19,7 +19,8 @@ from tests import conftest
 from tests.conftest import RunningService
 from tests.faults.proxy import reserved_port
 from tests.faults.schedule import Setting
-from tests.integration.load import POLL_S, zone_at_noon
+from tests.support.load import zone_at_noon
+from tests.support.waiting import POLL_S
 
 N_WORKERS = 2
 STORE_TIMEOUT_S = 0.3

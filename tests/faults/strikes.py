@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 
 from tests.faults.schedule import Fault
 from tests.faults.system import System
-from tests.integration.load import POLL_S, signal_all
+from tests.support.processes import signal_all
+from tests.support.waiting import POLL_S
 
 SURELY_LOST_S = 1.0
 SOME = 0.3

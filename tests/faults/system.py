@@ -18,7 +18,8 @@ from tests.faults.power import PoweredStore
 from tests.faults.proxy import Proxy
 from tests.faults.schedule import Setting
 from tests.faults.services import NaiveService, RealService, Service
-from tests.integration.load import POLL_S, is_running, signal_all
+from tests.support.processes import is_running, signal_all
+from tests.support.waiting import POLL_S
 
 ENDED_DEADLINE_S = 15.0
 TRACING = Path(__file__).parent / "tracing"  # which lets workers tell what their lanes do

@@ -16,8 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.faults.power import MEASURED_EVERY_S, PoweredStore
 from tests.faults.proxy import Proxy
 from tests.faults.schedule import KINDS
-from tests.integration.load import eventually
-from tests.integration.servers import programs
+from tests.support.servers import programs
+from tests.support.waiting import eventually
 
 INCREMENT = "return redis.call('INCR', KEYS[1])"
 KEY = "n"

@@ -15,8 +15,10 @@ import pytest
 from tests.faults.schedule import N_SETTINGS, setting_of
 from tests.faults.system import System, running
 from tests.faults.verdict import read
-from tests.integration.load import Tally, Target, eventually, is_running, send, signal_all
-from tests.integration.servers import connected, programs
+from tests.support.load import Tally, Target, send
+from tests.support.processes import is_running, signal_all
+from tests.support.servers import connected, programs
+from tests.support.waiting import eventually
 
 ALWAYS_AND_DECLARED = N_SETTINGS // 2
 HITS = [Target("late.example.vn", f"/{n}") for n in range(8)]

@@ -18,7 +18,9 @@ from hitcounter.exactly_once.records import Chunk
 from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.client import Store
-from tests.integration.servers import (
+from tests.support.commits import commit
+from tests.support.commits import watermark as watermark_of
+from tests.support.servers import (
     PROGRAMS,
     StoreServer,
     connected,
@@ -26,8 +28,6 @@ from tests.integration.servers import (
     named_program,
     store_server,
 )
-from tests.support.commits import commit
-from tests.support.commits import watermark as watermark_of
 
 N_CUTS = 150
 N_PARTS = 5

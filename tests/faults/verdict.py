@@ -9,15 +9,7 @@ must not be counted. Day, month, year and total must be equal.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.integration.load import (
-    KEPT_EQUAL,
-    Answer,
-    Connection,
-    Tally,
-    Target,
-    Unanswered,
-    by_site,
-)
+from tests.support.load import KEPT_EQUAL, Answer, Connection, Tally, Target, Unanswered, by_site
 
 FRESH = {"fresh", "counted"}
 

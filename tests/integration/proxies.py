@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 
-from tests.integration.load import until
-from tests.integration.servers import free_port, program
+from tests.support.servers import free_port, program
+from tests.support.waiting import until
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
 NGINX = """

@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from hitcounter.web.scripts import CURRENT
 from tests.conftest import RunningService, start
 from tests.integration.proxies import below_a_path, documented
-from tests.web.wire import ANSWER_TIMEOUT_S, Answer
+from tests.support.wire import ANSWER_TIMEOUT_S, Answer
 
 pytestmark = pytest.mark.xdist_group("below a path")
 

@@ -25,8 +25,8 @@ from redis import Redis
 from hitcounter.errors import CommandError
 from hitcounter.transfer.export import read_export
 from tests.conftest import PROGRAM, RunningService, StartService, run_command
-from tests.integration.load import Tally, Target, ask, counted, send, zone_at_noon
-from tests.integration.servers import StoreServer, connected, packaged_program, store_server
+from tests.support.load import Tally, Target, ask, counted, send, zone_at_noon
+from tests.support.servers import StoreServer, connected, packaged_program, store_server
 
 ACCEPTANCE = {"today": 1129, "yesterday": 5318, "month": 179277, "year": 970735, "total": 1619938}
 BLOCK = """\

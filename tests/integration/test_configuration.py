@@ -20,8 +20,8 @@ from hitcounter import __version__
 from hitcounter.config import SETTINGS
 from hitcounter.store.keys import LANES_KEY
 from tests.conftest import PROGRAM, START_TIMEOUT_S, STOP_TIMEOUT_S, StartService, run_command
-from tests.integration.load import until
-from tests.integration.servers import connected, store_server
+from tests.support.servers import connected, store_server
+from tests.support.waiting import until
 
 MARK = "STARTED_BY_TEST"
 HIDDEN = "hunter2"

@@ -14,35 +14,31 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService, run_command
-from tests.integration.load import (
+from tests.support.disks import fill, small_disk
+from tests.support.load import (
     Connection,
     Tally,
     Target,
     ask,
-    comes_true,
     counted,
     declared,
-    eventually,
     expect_between,
     expect_exact,
-    fill,
-    is_running,
     send,
     settled,
-    signal_all,
-    until,
     zone_at_noon,
 )
-from tests.integration.servers import (
+from tests.support.processes import is_running, signal_all
+from tests.support.servers import (
     PROGRAMS,
     StoreServer,
     config_of,
     debian_program,
     named_program,
-    small_disk,
     store_server,
 )
-from tests.web.stores import frozen_store
+from tests.support.stores import frozen_store
+from tests.support.waiting import comes_true, eventually, until
 
 DEMO = Target("demo")
 HITS = [Target(f"site{n % 7}.example.vn", f"/{n % 20}") for n in range(6_000)]

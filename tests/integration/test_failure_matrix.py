@@ -22,35 +22,32 @@ from redis.exceptions import BusyLoadingError, RedisError
 from hitcounter.store import keys
 from tests.conftest import RunningService, StartService
 from tests.faults.proxy import Proxy
-from tests.integration.load import (
+from tests.support.disks import fill, small_disk
+from tests.support.load import (
     Tally,
     Target,
     ask,
-    comes_true,
     declared,
-    eventually,
     expect_exact,
-    fill,
     fresh,
-    is_running,
     journals,
     metric,
     more,
     send,
     settled,
-    signal_all,
     visiting,
     zone_at_noon,
 )
-from tests.integration.servers import (
+from tests.support.processes import is_running, signal_all
+from tests.support.servers import (
     PROGRAMS,
     MortalStore,
     connected,
     free_port,
     mortal_store,
     named_program,
-    small_disk,
 )
+from tests.support.waiting import comes_true, eventually
 
 SITES = [Target(f"site{n}.example.vn", f"/tin-tuc/{n % 2}") for n in range(6)]
 TOTAL = keys.bucket_key(0, SITES[0].site, "total")

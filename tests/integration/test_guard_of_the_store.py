@@ -10,14 +10,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.conftest import RunningService, StartService
-from tests.integration.load import Tally, Target, ask, eventually, metric, send
-from tests.integration.servers import (
+from tests.support.load import Tally, Target, ask, metric, send
+from tests.support.servers import (
     MortalStore,
     free_port,
     libfaketime,
     mortal_store,
     packaged_program,
 )
+from tests.support.waiting import eventually
 
 LEVELS = {"A": 2, "B": 1, "none": 0}
 HITS = "/v1/sites/demo/hits"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService, run_command
-from tests.integration.load import (
+from tests.integration.test_commands import sealed_counts
+from tests.support.load import (
     Tally,
     Target,
     ask,
@@ -20,9 +21,8 @@ from tests.integration.load import (
     visiting,
     zone_at_noon,
 )
-from tests.integration.load import send as send_hits
-from tests.integration.servers import connected, mortal_store
-from tests.integration.test_commands import sealed_counts
+from tests.support.load import send as send_hits
+from tests.support.servers import connected, mortal_store
 
 INVENTED = Target("invented.example.vn", "/x")
 KEPT = Target("kept.example.vn", "/tin-tuc")

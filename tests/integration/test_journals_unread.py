@@ -11,8 +11,9 @@ import pytest
 from hitcounter.exactly_once.journals import Journals
 from tests import conftest
 from tests.conftest import PROGRAM, StartService, run_command
-from tests.integration.load import ask, comes_true, metric
 from tests.journal.entries import MAX_BYTES, entry
+from tests.support.load import ask, metric
+from tests.support.waiting import comes_true
 
 WITHOUT = "--bounding-set=-dac_override,-dac_read_search"
 

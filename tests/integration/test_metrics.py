@@ -10,8 +10,11 @@ import pytest
 
 from hitcounter.metrics import OTHER_SITES, RESULTS, RESULTS_OF_OTHERS
 from tests.conftest import RunningService, StartService
-from tests.integration.load import ask, eventually, fill, signal_all
-from tests.integration.servers import small_disk, store_server
+from tests.support.disks import fill, small_disk
+from tests.support.load import ask
+from tests.support.processes import signal_all
+from tests.support.servers import store_server
+from tests.support.waiting import eventually
 
 LONGEST_NAME = "a" * 63
 HITS = re.compile(r'^hitcounter_hits_total{result="(.+)",site="(.+)"} (\S+)$', re.MULTILINE)

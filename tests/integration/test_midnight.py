@@ -25,17 +25,9 @@ from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
 from hitcounter.store.keys import bucket_key, watermark_key
 from tests.conftest import StartService
-from tests.integration.load import (
-    Tally,
-    Target,
-    comes_true,
-    declared,
-    expect_exact,
-    more,
-    settled,
-    visiting,
-)
-from tests.integration.servers import MortalStore, connected, libfaketime, mortal_store
+from tests.support.load import Tally, Target, declared, expect_exact, more, settled, visiting
+from tests.support.servers import MortalStore, connected, libfaketime, mortal_store
+from tests.support.waiting import comes_true
 
 SITE = "demo"
 HANOI = "Asia/Ho_Chi_Minh"

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService, run_command
-from tests.integration.load import ask, comes_true, eventually
-from tests.web.stores import frozen_store, store_of
-from tests.web.wire import Answer, exchange, request
-from tests.web.wire import ask as ask_at
+from tests.support.load import ask
+from tests.support.stores import frozen_store, store_of
+from tests.support.waiting import comes_true, eventually
+from tests.support.wire import Answer, exchange, request
+from tests.support.wire import ask as ask_at
 
 NAME = "dem.example.vn"
 HITS = "/v1/sites/demo/hits"

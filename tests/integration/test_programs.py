@@ -9,8 +9,8 @@ import pytest
 from hitcounter.errors import StartError
 from hitcounter.store.programs import MARK, Origin, Program, choose, mark
 from tests.conftest import StartService, run_command
-from tests.integration.load import ask, zone_at_noon
-from tests.integration.servers import debian_program, packaged_program, store_server
+from tests.support.load import ask, zone_at_noon
+from tests.support.servers import debian_program, packaged_program, store_server
 
 VALKEY_9 = Program(Path("/valkey9"), Origin("valkey", (9, 1, 2)))
 VALKEY_8 = Program(Path("/valkey8"), Origin("valkey", (8, 1, 1)))

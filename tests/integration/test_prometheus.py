@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService
-from tests.integration.servers import program
+from tests.support.servers import program
 
 HITS = {"north.example.vn": 36, "south.example.vn": 21}
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"}

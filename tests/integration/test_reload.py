@@ -21,19 +21,10 @@ from hitcounter.process import deadlines
 from hitcounter.process.handshake import FAILED_TO_START
 from hitcounter.store import embedded
 from tests.conftest import PROGRAM, RunningService, StartService
-from tests.integration.load import (
-    Connection,
-    Tally,
-    Target,
-    ask,
-    counted,
-    eventually,
-    is_running,
-    signal_all,
-    until,
-    zone_at_noon,
-)
-from tests.integration.servers import store_server
+from tests.support.load import Connection, Tally, Target, ask, counted, zone_at_noon
+from tests.support.processes import is_running, signal_all
+from tests.support.servers import store_server
+from tests.support.waiting import eventually, until
 
 N_RELOADS = 4
 ROOT = Path(__file__).parent.parent.parent

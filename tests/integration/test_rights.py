@@ -16,8 +16,9 @@ from hitcounter.store.client import Store
 from hitcounter.store.durability import StoreFacts
 from hitcounter.store.inspection import Inspection
 from tests.conftest import RunningService, StartService, run_command
-from tests.integration.load import Answer, ask, comes_true, journals, metric, settled
-from tests.integration.servers import (
+from tests.speeds import first_is_quick
+from tests.support.load import Answer, ask, journals, metric, settled
+from tests.support.servers import (
     MortalStore,
     StoreServer,
     connected,
@@ -26,7 +27,7 @@ from tests.integration.servers import (
     packaged_program,
     store_server,
 )
-from tests.speeds import first_is_quick
+from tests.support.waiting import comes_true
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 HITS = "/v1/sites/demo/hits"

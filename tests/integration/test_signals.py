@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROGRAM, STOP_TIMEOUT_S, RunningService, StartService
-from tests.integration.load import ask, is_running, until, zone_at_noon
-from tests.integration.servers import connected, packaged_program
+from tests.support.load import ask, zone_at_noon
+from tests.support.processes import is_running
+from tests.support.servers import connected, packaged_program
+from tests.support.waiting import until
 
 ENDS = [signal.SIGTERM, signal.SIGINT]
 LOADING = "Loading RDB produced by"

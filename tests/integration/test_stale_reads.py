@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunningService, StartService
-from tests.integration.load import (
+from tests.support.load import (
     Answer,
     Connection,
     Tally,
     Target,
     ask,
-    eventually,
     more,
     send,
     settled,
     visiting,
     zone_at_noon,
 )
-from tests.integration.servers import MortalStore, connected, mortal_store
+from tests.support.servers import MortalStore, connected, mortal_store
+from tests.support.waiting import eventually
 
 DEMO = Target("demo", "/tin-tuc/1")
 COUNTS = "/v1/sites/demo/counts"

@@ -23,16 +23,10 @@ from hitcounter.store.durability import MAX_CLOCK_SKEW_S
 from hitcounter.store.inspection import Inspection
 from hitcounter.store.keys import PageKeys, SiteKeys
 from hitcounter.store.writer_connection import STRETCH_S, WriterConnection
-from tests.integration.load import eventually
-from tests.integration.servers import (
-    PROGRAMS,
-    StoreServer,
-    connected,
-    named_program,
-    store_server,
-)
 from tests.support.commits import claim, commit
 from tests.support.commits import watermark as watermark_of
+from tests.support.servers import PROGRAMS, StoreServer, connected, named_program, store_server
+from tests.support.waiting import eventually
 
 TIMEOUT_S = 20.0
 LIMIT = 10_000

@@ -11,26 +11,26 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunningService, StartService
-from tests.integration.load import (
+from tests.speeds import OUTAGE_S
+from tests.support.load import (
     Connection,
     Tally,
     Target,
     ask,
     declared,
-    eventually,
     expect_between,
     expect_exact,
     fresh,
     metric,
     more,
     settled,
-    signal_all,
     visiting,
     zone_at_noon,
 )
-from tests.integration.load import send as send_hits
-from tests.integration.servers import mortal_store
-from tests.speeds import OUTAGE_S
+from tests.support.load import send as send_hits
+from tests.support.processes import signal_all
+from tests.support.servers import mortal_store
+from tests.support.waiting import eventually
 
 SITES = [Target(f"site{n}.example.vn", "/tin-tuc") for n in range(5)]
 HITS = "/v1/sites/site0.example.vn/hits"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROGRAM, run_command
-from tests.integration.servers import StoreServer, store_server
+from tests.support.servers import StoreServer, store_server
 
 # A stand-in for the command itself.
 IT = '"$0" "$@"'

@@ -12,18 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService
-from tests.integration.load import (
-    Tally,
-    Target,
-    by_site,
-    comes_true,
-    counted,
-    more,
-    until,
-    visiting,
-    zone_at_noon,
-)
-from tests.integration.servers import free_port, mortal_store, program
+from tests.support.load import Tally, Target, by_site, counted, more, visiting, zone_at_noon
+from tests.support.servers import free_port, mortal_store, program
+from tests.support.waiting import comes_true, until
 
 WHEEL = Path(__file__).parent / "older" / "hitcounter-0.1.0-py3-none-any.whl"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"

@@ -16,22 +16,20 @@ import pytest
 
 from hitcounter.process.listener import listen
 from tests.conftest import RunningService, StartService, run_command
-from tests.integration.load import (
+from tests.support.load import (
     Connection,
     Tally,
     Target,
     ask,
     by_site,
     counted,
-    eventually,
     expect_between,
-    is_running,
     send,
-    signal_all,
-    until,
     zone_at_noon,
 )
-from tests.integration.servers import store_server
+from tests.support.processes import is_running, signal_all
+from tests.support.servers import store_server
+from tests.support.waiting import eventually, until
 
 N_HITS = 20_000
 N_SITES = 50

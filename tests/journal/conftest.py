@@ -12,9 +12,9 @@ import pytest
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
-from tests.integration.servers import StoreServer, connected, store_server
 from tests.journal.cutting import Cutter, cutter
 from tests.journal.injection import can_inject
+from tests.support.servers import StoreServer, connected, store_server
 
 SMALL_DISK = "1m"
 TIMEOUT_S = 20.0

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 
 from hitcounter.exactly_once.journals import Journals
-from tests.integration.load import until
 from tests.journal.owner import WRITER
+from tests.support.waiting import until
 
 CALLS = {
     "open": "?open,?openat",

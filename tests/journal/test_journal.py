@@ -28,7 +28,6 @@ from hitcounter.exactly_once.journals import Journals, unreadable
 from hitcounter.exactly_once.records import Entry
 from hitcounter.period import Day
 from hitcounter.store.keys import bucket_key, page_keys, site_keys
-from tests.integration.load import until
 from tests.journal.conftest import Errors
 from tests.journal.disk import broken_log, free_bytes, full_log, read_only
 from tests.journal.entries import (
@@ -47,6 +46,7 @@ from tests.journal.entries import (
 from tests.journal.injection import injected
 from tests.journal.owner import DONE, WRITER, owner_of, read
 from tests.speeds import examples
+from tests.support.waiting import until
 
 FILE = f"0-{WRITER}-0.journal"
 THREE = [whole(1), whole(2), whole(3)]

@@ -15,10 +15,10 @@ from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.keys import SiteKeys
-from tests.integration.load import comes_true
 from tests.journal.cutting import Cutter
 from tests.journal.entries import DAY, MAX_BYTES, names
 from tests.journal.hits import outcome
+from tests.support.waiting import comes_true
 
 N_LANES = 8
 SITES = ["demo", "a", "b", "c", "s0", "s2", "s3"]  # each in a lane of its own

@@ -20,11 +20,11 @@ from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.inspection import Inspection
 from hitcounter.store.writer_connection import WriterConnection
-from tests.integration.servers import StoreServer
 from tests.journal.cutting import DIRECTIONS, REPLIES, Cutter, cutter
 from tests.journal.entries import DEMO, LIMIT, entry
 from tests.support.commits import claim, commit
 from tests.support.commits import watermark as watermark_of
+from tests.support.servers import StoreServer
 
 Answer = TypeVar("Answer")
 

@@ -23,9 +23,9 @@ from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.transfer import housekeeping
 from hitcounter.transfer.export import read_export
-from tests.integration.load import comes_true
 from tests.journal.conftest import Errors
 from tests.journal.entries import MAX_BYTES
+from tests.support.waiting import comes_true
 
 MAX_SITES = 3
 SITES = ["a", "b", "c"]

@@ -24,8 +24,6 @@ from hitcounter.metrics import Metrics
 from hitcounter.operations.collector import of_all_workers
 from hitcounter.store import keys
 from hitcounter.store.client import Store
-from tests.integration.load import eventually
-from tests.integration.servers import StoreServer
 from tests.journal.conftest import TIMEOUT_S, Errors
 from tests.journal.cutting import REPLIES, Cutter
 from tests.journal.disk import broken_log, full_log
@@ -41,6 +39,8 @@ from tests.journal.entries import (
 )
 from tests.journal.hits import hit, n_counted, outcome, page
 from tests.support.commits import claim, commit
+from tests.support.servers import StoreServer
+from tests.support.waiting import eventually
 
 TOTAL = DEMO.shown[-1]
 LEFT = Path(__file__).parent / "left"

@@ -18,14 +18,14 @@ from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
-from tests.integration.load import eventually
-from tests.integration.servers import StoreServer
 from tests.journal.conftest import TIMEOUT_S
 from tests.journal.cutting import DIRECTIONS, Cutter, cutter
 from tests.journal.entries import MAX_BYTES
 from tests.journal.hits import COUNTED, STORED, expect_truth, hit, outcome
 from tests.journal.injection import CALLS, Fault, Faults
 from tests.journal.worker import lived, worker_of
+from tests.support.servers import StoreServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

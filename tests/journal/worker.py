@@ -21,10 +21,10 @@ from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
-from tests.integration.load import eventually
 from tests.journal.entries import MAX_BYTES
 from tests.journal.forks import Fork, forked
 from tests.journal.hits import hit, outcome
+from tests.support.waiting import eventually
 
 KEPT_WINDOW_S = 0.2
 ANSWER_WITHIN_S = 15.0

@@ -17,8 +17,8 @@ import pytest
 
 from hitcounter.web.hit_request import MAX_BODY_BYTES
 from tests.conftest import RunningService, StartService
-from tests.web.stores import keyspace
-from tests.web.wire import Answer, Connection, ask, exchange, request
+from tests.support.stores import keyspace
+from tests.support.wire import Answer, Connection, ask, exchange, request
 
 # One process starts the services that these share.
 pytestmark = pytest.mark.xdist_group("bad_input")

@@ -27,8 +27,8 @@ from hitcounter.web.badge import Look
 from hitcounter.web.responses import numbers_answer
 from tests.conftest import RunningService, StartService
 from tests.speeds import examples
-from tests.web.stores import frozen_store, keyspace
-from tests.web.wire import OWN, Answer, ask
+from tests.support.stores import frozen_store, keyspace
+from tests.support.wire import OWN, Answer, ask
 
 # One process starts the services that these share.
 pytestmark = pytest.mark.xdist_group("badge")

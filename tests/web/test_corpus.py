@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService
-from tests.integration.load import until
-from tests.integration.servers import free_port, program
+from tests.support.servers import free_port, program
+from tests.support.waiting import until
+from tests.support.wire import Connection, ask, request
 from tests.web.corpus import EXCHANGES, Exchange
 from tests.web.test_bad_input import DECLARED
-from tests.web.wire import Connection, ask, request
 
 pytestmark = pytest.mark.xdist_group("corpus")
 CLOCK = request("GET", "/healthz")

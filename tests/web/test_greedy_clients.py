@@ -15,8 +15,8 @@ from hitcounter.web.routes import Router
 from hitcounter.web.timeouts import KEEPALIVE_S
 from tests import conftest
 from tests.conftest import RunningService, StartService
-from tests.web.stores import frozen_store
-from tests.web.wire import OWN, Connection, ask, exchange, request
+from tests.support.stores import frozen_store
+from tests.support.wire import OWN, Connection, ask, exchange, request
 
 MAX_SENT_BYTES = 16 << 20  # more than the buffers of two sockets
 METRICS = "/metrics"  # which operations answer

@@ -25,8 +25,8 @@ from hitcounter.web.badge import Look
 from hitcounter.web.hit_request import accepts_gzip
 from hitcounter.web.scripts import CURRENT
 from tests.conftest import RunningService, StartService
-from tests.web.stores import keyspace
-from tests.web.wire import Answer, ask, exchange
+from tests.support.stores import keyspace
+from tests.support.wire import Answer, ask, exchange
 
 # One process starts the services that these share.
 pytestmark = pytest.mark.xdist_group("index")

@@ -31,8 +31,8 @@ from hitcounter.store.writer_connection import STRETCH_S
 from hitcounter.web.routes import ROUTES, SITE_ROUTES
 from hitcounter.web.scripts import CURRENT, PINNED
 from tests.conftest import RunningService, StartService
-from tests.web.stores import frozen_store, store_of
-from tests.web.wire import Answer, Connection, ask, exchange, request
+from tests.support.stores import frozen_store, store_of
+from tests.support.wire import Answer, Connection, ask, exchange, request
 
 FILE = Path(hitcounter.__file__).parent / "web" / "static" / "openapi.yaml"
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import RunningService, StartService
-from tests.web.stores import keyspace
-from tests.web.wire import Answer, Connection, ask, request
+from tests.support.stores import keyspace
+from tests.support.wire import Answer, Connection, ask, request
 
 # One process starts the service that these share.
 pytestmark = pytest.mark.xdist_group("pages")

@@ -13,7 +13,7 @@ import pytest
 from hitcounter import __version__
 from hitcounter.web.scripts import CURRENT, PINNED
 from tests.conftest import RunningService, StartService
-from tests.web.wire import ask
+from tests.support.wire import ask
 
 ROOT = Path(__file__).parents[2]
 # By version of the changelog. Pages keep an address for years: a line here is never taken out.

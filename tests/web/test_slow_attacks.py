@@ -9,8 +9,8 @@ import pytest
 from hitcounter.process.serving import SPARE_FILES
 from tests import conftest
 from tests.conftest import StartService
-from tests.integration.servers import program
-from tests.web.wire import ask
+from tests.support.servers import program
+from tests.support.wire import ask
 
 N_CONNECTIONS, FEW = 1000, 20
 ATTACKS = {

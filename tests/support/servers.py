@@ -20,7 +20,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 
 from hitcounter.store.programs import packaged
-from tests.integration.load import DEADLINE_S, until
+from tests.support.waiting import DEADLINE_S, until
 
 ATTEMPTS = 5
 # What serves where nobody chose is tried first, what an operator may have by `make test-all` too.
@@ -210,17 +210,6 @@ def _answers(server: StoreServer) -> bool:
     except RedisError:  # not there yet, or still loading
         return False
     return True
-
-
-@contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """Mount a disk of its own, of a size like `8m`, at a new directory."""
-    path.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk takes root")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Clients that know what became of each hit, and what tests wait for.
+"""Clients that know what became of each hit.
 
 A hit ends in one of three ways: acknowledged, refused, or unanswered because its connection was
 closed. Nothing is ever sent twice, so an unanswered hit is seen and never hidden by a retry.
@@ -6,32 +6,26 @@ closed. Nothing is ever sent twice, so an unanswered hit is seen and never hidde
 
 import asyncio
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
-    Callable,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from hitcounter.operations.collector import of_all_workers
 from tests.conftest import RunningService
+from tests.support.waiting import DEADLINE_S, POLL_S, eventually
 
-Found = TypeVar("Found")
-
-DEADLINE_S = 60.0
-POLL_S = 0.005
 KEPT_EQUAL = ("today", "month", "year", "total")
 
 
@@ -347,51 +341,3 @@ def zone_at_noon() -> str:
     """Name a zone where it is about noon now, so that no midnight comes in the way of a test."""
     offset = 12 - datetime.now(UTC).hour
     return f"Etc/GMT{-offset:+d}" if offset else "Etc/UTC"
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Poll until a condition holds; fail after the deadline."""
-    give_up_at = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < give_up_at, f"waited in vain until {what}"
-        time.sleep(POLL_S)
-
-
-async def eventually(condition: Callable[[], Awaitable[Found | None]], what: str) -> Found:
-    """Poll until an asynchronous condition holds, and return it; fail after the deadline."""
-    give_up_at = time.monotonic() + DEADLINE_S
-    while not (found := await condition()):
-        assert time.monotonic() < give_up_at, f"waited in vain until {what}"
-        await asyncio.sleep(POLL_S)
-    return found
-
-
-async def comes_true(condition: Callable[[], object], what: str) -> None:
-    """Poll until a condition holds, while clients go on; fail after the deadline."""
-
-    async def holds() -> object:
-        return condition()
-
-    await eventually(holds, what)
-
-
-def fill(path: Path) -> None:
-    """Write until nothing more fits on a disk."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-
-
-def is_running(pid: int) -> bool:
-    """Tell whether a process runs; one that only waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def signal_all(pids: Iterable[int], number: int) -> None:
-    """Send a signal to processes that may have ended already."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
