@@ -27,9 +27,10 @@ from tests.faults.verdict import (
     read,
     targets_of,
 )
-from tests.support.load import KEPT_EQUAL, Answer, Connection, Tally, Target, Unanswered
+from tests.support.load import KEPT_EQUAL, Connection, Tally, Target, Unanswered
 from tests.support.servers import programs
 from tests.support.waiting import POLL_S
+from tests.support.wire import Answer
 
 N_CLIENTS = 6
 PAGES = ("/", "/tin-tuc/1", "/tin-tuc/2")
@@ -89,7 +90,7 @@ class Load:
 
     def _note(self, target: Target, answer: Answer) -> None:
         """Take an answer, and expect of it what every answer promises."""
-        numbers = answer.body
+        numbers = answer.json
         if answer.status != 200:
             assert (answer.status, answer.code in REFUSALS) == (503, True), answer
             assert int(answer.headers["retry-after"]) > 0, answer

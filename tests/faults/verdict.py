@@ -9,7 +9,8 @@ must not be counted. Day, month, year and total must be equal.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.support.load import KEPT_EQUAL, Answer, Connection, Tally, Target, Unanswered, by_site
+from tests.support.load import KEPT_EQUAL, Connection, Tally, Target, Unanswered, by_site
+from tests.support.wire import Answer
 
 FRESH = {"fresh", "counted"}
 
@@ -24,13 +25,13 @@ class Reading:
 
     def note(self, target: Target, answer: Answer) -> None:
         """Take the numbers of one answer."""
-        if answer.status != 200 or answer.body["state"] not in FRESH:
+        if answer.status != 200 or answer.json["state"] not in FRESH:
             self.is_fresh = False
             return
-        numbers = [answer.body[key] for key in KEPT_EQUAL]
+        numbers = [answer.json[key] for key in KEPT_EQUAL]
         if len(set(numbers)) > 1:
             self.skewed[target] = numbers
-        self.totals[target] = answer.body["page"]["total"] if target.path else numbers[-1]
+        self.totals[target] = answer.json["page"]["total"] if target.path else numbers[-1]
 
 
 async def read(port: int, targets: Iterable[Target]) -> Reading:

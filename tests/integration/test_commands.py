@@ -125,7 +125,7 @@ async def test_the_next_hit_counts_on_from_the_baseline(start_service: StartServ
     service = start_service(timezone=zone_at_noon())
     service.run("baseline", "demo", *flags(ACCEPTANCE), "--page", "/tin-tuc/1=210")
     hits = "/v1/sites/demo/hits"
-    numbers = (await ask(service.port, "POST", hits, b'{"path": "/tin-tuc/1"}')).body
+    numbers = (await ask(service.port, "POST", hits, b'{"path": "/tin-tuc/1"}')).json
     expected = ACCEPTANCE | {"today": 1130, "month": 179278, "year": 970736, "total": 1619939}
     assert {key: numbers[key] for key in ACCEPTANCE} == expected
     assert numbers["page"] == {"path": "/tin-tuc/1", "total": 211}

@@ -132,8 +132,8 @@ async def read_while(service: RunningService, sending: "asyncio.Task[None]") -> 
     connection, seen = Connection(service.port), set()
     while not sending.done():
         answer = await connection.ask("GET", "/v1/sites/demo/counts")
-        assert (answer.status, answer.body["total"]) == (200, 100)
-        seen.add(answer.body["state"])
+        assert (answer.status, answer.json["total"]) == (200, 100)
+        seen.add(answer.json["state"])
     connection.close()
     return seen
 
@@ -216,7 +216,7 @@ def test_the_store_writes_every_commit_to_disk_and_is_for_us_alone(
     assert int(config_of(socket, "maxmemory")) == half  # by default
     paths = (service.data_dir, service.data_dir / "store", socket)
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700] * 3
-    ready = asyncio.run(ask(service.operations_port, "GET", "/readyz")).body
+    ready = asyncio.run(ask(service.operations_port, "GET", "/readyz")).json
     assert (ready["status"], ready["level"]) == ("ready", "A")
 
 
@@ -263,7 +263,7 @@ async def test_a_store_of_an_operator_counts_as_ours_does(
 async def counts_on(start_service: StartService, url: str, before: int) -> None:
     """Count fifty hits on a store that holds some already."""
     service = start_service(redis_url=url, timezone=zone_at_noon(), operations_port=0)
-    assert (await ask(service.operations_port, "GET", "/readyz")).body["level"] == "A"
+    assert (await ask(service.operations_port, "GET", "/readyz")).json["level"] == "A"
     assert await counted(service.port, [DEMO]) == {DEMO: before}
     await count_some(service, 50)
     assert await counted(service.port, [DEMO]) == {DEMO: before + 50}

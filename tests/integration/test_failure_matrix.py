@@ -330,7 +330,7 @@ async def state_of(service: RunningService, method: str, target: Target) -> str:
     """Ask for numbers, or send a hit; give the state of the answer, or why there is none."""
     what = {"GET": "counts", "POST": "hits"}[method]
     answer = await ask(service.port, method, f"/v1/sites/{target.site}/{what}")
-    return str(answer.body["state"]) if answer.status == 200 else answer.code
+    return str(answer.json["state"]) if answer.status == 200 else answer.code
 
 
 def at_once(store: MortalStore, *commands: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ def serve(start_service: StartService, store: MortalStore) -> RunningService:
 async def said(service: RunningService) -> Said:
     """Ask the service."""
     answer = await ask(service.operations_port, "GET", "/readyz")
-    word = answer.body["level"] if answer.status == 200 else answer.code
+    word = answer.json["level"] if answer.status == 200 else answer.code
     promise = await metric(service, "hitcounter_store_promise")
     return Said(round(promise), (answer.status, word))
 
@@ -64,7 +64,7 @@ async def expect_unfit(service: RunningService, reason: str) -> None:
 
     await eventually(is_said, "all say that the store is unfit")
     assert re.search(f"ERROR .*the store is not fit for exact counts: .*{reason}", service.log)
-    assert re.search(reason, (await ask(service.operations_port, "GET", "/readyz")).text)
+    assert re.search(reason, (await ask(service.operations_port, "GET", "/readyz")).body.decode())
     check = service.run("check", check=False)
     assert check.returncode == 1
     assert re.search(reason, check.stderr)
@@ -162,12 +162,12 @@ async def test_a_store_whose_clock_is_wrong_is_reported_but_counts_on_our_day(
     async with mortal_store(tmp_path / "store", program=server_of_tomorrow) as store:
         service = serve(start_service, store)
         await expect_level(service, "A")
-        (warning,) = (await ask(service.operations_port, "GET", "/readyz")).body["warnings"]
+        (warning,) = (await ask(service.operations_port, "GET", "/readyz")).json["warnings"]
         assert re.match(r"the store's clock is \d+ s ahead of ours", warning)
         assert warning[:20] in service.log
         assert warning[:20] in service.run("check").stdout
         skew_s = await metric(service, "hitcounter_store_clock_skew_seconds")
         assert abs(skew_s - 24 * 3600) < 3600
-        hit = (await ask(service.port, "POST", HITS)).body
+        hit = (await ask(service.port, "POST", HITS)).json
         assert hit["date"] == datetime.now(ZoneInfo(hit["timezone"])).date().isoformat()
         assert await asyncio.to_thread(service.stop) == 0

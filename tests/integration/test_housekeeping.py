@@ -58,7 +58,7 @@ async def test_sites_are_removed_while_they_are_counted(
     assert gone[total] + found[Target(INVENTED.site)] == tally.acked[INVENTED]
     assert gone[page] + found[INVENTED] == tally.acked[INVENTED]
     assert found[KEPT] == tally.acked[KEPT]
-    today = (await ask(service.port, "GET", f"/v1/sites/{KEPT.site}/counts")).body["date"]
+    today = (await ask(service.port, "GET", f"/v1/sites/{KEPT.site}/counts")).json["date"]
     assert await listed(service) == {
         INVENTED.site: [str(found[Target(INVENTED.site)]), "1", today],
         KEPT.site: [str(tally.acked[KEPT]), "1", today],
@@ -122,7 +122,7 @@ async def test_pages_are_pruned_while_they_are_counted(
     # There is room again: as many new pages, and no more, have counters of their own.
     await send_hits(service.port, tally, [Target(KEPT.site, f"/n/{n}") for n in range(39)], 4)
     full = await ask(service.port, "POST", f"/v1/sites/{KEPT.site}/hits", b'{"path": "/more"}')
-    assert full.body["page"]["total"] is None
+    assert full.json["page"]["total"] is None
     service.run("import", str(rest))
     assert (await counted(service.port, once[1:])) == dict.fromkeys(once[1:], 1)
 

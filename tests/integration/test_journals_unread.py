@@ -66,7 +66,7 @@ async def test_a_file_that_cannot_be_read_is_said_everywhere_until_it_can(
     service = await asyncio.to_thread(start_service, operations_port=0)
     await comes_true(lambda: f"{journal} cannot be read" in service.log, "the log says it")
     assert await metric(service, "hitcounter_journals_unread") == 1
-    (warning,) = (await ask(service.operations_port, "GET", "/readyz")).body["warnings"]
+    (warning,) = (await ask(service.operations_port, "GET", "/readyz")).json["warnings"]
     assert warning.startswith("1 of what is in data_dir/journal cannot be read")
     assert f"journal: {journal} cannot be read by this user" in service.run("check").stdout
     journal.chmod(0o600)
@@ -74,6 +74,6 @@ async def test_a_file_that_cannot_be_read_is_said_everywhere_until_it_can(
     await comes_true(lambda: done in service.log, "it is replayed")
     assert service.log.count("cannot be read") == 1
     assert await metric(service, "hitcounter_journals_unread") == 0
-    assert (await ask(service.operations_port, "GET", "/readyz")).body["warnings"] == []
-    numbers = (await ask(service.port, "GET", "/v1/sites/demo/counts")).body
+    assert (await ask(service.operations_port, "GET", "/readyz")).json["warnings"] == []
+    numbers = (await ask(service.port, "GET", "/v1/sites/demo/counts")).json
     assert numbers["total"] == 1

@@ -23,14 +23,14 @@ HITS = re.compile(r'^hitcounter_hits_total{result="(.+)",site="(.+)"} (\S+)$', r
 async def count(service: RunningService, site: str = "demo") -> None:
     """Count one hit."""
     answer = await ask(service.port, "POST", f"/v1/sites/{site}/hits")
-    assert answer.body["state"] == "counted"
+    assert answer.json["state"] == "counted"
 
 
 async def hits(service: RunningService) -> dict[tuple[str, str], float]:
     """Read the series of all hits, by site and result."""
     answer = await ask(service.operations_port, "GET", "/metrics")
     assert answer.status == 200
-    return {(site, result): float(n) for result, site, n in HITS.findall(answer.text)}
+    return {(site, result): float(n) for result, site, n in HITS.findall(answer.body.decode())}
 
 
 async def replaced(service: RunningService, pids: list[int]) -> None:
@@ -117,6 +117,6 @@ async def test_every_series_of_a_declared_site_begins_at_zero(
     assert (await ask(service.port, "POST", "/v1/sites/other/hits")).status == 404
     expected = begin | {("demo", "counted"): 1.0, (OTHER_SITES, "unknown_site"): 1.0}
     assert await hits(service) == expected
-    text = (await ask(service.operations_port, "GET", "/metrics")).text
+    text = (await ask(service.operations_port, "GET", "/metrics")).body.decode()
     for site in (OTHER_SITES, "demo", LONGEST_NAME):
         assert f'hitcounter_pages_refused_total{{site="{site}"}} 0.0' in text

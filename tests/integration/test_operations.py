@@ -36,7 +36,7 @@ def look(service: RunningService, target: str, host: str = "127.0.0.1", **more: 
 async def hit(service: RunningService) -> str:
     """Count one hit; return what became of it."""
     answer = await ask(service.port, "POST", HITS)
-    return str(answer.body["state"]) if answer.status == 200 else answer.code
+    return str(answer.json["state"]) if answer.status == 200 else answer.code
 
 
 def operations_pid(service: RunningService) -> int:
@@ -80,7 +80,7 @@ async def test_operations_say_in_detail_what_becomes_of_hits_and_everybody_else_
 ) -> None:
     service = start_service(operations_port=0, store_timeout_s=0.3)
     public = await ask(service.port, "GET", "/readyz")
-    assert (public.status, public.body) == (200, {"status": "ready"})
+    assert (public.status, public.json) == (200, {"status": "ready"})
     ready = look(service, "/readyz").json
     assert (ready["status"], ready["level"], ready["warnings"]) == ("ready", "A", [])
     assert await hit(service) == "counted"
@@ -102,7 +102,7 @@ async def are_said(service: RunningService, status: int, word: str) -> bool:
     answers = [
         await ask(port, "GET", "/readyz") for port in (service.operations_port, service.port)
     ]
-    words = [a.body["status"] if a.status == 200 else a.code for a in answers]
+    words = [a.json["status"] if a.status == 200 else a.code for a in answers]
     return {(a.status, w) for a, w in zip(answers, words, strict=True)} == {(status, word)}
 
 
@@ -116,7 +116,7 @@ async def test_a_flood_of_questions_about_readiness_asks_the_store_once_a_second
         answers = await asyncio.gather(*(ask(service.port, "GET", "/readyz") for _ in range(300)))
         n_seconds = time.monotonic() - began_at_s
         n_asked = redis.info("commandstats")["cmdstat_info"]["calls"] - before
-    assert {answer.text for answer in answers} == {'{"status":"ready"}'}
+    assert {answer.body.decode() for answer in answers} == {'{"status":"ready"}'}
     assert n_asked <= n_seconds + 3  # the two of ours, and perhaps one of the watch
 
 

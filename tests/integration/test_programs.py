@@ -152,7 +152,7 @@ def refused(data_dir: Path, command: str = "serve", **settings: str) -> str:
 
 def hit(service_port: int) -> int:
     """Count one hit; give the total."""
-    total = asyncio.run(ask(service_port, "POST", "/v1/sites/demo/hits")).body["total"]
+    total = asyncio.run(ask(service_port, "POST", "/v1/sites/demo/hits")).json["total"]
     assert isinstance(total, int)
     return total
 

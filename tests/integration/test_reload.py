@@ -124,7 +124,7 @@ def event_loop_kind(
 
 async def sum_of(service: RunningService, metric: str, labels: str = "") -> float:
     """Add up the samples of a metric whose labels contain a text."""
-    text = (await ask(service.operations_port, "GET", "/metrics")).text
+    text = (await ask(service.operations_port, "GET", "/metrics")).body.decode()
     samples = re.findall(rf"^{metric}(?:{{.*{labels}.*}})? (\S+)$", text, re.MULTILINE)
     assert samples, text
     return sum(map(float, samples))
@@ -257,7 +257,7 @@ async def test_what_cannot_change_while_the_service_runs_stays_and_is_named(
     assert "WARNING supervisor: only a restart changes these settings: host, workers" in service.log
     assert len(service.worker_pids()) == 1
     answer = await ask(service.port, "POST", "/v1/sites/demo/hits", b'{"path": "/"}')
-    assert answer.body["page"] == {"path": "/", "total": None}
+    assert answer.json["page"] == {"path": "/", "total": None}
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from hitcounter.store.durability import StoreFacts
 from hitcounter.store.inspection import Inspection
 from tests.conftest import RunningService, StartService, run_command
 from tests.speeds import first_is_quick
-from tests.support.load import Answer, ask, journals, metric, settled
+from tests.support.load import ask, journals, metric, settled
 from tests.support.servers import (
     MortalStore,
     StoreServer,
@@ -28,6 +28,7 @@ from tests.support.servers import (
     store_server,
 )
 from tests.support.waiting import comes_true
+from tests.support.wire import Answer
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 HITS = "/v1/sites/demo/hits"
@@ -78,15 +79,15 @@ async def test_the_documented_user_can_do_all_that_the_service_and_its_commands_
         )
         ids = [f"6f1c2e0a-0000-4000-8000-{n:012}" for n in range(3)]
         for id_ in (ids[0], ids[0], ids[1]):
-            assert (await counted(service, id_)).body["state"] == "counted"
+            assert (await counted(service, id_)).json["state"] == "counted"
         store.signal(signal.SIGSTOP)
-        assert (await counted(service, ids[2])).body["state"] == "stored"
+        assert (await counted(service, ids[2])).json["state"] == "stored"
         store.signal(signal.SIGCONT)
         await settled(service)
         await replaced(service)
-        numbers = (await counted(service)).body
+        numbers = (await counted(service)).json
         assert (numbers["state"], numbers["total"], numbers["page"]["total"]) == ("counted", 4, 4)
-        ready = (await ask(service.operations_port, "GET", "/readyz")).body
+        ready = (await ask(service.operations_port, "GET", "/readyz")).json
         assert (ready["status"], ready["level"], ready["warnings"]) == ("ready", "A", [])
         service.run("baseline", "old", "--total", "7")
         (tmp_path / "export").write_text(service.run("export").stdout)
@@ -107,12 +108,12 @@ async def test_a_store_that_answers_no_questions_counts_and_promises_nothing_kno
     async with mortal_store(tmp_path / "store", program=program) as store:
         store.ask("ACL", "SETUSER", "u", "reset", "on", ">word", *ALL_RIGHTS, "-@dangerous")
         service = start_service(redis_url=url_of(store, "u", "word"), operations_port=0)
-        assert (await counted(service)).body["state"] == "counted"
+        assert (await counted(service)).json["state"] == "counted"
         await replaced(service)
-        assert (await counted(service)).body["total"] == 2
+        assert (await counted(service)).json["total"] == 2
         assert await metric(service, "hitcounter_store_up") == 1
         assert await metric(service, "hitcounter_store_promise") == -1
-        ready = (await ask(service.operations_port, "GET", "/readyz")).body
+        ready = (await ask(service.operations_port, "GET", "/readyz")).json
         assert (ready["status"], ready["level"]) == ("ready", "unknown")
         assert re.search("INFO is refused: .* no permissions .*info", ready["promise"])
         assert [warning.split()[6] for warning in ready["warnings"]] == [
@@ -166,8 +167,8 @@ async def test_a_service_counts_on_a_store_that_tells_nothing(
     with store_server(tmp_path / "store") as server:
         async with hiding(server, *HIDDEN) as url:
             service = await asyncio.to_thread(start_service, redis_url=url, operations_port=0)
-            assert (await counted(service)).body["state"] == "counted"
-            ready = (await ask(service.operations_port, "GET", "/readyz")).body
+            assert (await counted(service)).json["state"] == "counted"
+            ready = (await ask(service.operations_port, "GET", "/readyz")).json
             assert ready["level"] == "unknown"
             assert "INFO lacks version" in ready["warnings"][0]
             assert await asyncio.to_thread(service.stop) == 0
@@ -248,15 +249,15 @@ async def test_who_may_not_count_is_told_so_before_anything_is_served(
         service = await asyncio.to_thread(
             start_service, redis_url=url, watch_every_s=0.1, operations_port=0
         )
-        assert (await counted(service)).body["state"] == "counted"
+        assert (await counted(service)).json["state"] == "counted"
         store.ask("ACL", "SETUSER", "u", "-@scripting")
         unfit = "ERROR worker 0: the store is not fit"
         await comes_true(lambda: unfit in service.log, "it is said")
-        assert (await ask(service.operations_port, "GET", "/readyz")).body["status"] == "journaling"
-        assert (await counted(service)).body["state"] == "stored"
+        assert (await ask(service.operations_port, "GET", "/readyz")).json["status"] == "journaling"
+        assert (await counted(service)).json["state"] == "stored"
         store.ask("ACL", "SETUSER", "u", "+@scripting")
         await settled(service)
-        assert (await counted(service)).body["total"] == 3
+        assert (await counted(service)).json["total"] == 3
         assert journals(service.data_dir) == []
         assert await asyncio.to_thread(service.stop) == 0
 
@@ -277,9 +278,9 @@ async def test_a_store_that_is_full_fails_check_and_serves_to_the_journal(
         assert await metric(service, "hitcounter_store_up") == 0
         assert (
             "maxmemory"
-            in (await ask(service.operations_port, "GET", "/readyz")).body["warnings"][0]
+            in (await ask(service.operations_port, "GET", "/readyz")).json["warnings"][0]
         )
-        assert (await counted(service)).body["state"] == "stored"
+        assert (await counted(service)).json["state"] == "stored"
         assert await metric(service, "hitcounter_store_full") == 1
         store.ask("CONFIG", "SET", "maxmemory", 0)
         await settled(service)

@@ -134,7 +134,7 @@ def test_an_end_while_the_store_loads_is_at_once_and_takes_the_store_along(
 
 def hit(service: RunningService) -> int:
     """Count one hit; give the total."""
-    total = asyncio.run(ask(service.port, "POST", "/v1/sites/demo/hits")).body["total"]
+    total = asyncio.run(ask(service.port, "POST", "/v1/sites/demo/hits")).json["total"]
     assert isinstance(total, int)
     return total
 

@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import RunningService, StartService
 from tests.support.load import (
-    Answer,
     Connection,
     Tally,
     Target,
@@ -23,6 +22,7 @@ from tests.support.load import (
 )
 from tests.support.servers import MortalStore, connected, mortal_store
 from tests.support.waiting import eventually
+from tests.support.wire import Answer
 
 DEMO = Target("demo", "/tin-tuc/1")
 COUNTS = "/v1/sites/demo/counts"
@@ -42,7 +42,7 @@ async def read(service: RunningService, target: str = COUNTS) -> Any:
     """Read numbers; they are never zeros for what is not known."""
     answer = await ask(service.port, "GET", target)
     assert answer.status == 200, answer
-    return answer.body
+    return answer.json
 
 
 async def count(service: RunningService, n: int) -> None:
@@ -55,7 +55,7 @@ async def count(service: RunningService, n: int) -> None:
 async def is_away(service: RunningService) -> bool:
     """Tell whether the service has noticed that its store is away."""
     answer = await ask(service.port, "GET", "/readyz")
-    return answer.status == 200 and answer.body["status"] == "journaling"
+    return answer.status == 200 and answer.json["status"] == "journaling"
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ async def test_a_page_that_nobody_saw_before_the_outage_has_no_number_yet(
         service = serve(start_service, store)
         await count(service, 3)
         await store.kill()
-        hit = (await ask(service.port, "POST", HITS, b'{"path": "/new"}')).body
+        hit = (await ask(service.port, "POST", HITS, b'{"path": "/new"}')).json
         assert (hit["state"], hit["total"], hit["page"]["total"]) == ("stored", 4, None)
         numbers = await read(service, f"{COUNTS}?path=/new")
         assert (numbers["state"], numbers["total"], numbers["page"]["total"]) == ("stale", 4, None)
@@ -162,7 +162,7 @@ async def test_a_declared_site_that_nobody_visited_is_known_to_have_none(
         service = serve(start_service, store, config=tmp_path / "sites.toml")
         await store.kill()
         answer = await ask(service.port, "POST", "/v1/sites/quiet/hits")
-        assert (answer.status, answer.body["state"], answer.body["total"]) == (200, "stored", 1)
+        assert (answer.status, answer.json["state"], answer.json["total"]) == (200, "stored", 1)
         await store.start()
         await settled(service)
         assert (await read(service, "/v1/sites/quiet/counts"))["total"] == 1
@@ -188,7 +188,7 @@ async def test_a_hundred_clients_who_ask_at_once_share_a_few_reads_of_the_store(
         assert not asking.done()
         store.signal(signal.SIGCONT)
         answers = await asking
-        assert {(answer.body["total"], answer.body["state"]) for answer in answers} == {
+        assert {(answer.json["total"], answer.json["state"]) for answer in answers} == {
             (3, "fresh")
         }
         assert 1 <= n_reads(store) <= 10
@@ -226,8 +226,8 @@ async def hit_and_read(service: RunningService, n_times: int) -> None:
     """Hit on one connection, and read what is counted then on another."""
     hitting, reading = Connection(service.port), Connection(service.port)
     for _ in range(n_times):
-        hit = (await hitting.ask("POST", HITS)).body
-        numbers = (await reading.ask("GET", COUNTS)).body
+        hit = (await hitting.ask("POST", HITS)).json
+        numbers = (await reading.ask("GET", COUNTS)).json
         assert (hit["state"], numbers["state"]) == ("counted", "fresh")
         assert numbers["total"] >= hit["total"]
     hitting.close()
@@ -267,6 +267,6 @@ async def watch(service: RunningService, seen: list[Any]) -> None:
         while True:
             answer = await connection.ask("GET", f"{COUNTS}?path={DEMO.path}")
             assert answer.status == 200
-            seen.append(answer.body)
+            seen.append(answer.json)
     finally:
         connection.close()

@@ -68,7 +68,7 @@ async def store_is_up(service: RunningService, expected: int) -> None:
 async def readiness(service: RunningService) -> tuple[int, str]:
     """Ask whether hits can be acknowledged; give the status, and what the answer calls it."""
     answer = await ask(service.port, "GET", "/readyz")
-    return answer.status, answer.body["status"] if answer.status == 200 else answer.code
+    return answer.status, answer.json["status"] if answer.status == 200 else answer.code
 
 
 async def becomes(service: RunningService, *expected: object) -> None:
@@ -191,13 +191,13 @@ async def test_a_service_starts_without_its_store_and_counts_when_it_comes(
         answer = await ask(service.port, method, target)
         assert (answer.status, answer.code) == (503, "store_unavailable")
         assert int(answer.headers["retry-after"]) > 0
-        assert "socket" not in answer.text
-        assert "total" not in answer.text
+        assert "socket" not in answer.body.decode()
+        assert "total" not in answer.body.decode()
     async with mortal_store(tmp_path / "store"):
         await eventually(lambda: accepts_hits(service), "hits are accepted")
         await store_is_up(service, 1)
         await becomes(service, 200, "ready")
-        numbers = (await ask(service.port, "GET", COUNTS)).body
+        numbers = (await ask(service.port, "GET", COUNTS)).json
         assert (numbers["total"], numbers["state"]) == (1, "fresh")
         assert await asyncio.to_thread(service.stop) == 0
 

@@ -125,7 +125,7 @@ def metrics_files(directory: Path) -> list[str]:
 
 async def counted_hits(service: RunningService) -> int:
     """Read from the metrics how many hits all workers have counted."""
-    text = (await ask(service.operations_port, "GET", "/metrics")).text
+    text = (await ask(service.operations_port, "GET", "/metrics")).body.decode()
     counts = re.findall(r'^hitcounter_hits_total{.*result="counted".*} (\S+)$', text, re.MULTILINE)
     return round(sum(map(float, counts)))
 

@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 from hitcounter.operations.collector import of_all_workers
 from tests.conftest import RunningService
 from tests.support.waiting import DEADLINE_S, POLL_S, eventually
+from tests.support.wire import OWN, Answer, read_head, request
 
+JSON = OWN | {"Content-Type": "application/json"}
 KEPT_EQUAL = ("today", "month", "year", "total")
 
 
@@ -34,25 +36,6 @@ class Target(NamedTuple):
 
     site: str
     path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer, its body read as JSON if it is that."""
-
-    status: int
-    headers: Mapping[str, str]
-    text: str
-
-    @property
-    def body(self) -> Any:
-        """Read the body as JSON."""
-        return json.loads(self.text)
-
-    @property
-    def code(self) -> str:
-        """Name the refusal."""
-        return str(self.body["error"]["code"])
 
 
 class Unanswered(Exception):
@@ -72,10 +55,9 @@ class Connection:
     async def ask(self, method: str, target: str, body: bytes = b"") -> Answer:
         """Send one request and read its answer; raise `Unanswered` if there is none."""
         reader, writer = await self._open()
-        head = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
         try:
             async with asyncio.timeout(DEADLINE_S):
-                writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+                writer.write(request(method, target, body, JSON))
                 answer = await self._read(reader)
         except BaseException:
             self.close()
@@ -93,10 +75,9 @@ class Connection:
             raise Unanswered from None
         except ConnectionError:
             raise Unanswered from None
-        status, *lines = head.decode().rstrip().split("\r\n")
-        headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
+        status, headers = read_head(head)
         content = await reader.readexactly(int(headers.get("content-length", "0")))
-        return Answer(int(status.split()[1]), headers, content.decode())
+        return Answer(status, headers, content)
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is not None and self._reader.at_eof():
@@ -146,7 +127,7 @@ class Tally:
             self.unanswered[target] += 1
             return None
         if answer.status == 200:
-            self._acknowledged(target, answer.body)
+            self._acknowledged(target, answer.json)
         else:
             assert answer.status == 503, answer
             assert int(answer.headers["retry-after"]) > 0
@@ -299,9 +280,9 @@ async def _fresh(connection: Connection, target: Target) -> int:
 
     async def is_fresh() -> Answer | None:
         answer = await connection.ask("GET", f"/v1/sites/{target.site}/counts{query}")
-        return answer if answer.status == 200 and answer.body["state"] == "fresh" else None
+        return answer if answer.status == 200 and answer.json["state"] == "fresh" else None
 
-    numbers = (await eventually(is_fresh, f"the numbers of {target} are fresh")).body
+    numbers = (await eventually(is_fresh, f"the numbers of {target} are fresh")).json
     return int(numbers["page"]["total"] if target.path else numbers["total"])
 
 
@@ -314,7 +295,7 @@ async def counted(port: int, targets: Iterable[Target]) -> dict[Target, int]:
             query = "" if target.path is None else f"?path={target.path}"
             answer = await connection.ask("GET", f"/v1/sites/{target.site}/counts{query}")
             assert answer.status == 200, answer
-            numbers = answer.body
+            numbers = answer.json
             assert len({numbers[key] for key in KEPT_EQUAL}) == 1, numbers
             found[target] = numbers["page"]["total"] if target.path else numbers["total"]
     finally:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, Self
 
@@ -67,18 +68,19 @@ class Connection:
             line = b""
         if not line:
             return None
-        status = int(line.split()[1])
-        headers = self._headers()
+        status, headers = read_head(line + b"".join(takewhile(b"\r\n".__ne__, self._incoming)))
         length = 0 if method == "HEAD" or status in BODYLESS else int(headers["content-length"])
         return Answer(status, headers, self._incoming.read(length))
 
-    def _headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        while line := self._incoming.readline().decode().strip():
-            name, _, value = line.partition(":")
-            assert name.lower() not in headers, f"{name} twice"
-            headers[name.lower()] = value.strip()
-        return headers
+
+def read_head(head: bytes) -> tuple[int, dict[str, str]]:
+    """Return the status of an answer, and its headers, none of which may come twice."""
+    first, *lines = head.decode().rstrip().split("\r\n")
+    headers: dict[str, str] = {}
+    for name, _, value in (line.partition(":") for line in lines):
+        assert name.lower() not in headers, f"{name} twice"
+        headers[name.lower()] = value.strip()
+    return int(first.split()[1]), headers
 
 
 def request(
