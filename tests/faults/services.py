@@ -20,7 +20,7 @@ from tests.conftest import RunningService
 from tests.faults.proxy import reserved_port
 from tests.faults.schedule import Setting
 from tests.support.load import zone_at_noon
-from tests.support.waiting import POLL_S
+from tests.support.waiting import comes_true
 
 N_WORKERS = 2
 STORE_TIMEOUT_S = 0.3
@@ -182,13 +182,10 @@ class NaiveService:
             self._process = subprocess.Popen(  # noqa: ASYNC220 -- it does not wait for the process
                 [*command, str(self._store_port)], cwd=ROOT, stdout=log, stderr=log
             )
-        give_up_at_s = time.monotonic() + START_DEADLINE_S
-        while not self._listens():
-            assert self._process.poll() is None, self.log()
-            assert time.monotonic() < give_up_at_s, self.log()
-            await asyncio.sleep(POLL_S)
+        await comes_true(self._listens, "the naive service listens")
 
     def _listens(self) -> bool:
+        assert self._process is None or self._process.poll() is None, self.log()
         try:
             socket.create_connection(("127.0.0.1", self.port)).close()
         except ConnectionRefusedError:

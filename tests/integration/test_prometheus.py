@@ -6,7 +6,6 @@ Prometheus answers with exactly as many pageviews as were acknowledged, whicheve
 import json
 import re
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,10 +17,10 @@ import pytest
 
 from tests.conftest import RunningService, StartService
 from tests.support.servers import program
+from tests.support.waiting import until
 
 HITS = {"north.example.vn": 36, "south.example.vn": 21}
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"}
-DEADLINE_S = 30
 LISTENING = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:[0-9]+)')
 
 
@@ -98,20 +97,19 @@ def scraping(prometheus: str, service: RunningService, directory: Path) -> Itera
 
 def listening_address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Wait until Prometheus says which port the system picked."""
-    give_up_at = time.monotonic() + DEADLINE_S
-    while time.monotonic() < give_up_at and process.poll() is None:
-        if found := LISTENING.search(log.read_text()):
-            return found[1]
-        time.sleep(0.05)
-    pytest.fail(f"Prometheus does not listen:\n{log.read_text()}")
+
+    def has_decided() -> bool:
+        return LISTENING.search(log.read_text()) is not None or process.poll() is not None
+
+    until(has_decided, "Prometheus listens or ends")
+    found = LISTENING.search(log.read_text())
+    assert found is not None, f"Prometheus does not listen:\n{log.read_text()}"
+    return found[1]
 
 
 def expect(url: str, question: str, expected: Mapping[str, float]) -> None:
     """Ask until the answer, by the label `site`, is the expected one."""
-    give_up_at = time.monotonic() + DEADLINE_S
-    while (found := ask(url, question)) != expected and time.monotonic() < give_up_at:
-        time.sleep(0.1)
-    assert found == expected
+    until(lambda: ask(url, question) == expected, f"{question} is {expected}")
 
 
 def ask(url: str, question: str) -> dict[str, float]:

@@ -159,18 +159,20 @@ async def test_a_connection_that_only_waits_outlives_the_replacement_until_its_n
     start_service: StartService,
 ) -> None:
     service = start_service(workers=1, timezone=zone_at_noon())
-    connection, tally = Connection(service.port), Tally()
+    connection, later, tally = Connection(service.port), Connection(service.port), Tally()
     await tally.hit(connection, Target("demo"))
     old = service.worker_pids()
     hang_up(service)
     await reloaded(service)
     assert is_running(old[0])
-    assert len(service.worker_pids()) == 2
-    await asyncio.sleep(2 * deadlines.DRAIN_S)  # a service that stops would have closed it
+    (successor,) = {*service.worker_pids()}.difference(old)
+    await tally.hit(later, Target("demo"))
+    os.kill(successor, signal.SIGTERM)
+    await later.ended()  # as the other one would be before it, had its worker been told to stop
     answer = await tally.hit(connection, Target("demo"))
     assert answer is not None
     assert answer.headers["connection"] == "close"
-    assert (connection.opened, tally.highest) == (1, {"demo": 2})
+    assert (connection.opened, tally.highest) == (1, {"demo": 3})
     await gone(old)
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from hitcounter.operations.collector import of_all_workers
 from tests.conftest import RunningService
-from tests.support.waiting import DEADLINE_S, POLL_S, eventually
+from tests.support.waiting import DEADLINE_S, POLL_S, comes_true, eventually
 from tests.support.wire import OWN, Answer, read_head, request
 
 JSON = OWN | {"Content-Type": "application/json"}
@@ -86,6 +86,12 @@ class Connection:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
             self.opened += 1
         return self._reader, self._writer
+
+    async def ended(self) -> None:
+        """Wait until the server has closed the connection, and hang up."""
+        assert self._reader is not None
+        await comes_true(self._reader.at_eof, "the server closes the connection")
+        self.close()
 
     def close(self) -> None:
         """Hang up."""

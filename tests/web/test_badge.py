@@ -1,7 +1,6 @@
 """The block as a picture: what it says, when it counts, and that nobody can write into it."""
 
 import re
-import time
 from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, cast
@@ -28,6 +27,7 @@ from hitcounter.web.responses import numbers_answer
 from tests.conftest import RunningService, StartService
 from tests.speeds import examples
 from tests.support.stores import frozen_store, keyspace
+from tests.support.waiting import until
 from tests.support.wire import OWN, Answer, ask
 
 # One process starts the services that these share.
@@ -315,12 +315,12 @@ def test_while_the_store_is_away_it_shows_the_last_known_numbers_and_still_count
 
 def wait_until_total(service: RunningService, site: str, total: int) -> None:
     """Wait until the store has all hits again."""
-    end_at = time.monotonic() + 20
-    read = counts(service, site)
-    while (read["state"], read["total"]) != ("fresh", total):
-        assert time.monotonic() < end_at, read
-        time.sleep(0.05)
+
+    def has_all() -> bool:
         read = counts(service, site)
+        return (read["state"], read["total"]) == ("fresh", total)
+
+    until(has_all, f"the total of {site} is {total}")
 
 
 # Bad input
