@@ -13,6 +13,7 @@ from tests.browser.counted import Traffic, counted
 from tests.browser.pages import Pages, document, tag
 from tests.browser.relay import Relay
 from tests.conftest import RunningService
+from tests.support.acceptance import SHOWN
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,7 +25,7 @@ LARGEST = {
     "year": 888_888_888_888,
     "total": 999_999_999_999,
 }
-USUAL = {"today": 1129, "yesterday": 5318, "month": 179277, "year": 970735, "total": 1619938}
+USUAL = SHOWN
 THEMES = ("page", "auto", "light", "dark", "plain")
 STYLED = ("auto", "light", "dark")
 SOME_LINES = "<p>Một đoạn văn ngắn.</p>" * 8

@@ -4,9 +4,7 @@ The real service, writer, journal, store and server; only the clock is ours.
 """
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -25,30 +23,14 @@ from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
 from hitcounter.store.keys import bucket_key, watermark_key
 from tests.conftest import StartService
+from tests.support.clocks import Clock, FakeClock
 from tests.support.load import Tally, Target, declared, expect_exact, more, settled, visiting
-from tests.support.servers import MortalStore, connected, libfaketime, mortal_store
+from tests.support.servers import MortalStore, connected, mortal_store
 from tests.support.waiting import comes_true
 
 SITE = "demo"
 HANOI = "Asia/Ho_Chi_Minh"
 PATH = "/tin-tuc"
-
-
-class Clock:
-    """A clock that shows what the test sets."""
-
-    def __init__(self) -> None:
-        """Start at the epoch."""
-        self._shown_s = [0.0]
-
-    def __call__(self) -> float:
-        """Read the clock; of several instants, the next one each time, and the last for good."""
-        return self._shown_s.pop(0) if len(self._shown_s) > 1 else self._shown_s[0]
-
-    def set(self, *instants: str) -> None:
-        """Set the clock to instants like 2019-04-19 16:59:59, in UTC."""
-        times = [dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC) for text in instants]
-        self._shown_s = [time.timestamp() for time in times]
 
 
 class Running:
@@ -317,30 +299,6 @@ async def test_the_journal_of_yesterday_is_replayed_to_yesterday_by_another_proc
     await asyncio.wait([adopting])
     assert await heir.read("2020-01-05 12:00:00") == block(0, 0, 5, 5, 12)
     assert await heir.read("2019-12-31 17:00:00") == block(5, 7, 5, 5, 12)
-
-
-@dataclass(frozen=True, slots=True)
-class FakeClock:
-    """The clock of processes that run with libfaketime; it stands still between two settings."""
-
-    path: Path
-
-    def set(self, instant: str) -> None:
-        """Set the clock to an instant in UTC."""
-        new = self.path.with_suffix(".new")
-        new.write_text(f"{instant}\n")
-        new.rename(self.path)
-
-    def environment(self) -> dict[str, str]:
-        """Give what a process needs to read this clock; time that passes is not faked."""
-        return {
-            "LD_PRELOAD": str(libfaketime()),
-            "FAKETIME_TIMESTAMP_FILE": str(self.path),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-            "TZ": "UTC",
-        }
 
 
 @pytest.mark.slow

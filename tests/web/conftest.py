@@ -1,6 +1,7 @@
 """Services that the tests of one module share."""
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -32,3 +33,21 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
         service.stop()
         assert service.process.stdout is not None
         service.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def anyone(start_shared: StartService) -> RunningService:
+    """Start an open service."""
+    return start_shared()
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[str]:
+    """Make names of sites that no other test uses."""
+    return (f"site-{n}.example.vn" for n in count())
+
+
+@pytest.fixture
+def site(names: Iterator[str]) -> str:
+    """Name a site that was never counted."""
+    return next(names)

@@ -1,8 +1,7 @@
 """The block as a picture: what it says, when it counts, and that nobody can write into it."""
 
 import re
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as Xml
@@ -26,6 +25,7 @@ from hitcounter.web.badge import Look
 from hitcounter.web.responses import numbers_answer
 from tests.conftest import RunningService, StartService
 from tests.speeds import examples
+from tests.support.acceptance import BASELINE, LINES, ONE_MORE, SHOWN
 from tests.support.stores import frozen_store, keyspace
 from tests.support.waiting import until
 from tests.support.wire import OWN, Answer, ask
@@ -40,24 +40,6 @@ lang = "en"
 [sites.journal]
 origins = ["https://journal.example.vn"]
 """
-BASELINE = (
-    *("--today", "1129", "--yesterday", "5318", "--month", "179277"),
-    *("--year", "970735", "--total", "1619938"),
-)
-LINES = [
-    "Trong ngày: 1.129",
-    "Hôm qua: 5.318",
-    "Trong tháng: 179.277",
-    "Trong năm: 970.735",
-    "Tổng truy cập: 1.619.938",
-]
-ONE_MORE = [
-    "Trong ngày: 1.130",
-    "Hôm qua: 5.318",
-    "Trong tháng: 179.278",
-    "Trong năm: 970.736",
-    "Tổng truy cập: 1.619.939",
-]
 PREFETCHES = ({"Sec-Purpose": "prefetch;prerender"}, {"Purpose": "prefetch"}, {"X-Moz": "prefetch"})
 SVG = "{http://www.w3.org/2000/svg}"
 # All that a badge is made of.
@@ -69,27 +51,9 @@ ATTRIBUTES = {
 
 
 @pytest.fixture(scope="module")
-def anyone(start_shared: StartService) -> RunningService:
-    """Start an open service."""
-    return start_shared()
-
-
-@pytest.fixture(scope="module")
 def declared(start_shared: StartService) -> RunningService:
     """Start a service with declared sites."""
     return start_shared(DECLARED)
-
-
-@pytest.fixture(scope="module")
-def names() -> Iterator[str]:
-    """Make names of sites that no other test uses."""
-    return (f"site-{n}.example.vn" for n in count())
-
-
-@pytest.fixture
-def site(names: Iterator[str]) -> str:
-    """Name a site that was never counted."""
-    return next(names)
 
 
 def badge_of(
@@ -519,7 +483,7 @@ def test_a_language_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> No
     assert hit_request.language({"lang": "es"}) == "es"
     configured = config.load({"lang": "es"}, {})
     assert configured.site("demo").lang == "es"
-    given_numbers = numbers([1129, 5318, 179277, 970735, 1619938])
+    given_numbers = numbers([*SHOWN.values()])
     svg = badge.draw(given_numbers, badge.look({"lang": "es"}))
     assert texts(svg) == [
         "Visitas <&>",

@@ -1,10 +1,9 @@
 """What counts, under which page, and what the answers say: over real HTTP, to the real store."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 from unicodedata import normalize
 from urllib.parse import quote, urlencode
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hitcounter.site import site_name
 from hitcounter.web.hit_request import MAX_BODY_BYTES
 from tests.conftest import RunningService, StartService
+from tests.support.acceptance import BASELINE
 from tests.support.stores import keyspace
 from tests.support.wire import OWN, Answer, Connection, ask, exchange, request
 
@@ -65,18 +65,6 @@ def anyone(start_shared: StartService) -> RunningService:
 def declared(start_shared: StartService) -> RunningService:
     """Start a service with declared sites."""
     return start_shared(DECLARED, operations_port=0)
-
-
-@pytest.fixture(scope="module")
-def names() -> Iterator[str]:
-    """Make names of sites that no other test uses."""
-    return (f"site-{n}.example.vn" for n in count())
-
-
-@pytest.fixture
-def site(names: Iterator[str]) -> str:
-    """Name a site that was never counted."""
-    return next(names)
 
 
 def hit(
@@ -139,8 +127,7 @@ def test_the_answer_of_a_hit_contains_the_hit(anyone: RunningService, site: str)
 def test_one_hit_more_than_the_numbers_carried_over_answers_the_whole_block(
     anyone: RunningService, site: str
 ) -> None:
-    carried_over = "--today 1129 --yesterday 5318 --month 179277 --year 970735 --total 1619938"
-    anyone.run("baseline", site, *carried_over.split(), "--page", "/tin-tuc/1=210")
+    anyone.run("baseline", site, *BASELINE, "--page", "/tin-tuc/1=210")
     answer = hit(anyone, site, "/tin-tuc/1")
     assert answer == {
         "site": site,

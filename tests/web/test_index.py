@@ -100,12 +100,6 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def anyone(start_shared: StartService) -> RunningService:
-    """Start an open service."""
-    return start_shared()
-
-
-@pytest.fixture(scope="module")
 def declared(start_shared: StartService) -> RunningService:
     """Start a service with declared sites, and no demo among them."""
     return start_shared(DECLARED)

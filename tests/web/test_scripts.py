@@ -12,7 +12,7 @@ import pytest
 
 from hitcounter import __version__
 from hitcounter.web.scripts import CURRENT, PINNED
-from tests.conftest import RunningService, StartService
+from tests.conftest import RunningService
 from tests.support.wire import ask
 
 ROOT = Path(__file__).parents[2]
@@ -23,12 +23,6 @@ PUBLISHED = {
     "0.3.0": "1183c13bd83f",
     "0.4.0": "bfce8c1ab1ad",
 }
-
-
-@pytest.fixture(scope="module")
-def anyone(start_shared: StartService) -> RunningService:
-    """Start an open service."""
-    return start_shared()
 
 
 def test_every_version_of_the_changelog_names_its_script() -> None:
