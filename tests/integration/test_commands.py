@@ -31,14 +31,6 @@ from tests.support.load import Tally, Target, ask, counted, send, zone_at_noon
 from tests.support.servers import StoreServer, connected, packaged_program, store_server
 
 BLOCK = "\n".join(["Số lượt truy cập", *LINES, ""])
-EMPTY = """\
-Số lượt truy cập
-Trong ngày: 0
-Hôm qua: 0
-Trong tháng: 0
-Trong năm: 0
-Tổng truy cập: 0
-"""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
