@@ -65,7 +65,8 @@ def test_any_history_gives_what_a_search_of_all_gives() -> None:
             gone = draw.choice(list(clients))
             del clients[gone]
             open_.remove(gone)  # type: ignore[arg-type]
-        elif (taken := taken_from(open_, float(now))) is not None:
+        else:
+            taken = taken_from(open_, float(now))
             held = list(clients.values())
             address = clients.pop(taken)
             assert held.count(address) == max(map(held.count, held))
@@ -75,12 +76,10 @@ def test_any_history_gives_what_a_search_of_all_gives() -> None:
         assert len(open_) == len(clients)
 
 
-def taken_from(open_: Connections, now: float) -> Client | None:
+def taken_from(open_: Connections, now: float) -> Client:
     """Take one out, as soon as those that were looked at are in their places."""
-    for _ in range(50):
-        if (taken := open_.take_longest_idle(now)) is not None:
-            return taken  # type: ignore[return-value]
-    return None
+    looks = (open_.take_longest_idle(now) for _ in range(50))
+    return next(filter(None, looks))  # type: ignore[return-value]
 
 
 def test_connections_that_were_closed_leave_nothing() -> None:
