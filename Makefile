@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What starts hundreds of processes must not compile everything anew for each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all install run test test-all faults simulate explore check widget bench screenshots lock clean
+.PHONY: all install run test test-all faults simulate explore check lines widget bench screenshots lock clean
 all: check test-all
 
 install: .venv/serve.stamp
@@ -58,6 +58,10 @@ check: .venv/dev.stamp
 	sh deploy/check.sh
 	sh tests/browser/javascript/check.sh
 	sh tests/browser/packages/install.sh
+
+# How many lines of code there are, by room.
+lines: .venv/dev.stamp
+	@$(BIN)/python -m tests.support.lines
 
 # The script that is served, built anew from widget/; needs Node.js.
 widget:
