@@ -15,7 +15,7 @@ run: install
 	$(BIN)/hitcounter serve
 
 # Modules without I/O or clock: every branch of theirs is tested.
-PURE := block config errors filter_lists hit period setting_parsers site exactly_once.increments exactly_once.records store.durability store.keys store.url
+PURE := block client_address config errors filter_lists hit period setting_parsers site exactly_once.increments exactly_once.records store.durability store.keys store.url
 # Modules that hold hits on their way to the store: so is every branch of these, on real disks and sockets.
 KEEPING := adoption delivery journal journal_file journal_format journals lanes outage waiting writer
 EVERY_BRANCH := --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100

@@ -62,7 +62,7 @@ LADDER = """
     store: durability keys url
     hit disk
     site
-    block period errors __init__
+    block period errors client_address __init__
 """
 
 
@@ -78,6 +78,7 @@ ROOMS = {module.partition(".")[0] for module in RUNGS if "." in module}
 RUNGS |= dict.fromkeys(ROOMS, len(RUNGS))  # a room's own module says what is in it, and no more
 PURE = {
     "block",
+    "client_address",
     "config",
     "errors",
     "filter_lists",

@@ -17,8 +17,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hitcounter import setting_parsers as parse
+from hitcounter.client_address import Network
 from hitcounter.errors import ConfigError, Refusal
-from hitcounter.setting_parsers import Network, Parser
+from hitcounter.setting_parsers import Parser
 from hitcounter.site import Site, site_name
 
 ENV_PREFIX = "HITCOUNTER_"
@@ -75,7 +76,9 @@ class Config:
     max_sites: int = _setting(1_000, parse.whole(1), "sites that an open service accepts")
     max_pages: int = _setting(10_000, parse.whole(0), "pages that are stored per site")
     trusted_proxies: tuple[Network, ...] = _setting(
-        (), parse.networks, "CIDRs whose X-Forwarded-Proto and X-Forwarded-Prefix are believed"
+        (),
+        parse.networks,
+        "CIDRs of proxies, whose X-Forwarded-For, -Proto and -Prefix are believed",
     )
     kept_window_s: float = _setting(
         5.0, parse.seconds, "seconds for which confirmed hits can be sent again"

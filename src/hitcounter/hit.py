@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from hitcounter.client_address import NOBODY, Client
 from hitcounter.errors import UnnamedPage
 from hitcounter.site import page_path
 
@@ -37,6 +38,7 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     referer: str | None = None
     origin: str | None = None
     uncounted: str = ""
+    client: Client = NOBODY
 
     @property
     def source(self) -> str:

@@ -6,12 +6,13 @@ A parser takes the name of the setting and what was said. Where that is wrong, i
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from hitcounter.block import LANGUAGES
+from hitcounter.client_address import Network
 from hitcounter.errors import ConfigError
 from hitcounter.site import host_name, one_origin, origin_host
 from hitcounter.store import url as store_url
@@ -21,7 +22,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,32}")
 _MAX_PARAMETERS = 8
 
-Network = IPv4Network | IPv6Network
 Parser = Callable[[str, Any], Any]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from hitcounter.client_address import Clients
 from hitcounter.config import Config
 from hitcounter.counting.last_known import LastKnown
 from hitcounter.counting.numbers import FRESH, STALE, Numbers, away
@@ -44,6 +45,7 @@ class Counter:
         self.config = config
         self.metrics = metrics
         self.clock = clock
+        self.clients = Clients(config.trusted_proxies)
         self.sites = SiteRegistry(config, store, writer.lanes, metrics)
         self.last_known = LastKnown(writer.waiting.in_journal)
         self.readiness = Readiness(writer, Inspection(store), self.sites)

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
 from hitcounter.block import LANGUAGES, Wording
+from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
 from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
 from hitcounter.site import UNDECODED
@@ -163,7 +164,12 @@ def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str |
 
 
 def read(
-    request: web.BaseRequest, target: Target, path: str | None, id_: str | None, now_s: float
+    request: web.BaseRequest,
+    client: Client,
+    target: Target,
+    path: str | None,
+    id_: str | None,
+    now_s: float,
 ) -> Hit:
     """Read a hit that arrived now; its `path` and id come from the body or the query."""
     headers = request.headers
@@ -175,6 +181,7 @@ def read(
         headers.get(hdrs.REFERER),
         headers.get(hdrs.ORIGIN),
         HEAD if request.method == "HEAD" else PREFETCH if is_prefetch(headers) else "",
+        client,
     )
 
 
