@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What starts hundreds of processes must not compile everything anew for each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all install run test test-all faults simulate explore check widget bench screenshots lock clean
+.PHONY: all install run test test-all faults simulate explore check widget bench screenshots robots lock clean
 all: check test-all
 
 install: .venv/serve.stamp
@@ -81,6 +81,10 @@ $(BIN)/python: ;
 
 .venv/dev.stamp: .venv/serve.stamp requirements/dev.txt
 	@PYTHON=$(PYTHON) sh requirements/install.sh dev
+
+# Judge the patterns of is-bot, before the lock moves to a new release of it; WITH=is-bot==0.3.8 tries one. Needs npm.
+robots: .venv/dev.stamp
+	sh requirements/robots.sh $(WITH)
 
 # Resolve anew after pyproject.toml changed; hashes pin every file of every dependency.
 lock: .venv/dev.stamp

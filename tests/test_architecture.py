@@ -38,7 +38,7 @@ LADDER = """
     counting: site_watch
     counting: counter
     counting: readiness last_known
-    counting: question
+    counting: question uncounted
     counting: sites reader
     counting: numbers
     exactly_once: adoption
@@ -52,7 +52,7 @@ LADDER = """
     exactly_once: records
     exactly_once: increments
     metrics filter_lists
-    config logs streams
+    config logs streams robots
     setting_parsers
     store: inspection
     store: client embedded
@@ -97,6 +97,7 @@ LIBRARIES = {
     "sqlite3": {"exactly_once"},
     "aiohttp": {"web", "pages", "operations", "process"},
     "prometheus_client": {"metrics", "operations"},
+    "is_bot": {"robots"},
 }
 BAD_NAMES = {"utils", "core", "services", "common", "manager", "helper", "base", "data", "info"}
 MAX_LINES, MAX_PARAMETERS, MAX_MODULE_LINES = 40, 7, 250

@@ -80,6 +80,12 @@ class Config:
         parse.networks,
         "CIDRs of proxies, whose X-Forwarded-For, -Proto and -Prefix are believed",
     )
+    count_robots: bool = _setting(
+        False, parse.boolean, "whether programs count as people do; true or false"
+    )
+    robot_words: tuple[str, ...] = _setting(
+        (), parse.words, "more words by which robots call themselves"
+    )
     kept_window_s: float = _setting(
         5.0, parse.seconds, "seconds for which confirmed hits can be sent again"
     )
@@ -112,12 +118,19 @@ class Config:
 
     def site(self, name: str) -> Site:
         """Describe a site that is not declared, by the service's own settings."""
-        return Site(name, self.timezone, self.lang, frozenset(), self.max_pages)
+        return Site(
+            name,
+            self.timezone,
+            self.lang,
+            frozenset(),
+            self.max_pages,
+            count_robots=self.count_robots,
+        )
 
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
 _MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
-_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query"}
+_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query", "count_robots"}
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
@@ -201,6 +214,9 @@ def _site(config: Config, name: str, table: Any) -> Site:
         origins=parse.origins(f"{where}.origins", table.get("origins", [])),
         max_pages=_MAX_PAGES(f"{where}.max_pages", table.get("max_pages", config.max_pages)),
         query=parse.parameters(f"{where}.query", table.get("query", [])),
+        count_robots=parse.boolean(
+            f"{where}.count_robots", table.get("count_robots", config.count_robots)
+        ),
     )
 
 

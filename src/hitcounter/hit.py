@@ -12,6 +12,7 @@ from hitcounter.site import page_path
 # Why a hit does not count, though nothing is wrong with it.
 PREFETCH = "prefetch"  # a browser prepares for a visit that may never happen
 HEAD = "head"  # which asks only what GET would answer
+ROBOT = "robot"  # nobody came: a program did
 
 
 class Page(NamedTuple):
@@ -28,7 +29,8 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     """One hit.
 
     `site` and `path` are as they came, the latter None where the request names no page; `at` is
-    when it arrived, in epoch seconds. `uncounted` says why it does not count, or nothing.
+    when it arrived, in epoch seconds. `uncounted` says why it does not count, or nothing. `agent`
+    is what the client calls itself: empty where it says less than a browser, None if nobody asked.
     """
 
     site: str
@@ -39,6 +41,7 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     origin: str | None = None
     uncounted: str = ""
     client: Client = NOBODY
+    agent: str | None = None
 
     @property
     def source(self) -> str:

@@ -36,6 +36,7 @@ RESULTS = (
     COUNTED,
     STORED,
     "prefetch",
+    "robot",
     "repeat",
     "unsettled",
     "foreign_origin",

@@ -21,6 +21,7 @@ _ZONE = re.compile(r"(%[A-Za-z0-9_.-]+)?")  # which network a link-local address
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,32}")
 _MAX_PARAMETERS = 8
+_SHORTEST_WORD = 3
 
 Parser = Callable[[str, Any], Any]
 
@@ -85,6 +86,14 @@ def whole(least: int, most: int = 10**9) -> Parser:
 port = whole(0, 65535)
 
 
+def boolean(name: str, value: Any) -> bool:
+    """Return whether something is wanted."""
+    said = {True: True, False: False, "true": True, "false": False}
+    if type(value) not in (bool, str) or value not in said:
+        raise ConfigError(f"{name}: {value!r} is not true or false")
+    return said[value]
+
+
 def port_or_off(name: str, value: Any) -> int | None:
     """Return a port; None where it is `off`."""
     return None if value == "off" else int(port(name, value))
@@ -124,6 +133,15 @@ def _list(name: str, value: Any) -> list[str]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise ConfigError(f"{name}: {value!r} is not a list of texts")
     return [item for item in items if item]
+
+
+def words(name: str, value: Any) -> tuple[str, ...]:
+    """Return texts of at least three characters: shorter ones are in everything."""
+    said = tuple(text(name, item) for item in _list(name, value))
+    for word in said:
+        if len(word) < _SHORTEST_WORD:
+            raise ConfigError(f"{name}: {word!r} has fewer than {_SHORTEST_WORD} characters")
+    return said
 
 
 def hosts(name: str, value: Any) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ class Site:
     origins: frozenset[str]
     max_pages: int
     query: tuple[str, ...] = ()  # the parameters that are part of a page's address
+    count_robots: bool = False
 
     def owns(self, host: str) -> bool:
         """Return whether a host is this site's own, with or without www."""

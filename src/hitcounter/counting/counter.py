@@ -19,10 +19,11 @@ from hitcounter.counting.question import Question
 from hitcounter.counting.reader import BatchedReader
 from hitcounter.counting.readiness import Readiness
 from hitcounter.counting.sites import SiteRegistry, SiteState
+from hitcounter.counting.uncounted import Rules
 from hitcounter.errors import CounterError, Refusal, StoreError
 from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
-from hitcounter.hit import NO_PAGE, PREFETCH, Hit, Page, named_page
+from hitcounter.hit import HEAD, NO_PAGE, PREFETCH, ROBOT, Hit, Page, named_page
 from hitcounter.metrics import COUNTED, STORED, Metrics
 from hitcounter.site import Site, referred_path
 from hitcounter.store.client import Store
@@ -50,6 +51,7 @@ class Counter:
         self.last_known = LastKnown(writer.waiting.in_journal)
         self.readiness = Readiness(writer, Inspection(store), self.sites)
         self.turn = asyncio.Lock()  # of answers that take as long as many hits
+        self._rules = Rules(config)
         self._writer = writer
         self._readers = [BatchedReader(store) for _ in writer.lanes]
 
@@ -59,15 +61,15 @@ class Counter:
         One that does not count is answered with the numbers alone, and one with the id of an
         earlier hit of the site is that hit. Raise `Refusal` where it cannot be counted.
         """
-        question = await self._received(hit)
-        if hit.uncounted:
-            return await self._read(question)
+        question, uncounted = await self._received(hit)
+        if uncounted:
+            return await self._answer_uncounted(question, uncounted)
         return await self._counted(question, hit.id)
 
     async def take(self, hit: Hit) -> None:
         """Count a hit whose numbers nobody wants."""
-        question = await self._received(hit)
-        if not hit.uncounted:
+        question, uncounted = await self._received(hit)
+        if not uncounted:
             await self._counted(question, hit.id)
 
     async def read(self, site: SiteState, page: Page) -> Numbers:
@@ -119,23 +121,40 @@ class Counter:
             site.known = numbers
         return numbers
 
-    async def _received(self, hit: Hit) -> Question:
-        """Decide whether a hit may count: the one place that does, besides what `Hit` says itself.
+    async def _received(self, hit: Hit) -> tuple[Question, str]:
+        """Decide whether a hit counts, or why not: the one place that does.
 
-        Only one that may, and whose input is checked, registers its site.
+        Only one that does, and whose input is checked, registers its site.
         """
-        site = self.sites.find(hit.site)
-        page = named_page(hit.path, site.site.query if site else ())
-        if site is None and hit.uncounted:
-            site = self.sites.find_or_describe(hit.site)
-        elif site is None:
-            site = await self.sites.register(hit.site)
+        known = self.sites.find(hit.site)
+        site = known or self.sites.find_or_describe(hit.site)
+        page = named_page(hit.path, site.site.query)
         _check_source(hit, site.site)
         if page is NO_PAGE and hit.referer is not None:
             page = Page(referred_path(hit.referer, site.site))
-        if hit.uncounted == PREFETCH:
-            self.metrics.not_counted(hit.site, PREFETCH)
-        return Question.about(site, page, hit.at)
+        question = Question.about(site, page, hit.at)
+        uncounted = hit.uncounted or self._rules.reason(hit, site)
+        if uncounted:
+            self._note(question, uncounted, is_new=known is None)
+        elif known is None:
+            question = replace(question, site=await self.sites.register(hit.site))
+        return question, uncounted
+
+    def _note(self, question: Question, uncounted: str, *, is_new: bool) -> None:
+        """Tell of a hit that does not count."""
+        if uncounted == ROBOT and not is_new:
+            site = question.site
+            self._writer.count_robot(site.lane, site.robot_keys(question.names))
+        if uncounted != HEAD:
+            self.metrics.not_counted(question.site.site.name, uncounted)
+
+    async def _answer_uncounted(self, question: Question, uncounted: str) -> Numbers:
+        if uncounted in (HEAD, PREFETCH):  # a visitor may see it
+            return await self._read(question)
+        known = question.site.known_on(question.names)
+        if known is None:
+            return replace(await self._read(question), state=uncounted, age_s=None)
+        return self.last_known.numbers(known, question, uncounted)
 
     async def _counted(self, question: Question, id_: str | None) -> Numbers:
         site, names, page = question.site, question.names, question.keys

@@ -1,5 +1,6 @@
 """The sites that a worker counts: those that are declared, or all that an open service accepts."""
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ class SiteState:
     __slots__ = (
         "_day",
         "_keys",
+        "_robots",
         "known",
         "label",
         "lane",
@@ -46,6 +48,7 @@ class SiteState:
         self.removed_ms = 0  # the tombstone when we watched last
         self._day: Day | None = None
         self._keys: SiteKeys | None = None
+        self._robots: SiteKeys | None = None
 
     def keys_at(self, now_s: float) -> SiteKeys:
         """Name the counters of the day that an instant falls on."""
@@ -54,6 +57,13 @@ class SiteState:
             self._day = day = day_of(now_s, self.site.timezone)
             self._keys = keys.site_keys(self.lane.number, self.site.name, day)
         return self._keys
+
+    def robot_keys(self, names: SiteKeys) -> SiteKeys:
+        """Name the counters of robots on a day of the site."""
+        if self._robots is None or self._robots.date != names.date:
+            day = Day(dt.date.fromisoformat(names.date), 0, 0)
+            self._robots = keys.robot_keys(self.lane.number, self.site.name, day)
+        return self._robots
 
     def page_keys(self, path: str) -> PageKeys:
         """Name the counters of a page."""

@@ -10,7 +10,7 @@ import datetime as dt
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,7 +22,8 @@ from hitcounter.period import Day
 from hitcounter.store import keys
 
 FORMAT = 2
-KINDS = frozenset({"pageviews"})
+ROBOTS = "robots"
+KINDS = frozenset({"pageviews", ROBOTS})
 _CUT_OF_FORMAT_1 = CutRule(2_900, 5, 2)
 _TABLES = (
     "CREATE TABLE log (id INTEGER PRIMARY KEY, written_at REAL NOT NULL, entries BLOB NOT NULL)",
@@ -84,13 +85,21 @@ def packed(entries: Iterable[Entry]) -> bytes:
         (
             lane,
             number,
-            [(site.site, site.date, n) for site, n in pageviews.sites.items()],
+            _of_sites(pageviews, of_robots=False),
             [(page.site, page.path, page.limit, n) for page, n in pageviews.pages.items()],
-            {},
+            {ROBOTS: robots} if (robots := _of_sites(pageviews, of_robots=True)) else {},
         )
         for number, pageviews, lane in entries
     ]
     return zlib.compress(_pack(rows), 1)
+
+
+def _of_sites(pageviews: Pageviews, *, of_robots: bool) -> list[tuple[str, str, int]]:
+    return [
+        (site.site, site.date, n)
+        for site, n in pageviews.sites.items()
+        if site.is_of_robots is of_robots
+    ]
 
 
 def sums(packed: Iterable[bytes]) -> list[Entry]:
@@ -120,23 +129,34 @@ def _named(key: str) -> tuple[str, str]:
 
 
 def _summed(rows: Iterable[_Row]) -> list[Entry]:
-    totals: dict[tuple[int, int], tuple[Counter[Any], Counter[Any]]] = {}
+    totals: dict[tuple[int, int], tuple[Counter[Any], Counter[Any], Counter[Any]]] = {}
     for lane, number, by_site, by_page, others in rows:
         _check_kinds(others)
-        sites, pages = totals.setdefault((lane, number), (Counter(), Counter()))
-        for *day, n in by_site:
-            sites[tuple(day)] += n
-        for *page, n in by_page:
-            pages[tuple(page)] += n
+        summed = totals.setdefault((lane, number), (Counter(), Counter(), Counter()))
+        for sum_, named in zip(summed, (by_site, by_page, others.get(ROBOTS, ())), strict=True):
+            for *name, n in named:
+                sum_[tuple(name)] += n
     return [
-        Entry(number, Pageviews(dict(_days(lane, sites)), dict(_pages(lane, pages))), lane)
-        for (lane, number), (sites, pages) in sorted(totals.items())
+        Entry(
+            number,
+            Pageviews(
+                {
+                    **dict(_days(keys.site_keys, lane, sites)),
+                    **dict(_days(keys.robot_keys, lane, robots)),
+                },
+                dict(_pages(lane, pages)),
+            ),
+            lane,
+        )
+        for (lane, number), (sites, pages, robots) in sorted(totals.items())
     ]
 
 
-def _days(lane: int, counts: "Counter[tuple[str, str]]") -> Iterator[tuple[keys.SiteKeys, int]]:
+def _days(
+    name: Callable[[int, str, Day], keys.SiteKeys], lane: int, counts: "Counter[tuple[str, str]]"
+) -> Iterator[tuple[keys.SiteKeys, int]]:
     for (site, date), n in counts.items():
-        yield keys.site_keys(lane, site, Day(dt.date.fromisoformat(date), 0, 0)), n
+        yield name(lane, site, Day(dt.date.fromisoformat(date), 0, 0)), n
 
 
 def _pages(

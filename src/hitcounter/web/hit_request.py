@@ -163,6 +163,16 @@ def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str |
     return pages, lang
 
 
+def agent(headers: Headers, *, of_script: bool) -> str:
+    """Return what a client calls itself; nothing where it sends a `hit` that no browser sends.
+
+    All browsers say which languages they want, but the proxies that get pictures for mails do not.
+    """
+    if of_script and hdrs.ACCEPT_LANGUAGE not in headers:
+        return ""
+    return headers.get(hdrs.USER_AGENT, "")
+
+
 def read(
     request: web.BaseRequest,
     client: Client,
@@ -182,6 +192,7 @@ def read(
         headers.get(hdrs.ORIGIN),
         HEAD if request.method == "HEAD" else PREFETCH if is_prefetch(headers) else "",
         client,
+        agent(headers, of_script=request.method == "POST"),
     )
 
 
