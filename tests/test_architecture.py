@@ -37,6 +37,7 @@ LADDER = """
     counting: store_watch
     counting: site_watch
     counting: counter
+    counting: new_pages
     counting: readiness last_known
     counting: question uncounted
     counting: sites reader
@@ -60,7 +61,7 @@ LADDER = """
     store: refusals log data_dir_lock
     store: scripts
     store: durability keys url
-    hit disk
+    hit disk limits
     site
     block period errors client_address __init__
 """

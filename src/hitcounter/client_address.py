@@ -14,7 +14,6 @@ Network = IPv4Network | IPv6Network
 
 MAX_FORWARDED = 1024  # characters, the last ones
 MAX_HOPS = 16
-_MAX_REMEMBERED = 160  # characters of a header: who sends longer ones must not fill the memory
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 # From where no visitor of a public site comes, but a proxy in front of us does.
 _PRIVATE = """
@@ -66,12 +65,11 @@ class Clients:
     def __init__(self, proxies: Iterable[Network]) -> None:
         """Believe what these `proxies` say of who asked them."""
         self._proxies = AddressSet(proxies)
-        self._remembered = lru_cache(maxsize=4096)(self._find)
+        self._remembered = lru_cache(maxsize=2048)(self._find)
 
     def find(self, peer: str, forwarded: str) -> Client:
         """Find whose request it is: the other end of its connection, and all `X-Forwarded-For`."""
-        is_short = len(forwarded) <= _MAX_REMEMBERED
-        return self._remembered(peer, forwarded) if is_short else self._find(peer, forwarded)
+        return self._remembered(peer, forwarded[-MAX_FORWARDED - 1 :])
 
     def is_proxy(self, peer: str) -> bool:
         """Return whether a proxy that is named has this address."""

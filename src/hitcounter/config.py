@@ -78,7 +78,7 @@ class Config:
     trusted_proxies: tuple[Network, ...] = _setting(
         (),
         parse.networks,
-        "CIDRs of proxies, whose X-Forwarded-For, -Proto and -Prefix are believed",
+        "CIDRs of proxies, whose X-Forwarded headers are believed",
     )
     count_robots: bool = _setting(
         False, parse.boolean, "whether programs count as people do; true or false"
@@ -86,6 +86,7 @@ class Config:
     robot_words: tuple[str, ...] = _setting(
         (), parse.words, "more words by which robots call themselves"
     )
+    limits: str = _setting("on", parse.on_or_off, "how much one visitor may add; on or off")
     kept_window_s: float = _setting(
         5.0, parse.seconds, "seconds for which confirmed hits can be sent again"
     )
@@ -118,14 +119,8 @@ class Config:
 
     def site(self, name: str) -> Site:
         """Describe a site that is not declared, by the service's own settings."""
-        return Site(
-            name,
-            self.timezone,
-            self.lang,
-            frozenset(),
-            self.max_pages,
-            count_robots=self.count_robots,
-        )
+        about = self.timezone, self.lang, frozenset[str](), self.max_pages
+        return Site(name, *about, count_robots=self.count_robots)
 
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}

@@ -45,6 +45,7 @@ STATUSES = {
     "too_large": 413,
     "bad_content_type": 415,
     "foreign_host": 421,
+    "flood": 429,
     "head_too_large": 431,
     "internal": 500,
     "overloaded": 503,

@@ -12,6 +12,7 @@ from hitcounter.site import page_path
 # Why a hit does not count, though nothing is wrong with it.
 PREFETCH = "prefetch"  # a browser prepares for a visit that may never happen
 HEAD = "head"  # which asks only what GET would answer
+LIMITED = "limited"  # whoever sends it has sent as many as one can mean
 ROBOT = "robot"  # nobody came: a program did
 
 
@@ -31,6 +32,7 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     `site` and `path` are as they came, the latter None where the request names no page; `at` is
     when it arrived, in epoch seconds. `uncounted` says why it does not count, or nothing. `agent`
     is what the client calls itself: empty where it says less than a browser, None if nobody asked.
+    With it, `languages` tell visitors apart who have one address.
     """
 
     site: str
@@ -42,6 +44,7 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     uncounted: str = ""
     client: Client = NOBODY
     agent: str | None = None
+    languages: str = ""
 
     @property
     def source(self) -> str:

@@ -33,28 +33,10 @@ COUNTED = "counted"  # what became of a hit that was acknowledged
 STORED = "stored"
 # What can become of a hit of a declared site, and what only of others.
 RESULTS = (
-    COUNTED,
-    STORED,
-    "prefetch",
-    "robot",
-    "repeat",
-    "unsettled",
-    "foreign_origin",
-    "method_not_allowed",
-    "bad_path",
-    "bad_query",
-    "bad_lang",
-    "bad_json",
-    "bad_content_type",
-    "too_large",
-    "slow_body",
-    "bad_request",
-    "head_too_large",
-    "store_unavailable",
-    "journal_full",
-    "journal_failed",
-    "outcome_unknown",
-    "overloaded",
+    *(COUNTED, STORED, "prefetch", "robot", "limited", "flood", "repeat", "unsettled"),
+    *("foreign_origin", "method_not_allowed", "bad_path", "bad_query", "bad_lang", "bad_json"),
+    *("bad_content_type", "too_large", "slow_body", "bad_request", "head_too_large"),
+    *("store_unavailable", "journal_full", "journal_failed", "outcome_unknown", "overloaded"),
 )
 RESULTS_OF_OTHERS = ("unknown_site", "too_many_sites", "bad_site")
 
@@ -101,6 +83,15 @@ class Metrics:
             "hitcounter_connections_refused",
             "Connections ended, idle ones first, as the worker had as many as it may open",
         )
+        self.unnamed_proxy_hits = _counter(
+            "hitcounter_unnamed_proxy_hits", "Hits through a private proxy that nobody named"
+        )
+        self._declare_counters_of_losses()
+        self._declare_histograms()
+        self._declare_gauges()
+        self._declare_gauges_of_the_store()
+
+    def _declare_counters_of_losses(self) -> None:
         self.lost_records = _counter(
             "hitcounter_lost_records",
             "Acknowledged records that the store lost and that could not be sent again",
@@ -110,12 +101,8 @@ class Metrics:
             "Journals of workers that were gone, whose hits are in the store now",
         )
         self.fallen_totals = _counter(
-            "hitcounter_fallen_totals",
-            "Times that the total of a site was found lower than before",
+            "hitcounter_fallen_totals", "Times that the total of a site was found lower than before"
         )
-        self._declare_histograms()
-        self._declare_gauges()
-        self._declare_gauges_of_the_store()
 
     def _declare_histograms(self) -> None:
         self.commit_s = _histogram(

@@ -94,6 +94,13 @@ def boolean(name: str, value: Any) -> bool:
     return said[value]
 
 
+def on_or_off(name: str, value: Any) -> str:
+    """Accept `on` or `off`."""
+    if value not in ("on", "off"):
+        raise ConfigError(f"{name}: {value!r} is not on or off")
+    return str(value)
+
+
 def port_or_off(name: str, value: Any) -> int | None:
     """Return a port; None where it is `off`."""
     return None if value == "off" else int(port(name, value))

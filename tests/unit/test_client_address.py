@@ -88,10 +88,3 @@ def test_a_set_of_addresses_holds_those_of_its_networks_alone() -> None:
     assert packed("2001:db9::") in some
     assert packed("203.0.114.0") not in some
     assert b"" not in some
-
-
-def test_long_headers_are_not_remembered() -> None:
-    clients = Clients(())
-    for length in (10, 2000):
-        clients.find("203.0.113.9", "1" * length)
-    assert clients._remembered.cache_info().currsize == 1

@@ -120,6 +120,13 @@ class SiteRegistry:
             raise Refusal("too_many_sites", "this service accepts no more sites")
         return self._sites.setdefault(name, site)
 
+    async def is_registered(self, name: str) -> bool:
+        """Return whether another worker has registered a site, a moment ago."""
+        try:
+            return await self._store.admit_site(site_name(name), limit=0)
+        except StoreError:
+            raise away() from None
+
     def learn(self, name: str) -> None:
         """Know a site that another worker registered."""
         self._sites.setdefault(name, self._state(self.config.site(name)))

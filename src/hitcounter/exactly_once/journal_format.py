@@ -10,7 +10,7 @@ import datetime as dt
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,21 +85,17 @@ def packed(entries: Iterable[Entry]) -> bytes:
         (
             lane,
             number,
-            _of_sites(pageviews, of_robots=False),
+            _days_of(pageviews, False),
             [(page.site, page.path, page.limit, n) for page, n in pageviews.pages.items()],
-            {ROBOTS: robots} if (robots := _of_sites(pageviews, of_robots=True)) else {},
+            {ROBOTS: robots} if (robots := _days_of(pageviews, True)) else {},
         )
         for number, pageviews, lane in entries
     ]
     return zlib.compress(_pack(rows), 1)
 
 
-def _of_sites(pageviews: Pageviews, *, of_robots: bool) -> list[tuple[str, str, int]]:
-    return [
-        (site.site, site.date, n)
-        for site, n in pageviews.sites.items()
-        if site.is_of_robots is of_robots
-    ]
+def _days_of(pageviews: Pageviews, robots: bool) -> list[tuple[str, str, int]]:
+    return [(s.site, s.date, n) for s, n in pageviews.sites.items() if s.is_of_robots is robots]
 
 
 def sums(packed: Iterable[bytes]) -> list[Entry]:
@@ -129,33 +125,23 @@ def _named(key: str) -> tuple[str, str]:
 
 
 def _summed(rows: Iterable[_Row]) -> list[Entry]:
-    totals: dict[tuple[int, int], tuple[Counter[Any], Counter[Any], Counter[Any]]] = {}
+    totals: dict[tuple[int, int], tuple[Counter[Any], Counter[Any]]] = {}
     for lane, number, by_site, by_page, others in rows:
         _check_kinds(others)
-        summed = totals.setdefault((lane, number), (Counter(), Counter(), Counter()))
-        for sum_, named in zip(summed, (by_site, by_page, others.get(ROBOTS, ())), strict=True):
-            for *name, n in named:
-                sum_[tuple(name)] += n
+        sites, pages = totals.setdefault((lane, number), (Counter(), Counter()))
+        for name, days in ((keys.site_keys, by_site), (keys.robot_keys, others.get(ROBOTS, ()))):
+            for *day, n in days:
+                sites[name, *day] += n
+        for *page, n in by_page:
+            pages[tuple(page)] += n
     return [
-        Entry(
-            number,
-            Pageviews(
-                {
-                    **dict(_days(keys.site_keys, lane, sites)),
-                    **dict(_days(keys.robot_keys, lane, robots)),
-                },
-                dict(_pages(lane, pages)),
-            ),
-            lane,
-        )
-        for (lane, number), (sites, pages, robots) in sorted(totals.items())
+        Entry(number, Pageviews(dict(_days(lane, sites)), dict(_pages(lane, pages))), lane)
+        for (lane, number), (sites, pages) in sorted(totals.items())
     ]
 
 
-def _days(
-    name: Callable[[int, str, Day], keys.SiteKeys], lane: int, counts: "Counter[tuple[str, str]]"
-) -> Iterator[tuple[keys.SiteKeys, int]]:
-    for (site, date), n in counts.items():
+def _days(lane: int, counts: "Counter[Any]") -> Iterator[tuple[keys.SiteKeys, int]]:
+    for (name, site, date), n in counts.items():
         yield name(lane, site, Day(dt.date.fromisoformat(date), 0, 0)), n
 
 

@@ -22,7 +22,7 @@ from hitcounter.web.connections import Connections, origin_of
 from hitcounter.web.heads import Waiting
 from hitcounter.web.hit_request import Target
 from hitcounter.web.protocol import Connection
-from hitcounter.web.responses import preflight_answer, refusal_answer
+from hitcounter.web.responses import flood_answer, preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
 
 _NOTHING = "there is nothing here; openapi.yaml says what there is"
@@ -56,6 +56,7 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         route, target = self._router.find(request.raw_path)
+        response: web.StreamResponse
         try:
             if route is not None and request.method == route.method:
                 response = await route.handler(self._service, request, target)
@@ -64,7 +65,8 @@ class App:
         except Refusal as refusal:
             if route is not None and route.is_counting(target):
                 self.metrics.not_counted(target.site, refusal.code)
-            response = refusal_answer(refusal)
+            is_flood = refusal.code == "flood"
+            response = flood_answer(refusal) if is_flood else refusal_answer(refusal)
         if self.is_draining:
             response.force_close()
         return response

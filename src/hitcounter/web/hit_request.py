@@ -15,6 +15,7 @@ from hitcounter.block import LANGUAGES, Wording
 from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
 from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
+from hitcounter.robots import MAX_AGENT
 from hitcounter.site import UNDECODED
 
 MAX_BODY_BYTES = 2048
@@ -22,6 +23,7 @@ MAX_BODY_BYTES = 2048
 MAX_FIELDS, MAX_PICTURE_FIELDS = 12, 64
 MAX_PAGES = 100  # that one request may ask for
 MAX_WANTED = 1024  # characters of what a preflight asks for
+MAX_LANGUAGES = 64  # characters that tell visitors apart
 MAX_SHOWN = 100  # characters of what came that an error repeats
 
 # A header's name is found several times faster when its case is folded once.
@@ -163,16 +165,6 @@ def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str |
     return pages, lang
 
 
-def agent(headers: Headers, *, of_script: bool) -> str:
-    """Return what a client calls itself; nothing where it sends a `hit` that no browser sends.
-
-    All browsers say which languages they want, but the proxies that get pictures for mails do not.
-    """
-    if of_script and hdrs.ACCEPT_LANGUAGE not in headers:
-        return ""
-    return headers.get(hdrs.USER_AGENT, "")
-
-
 def read(
     request: web.BaseRequest,
     client: Client,
@@ -183,6 +175,9 @@ def read(
 ) -> Hit:
     """Read a hit that arrived now; its `path` and id come from the body or the query."""
     headers = request.headers
+    languages = headers.get(hdrs.ACCEPT_LANGUAGE, "")[:MAX_LANGUAGES]
+    # All browsers send languages with the hits of the script; proxies get pictures without.
+    is_browser = languages or request.method != "POST"
     return Hit(
         target.site,
         path,
@@ -192,7 +187,8 @@ def read(
         headers.get(hdrs.ORIGIN),
         HEAD if request.method == "HEAD" else PREFETCH if is_prefetch(headers) else "",
         client,
-        agent(headers, of_script=request.method == "POST"),
+        headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT] if is_browser else "",
+        languages,
     )
 
 

@@ -8,6 +8,7 @@ from base64 import b64decode
 from aiohttp import web
 from msgspec import UNSET
 
+from hitcounter.client_address import Client
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.numbers import Numbers
 from hitcounter.hit import Hit, named_page
@@ -28,16 +29,23 @@ PIXEL_HEADERS = PICTURE_HEADERS | {"Content-Type": "image/gif"}
 
 async def hits(counter: Counter, request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Count one hit; answer the numbers with it."""
+    client = _client(counter, request)
     wording = hit_request.wording(target.query)
     body = await hit_request.hit_body(request, counter.config.body_timeout_s)
-    client = proxies.client(request, counter.clients)
     hit = hit_request.read(request, client, target, body.path, body.id, counter.clock())
     return numbers_answer(await counter.count(hit), wording)
 
 
+def _client(counter: Counter, request: web.BaseRequest) -> Client:
+    """Find whose request it is; raise `Unavailable` before anything else of it is read."""
+    client = proxies.client(request, counter.clients)
+    counter.rules.refuse_flood(client)
+    return client
+
+
 def _hit(counter: Counter, request: web.BaseRequest, target: Target, path: str | None) -> Hit:
     """Read a hit that asks for a picture."""
-    client = proxies.client(request, counter.clients)
+    client = _client(counter, request)
     return hit_request.read(request, client, target, path, None, counter.clock())
 
 
