@@ -125,7 +125,7 @@ class Config:
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
 _MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
-_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query", "count_robots"}
+_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query", "count_robots", "own"}
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
@@ -209,6 +209,7 @@ def _site(config: Config, name: str, table: Any) -> Site:
         origins=parse.origins(f"{where}.origins", table.get("origins", [])),
         max_pages=_MAX_PAGES(f"{where}.max_pages", table.get("max_pages", config.max_pages)),
         query=parse.parameters(f"{where}.query", table.get("query", [])),
+        own=parse.networks(f"{where}.own", table.get("own", [])),
         count_robots=parse.boolean(
             f"{where}.count_robots", table.get("count_robots", config.count_robots)
         ),

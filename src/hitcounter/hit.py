@@ -12,6 +12,7 @@ from hitcounter.site import page_path
 # Why a hit does not count, though nothing is wrong with it.
 PREFETCH = "prefetch"  # a browser prepares for a visit that may never happen
 HEAD = "head"  # which asks only what GET would answer
+OWN = "own"  # it comes from where the site is made
 LIMITED = "limited"  # whoever sends it has sent as many as one can mean
 ROBOT = "robot"  # nobody came: a program did
 

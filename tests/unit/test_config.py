@@ -350,6 +350,8 @@ def test_a_site_that_is_not_declared_has_the_settings_of_the_service() -> None:
         ("[sites.demo]\nquery = ['a b']", "sites.'demo'.query: 'a b' is not the name"),
         ("[sites.demo]\nquery = ['id', 'id']", "sites.'demo'.query: at most 8 parameters"),
         ("[sites.demo]\norigins = [1]", "sites.'demo'.origins: "),
+        ("[sites.demo]\nown = ['10.0.0.1/8']", "sites.'demo'.own: 10.0.0.1/8 has host bits set"),
+        ("[sites.demo]\ncount_robots = 1", "sites.'demo'.count_robots: 1 is not true or false"),
     ],
 )
 def test_a_wrong_site_is_named(tmp_path: Path, toml: str, said: str) -> None:

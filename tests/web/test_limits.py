@@ -115,6 +115,20 @@ def test_invented_sites_leave_room_for_real_ones(service: RunningService) -> Non
         assert not redis.sismember("hc:{meta}:sites", f"invented-{NEW_SITES}")
 
 
+def test_the_visits_of_a_site_to_itself_count_apart(start_shared: StartService) -> None:
+    toml = '[sites.demo]\nown = ["198.51.100.0/24", "2001:db8::/32"]\n[sites.other]\n'
+    service = start_shared(toml, trusted_proxies="127.0.0.1", operations_port=0)
+    states = {
+        forwarded: hit(service, "demo", forwarded, path="/x")["state"]
+        for forwarded in ("198.51.100.1", "2001:db8::1", "198.51.100.1, 203.0.113.1", "::1")
+    }
+    assert [*states.values()] == ["own", "own", "counted", "counted"]
+    assert hit(service, "other", "198.51.100.1")["state"] == "counted"
+    assert counts(service, "demo", "x")["page"]["total"] == 2
+    shown = ask(service.operations_port, "GET", "/metrics", headers=OWN).body.decode()
+    assert 'hitcounter_hits_total{result="own",site="demo"} 2.0' in shown
+
+
 def test_a_proxy_that_nobody_named_takes_limits_away_and_is_reported(
     start_shared: StartService,
 ) -> None:

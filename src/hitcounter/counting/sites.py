@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+from hitcounter.client_address import AddressSet
 from hitcounter.config import Config
 from hitcounter.counting.numbers import Numbers, away
 from hitcounter.errors import Refusal, StoreError, StoreFullError
@@ -31,6 +32,7 @@ class SiteState:
         "known",
         "label",
         "lane",
+        "own",
         "removed_key",
         "removed_ms",
         "site",
@@ -41,6 +43,7 @@ class SiteState:
         """Prepare the keys of a site; `label` names it in metrics."""
         self.site = site
         self.label = label
+        self.own = AddressSet(site.own)
         self.known: Numbers | None = None
         self.watched_total = 0
         self.lane = lane

@@ -7,7 +7,7 @@ from hitcounter.client_address import Client
 from hitcounter.config import Config
 from hitcounter.counting.sites import SiteState
 from hitcounter.errors import Unavailable
-from hitcounter.hit import LIMITED, ROBOT, Hit
+from hitcounter.hit import LIMITED, OWN, ROBOT, Hit
 from hitcounter.limits import Limits
 from hitcounter.metrics import Metrics
 from hitcounter.robots import Robots
@@ -40,6 +40,8 @@ class Rules:
         """Return why a hit of a site does not count; nothing where it does."""
         if hit.client.is_unnamed_proxy:
             self._note_unnamed_proxy()
+        if hit.client.is_visitor and hit.client.address in site.own:
+            return OWN
         if self._is_limited(hit, site):
             return LIMITED
         is_robot = hit.agent is not None and self._robots.has(hit.agent)
