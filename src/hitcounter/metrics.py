@@ -15,6 +15,7 @@ cannot be, its metrics stay in its memory, and it counts.
 import logging
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -63,6 +64,7 @@ class Metrics:
         self._sites = frozenset(sites)
         self.directory = directory
         self._incs: dict[str, dict[str, Inc]] = {COUNTED: {}, STORED: {}}
+        self._last_hits: dict[str, Gauge] = {}
         n_series = (len(self._sites) + 1) * (len(RESULTS + RESULTS_OF_OTHERS) + 1)
         _keep_values(directory, worker_id, n_series)
 
@@ -133,6 +135,12 @@ class Metrics:
         self._workers = _gauge(
             "hitcounter_workers", "Workers, by what becomes of a hit there now", ["state"]
         )
+        self._last_hit = _gauge(
+            "hitcounter_last_hit_timestamp_seconds",
+            "When a site was hit last",
+            ["site"],
+            mode="max",
+        )
         build = _gauge(
             "hitcounter_build_info", "The version that runs", ["version", "python"], mode="max"
         )
@@ -170,12 +178,14 @@ class Metrics:
 
     def acknowledged(self, hits: Mapping[str, int], result: str) -> None:
         """Add pageviews by label: `COUNTED` in the store, or `STORED` in the journal."""
-        incs = self._incs[result]
+        incs, now_s = self._incs[result], time.time()
         for label, n in hits.items():
             inc = incs.get(label)
             if inc is None:
                 inc = incs[label] = self._hits.labels(label, result).inc
+                self._last_hits[label] = self._last_hit.labels(label)
             inc(n)
+            self._last_hits[label].set(now_s)
 
     def not_counted(self, site: str, result: str) -> None:
         """Add one hit that was refused or ignored, by the code of its answer."""
@@ -195,6 +205,7 @@ def _keep_values(directory: Path, worker_id: int, n_series: int) -> None:
     sizes = {f"gauge_{mode}": _FILE_BYTES for mode in get_args(Mode)} | {
         "histogram": _FILE_BYTES,
         "counter": _FILE_BYTES + n_series * _SERIES_BYTES,
+        "gauge_max": _FILE_BYTES + n_series * _SERIES_BYTES,
     }
     files = {directory / f"{kind}_{worker_id}.db": n_bytes for kind, n_bytes in sizes.items()}
     try:

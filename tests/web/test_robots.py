@@ -1,5 +1,6 @@
 """Robots are answered, and counted apart: over real HTTP, to the real store."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,12 @@ def test_a_robot_is_answered_and_counts_apart(service: RunningService) -> None:
     shown = ask(service.operations_port, "GET", "/metrics", headers=OWN).body.decode()
     assert 'hitcounter_hits_total{result="robot",site="apart"} 5.0' in shown
     assert 'hitcounter_hits_total{result="counted",site="apart"} 1.0' in shown
+    told = service.run("show", "apart").stdout.splitlines()[6:]
+    assert told[:2] == [
+        "robots: today 5, month 5, year 5, total 5",
+        "hits since the service started: 1 counted, 5 robot",
+    ]
+    assert re.fullmatch(r"last pageview: \d{4}(-\d\d){2} \d\d(:\d\d){2}", told[2])
 
 
 def test_a_picture_counts_for_who_sends_no_languages(service: RunningService) -> None:
