@@ -25,7 +25,7 @@ LADDER = """
     pages: index
     pages: front_page
     transfer: housekeeping
-    transfer: export baseline
+    transfer: export baseline corrections
     transfer: sites
     web: app
     web: routes acceptor

@@ -5,6 +5,7 @@ What they need is imported when they run: `serve` starts faster without it.
 
 import argparse
 import datetime as dt
+import secrets
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -46,12 +47,13 @@ async def set_baseline(settings: Config, args: argparse.Namespace) -> None:
 
 async def show_block(settings: Config, args: argparse.Namespace) -> None:
     """Show the block of a site."""
-    from hitcounter.transfer import baseline, sites
+    from hitcounter.transfer import baseline, corrections, sites
 
     site = sites.known_site(settings, args.site)
     async with opening.opened(settings, create=False) as store:
         numbers = await baseline.read_block(store, site, time.time())
         robots = await baseline.read_robots(store, site, time.time())
+        made = await corrections.made(store, site)
     words = LANGUAGES[site.lang]
     print(words.title)
     texts = line_texts([numbers[key] for key in LINE_KEYS], site.lang)
@@ -59,6 +61,10 @@ async def show_block(settings: Config, args: argparse.Namespace) -> None:
         print(f"{words.labels[key]}: {text}")
     if any(robots.values()):
         print("robots: " + ", ".join(f"{name} {n}" for name, n in robots.items()))
+    for each in made:
+        day = dt.datetime.fromtimestamp(each.at, site.timezone).date()
+        page = f" of {each.page}" if each.page else ""
+        print(f"corrected on {day}: -{each.minus}{page} on {each.date}: {each.because}")
     _show_results(settings.data_dir, site)
 
 
@@ -73,6 +79,18 @@ def _show_results(data_dir: Path, site: Site) -> None:
         if last_s:
             last = dt.datetime.fromtimestamp(last_s, site.timezone)
             print(f"last pageview: {last:%Y-%m-%d %H:%M:%S}")
+
+
+async def correct(settings: Config, args: argparse.Namespace) -> None:
+    """Take back what should not have been counted."""
+    from hitcounter.transfer import corrections, sites
+
+    site = sites.known_site(settings, args.site)
+    said = args.date, args.minus, args.page, args.because
+    correction = corrections.Correction(*said, at=time.time(), writer=secrets.token_hex(8))
+    async with opening.opened(settings, create=False) as store:
+        await corrections.correct(store, site, correction)
+    print(f"{args.minus} pageviews of {args.date} taken back")
 
 
 async def export_counters(settings: Config, _args: argparse.Namespace) -> None:

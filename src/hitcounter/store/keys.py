@@ -8,6 +8,7 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{0}:page:demo:/tin-tuc/1    pageviews of a page
     hc:{0}:pages:demo              how many pages of the site are stored
     hc:{0}:removed:demo            when the site was last taken out, in ms; it expires
+    hc:{0}:corrections:demo        what was taken back, when and why
     hc:{0}:writer:9f…              the watermark of a writer
     hc:{0}:ids:2592000             who holds which ids of sites' hits, per stretch of ten minutes
     hc:{0}:probe:9f…               what the rehearsal of a hit adds to; it expires
@@ -146,6 +147,11 @@ def pages_key(lane: int, site: str) -> str:
 def removed_key(lane: int, site: str) -> str:
     """Name the tombstone of a site that was taken out."""
     return f"hc:{{{lane}}}:removed:{site}"
+
+
+def corrections_key(lane: int, site: str) -> str:
+    """Name the notes on what was taken back from a site."""
+    return f"hc:{{{lane}}}:corrections:{site}"
 
 
 def watermark_key(lane: int, writer: str) -> str:
