@@ -65,7 +65,7 @@ class Clients:
     def __init__(self, proxies: Iterable[Network]) -> None:
         """Believe what these `proxies` say of who asked them."""
         self._proxies = AddressSet(proxies)
-        self._remembered = lru_cache(maxsize=2048)(self._find)
+        self._remembered = lru_cache(maxsize=4096)(self._find)
 
     def find(self, peer: str, forwarded: str) -> Client:
         """Find whose request it is: the other end of its connection, and all `X-Forwarded-For`."""
