@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What starts hundreds of processes must not compile everything anew for each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all install run test test-all faults simulate explore check lines widget bench screenshots lock clean
+.PHONY: all install run test test-all faults simulate explore check lines widget bench screenshots robots lock clean
 all: check test-all
 
 install: .venv/serve.stamp
@@ -15,7 +15,7 @@ run: install
 	$(BIN)/hitcounter serve
 
 # Modules without I/O or clock: every branch of theirs is tested.
-PURE := block config errors filter_lists hit period setting_parsers site exactly_once.increments exactly_once.records store.durability store.keys store.url
+PURE := block client_address config errors filter_lists hit period setting_parsers site exactly_once.increments exactly_once.records store.durability store.keys store.url
 # Modules that hold hits on their way to the store: so is every branch of these, on real disks and sockets.
 KEEPING := adoption delivery journal journal_file journal_format journals lanes outage waiting writer
 EVERY_BRANCH := --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
@@ -85,6 +85,10 @@ $(BIN)/python: ;
 
 .venv/dev.stamp: .venv/serve.stamp requirements/dev.txt
 	@PYTHON=$(PYTHON) sh requirements/install.sh dev
+
+# Judge the patterns of is-bot, before the lock moves to a new release of it; WITH=is-bot==0.3.8 tries one. Needs npm.
+robots: .venv/dev.stamp
+	sh requirements/robots.sh $(WITH)
 
 # Resolve anew after pyproject.toml changed; hashes pin every file of every dependency.
 lock: .venv/dev.stamp

@@ -113,12 +113,17 @@ def _children(parent: int) -> Iterator[tuple[int, str]]:
 
 
 def _environment() -> dict[str, str]:
-    """Give an environment of ours: without operations, where a test does not ask for them.
+    """Give an environment of ours, where a test does not ask for another.
 
-    Most do not, and their process takes as long to start as a worker.
+    Without operations, as their process takes as long to start as a worker; and without what tells
+    people from tests, which are programs and send many hits.
     """
     ours = {k: v for k, v in os.environ.items() if not k.startswith("HITCOUNTER_")}
-    return ours | {"HITCOUNTER_OPERATIONS_PORT": "off"}
+    return ours | {
+        "HITCOUNTER_OPERATIONS_PORT": "off",
+        "HITCOUNTER_COUNT_ROBOTS": "true",
+        "HITCOUNTER_LIMITS": "off",
+    }
 
 
 def _flags(settings: dict[str, str]) -> list[str]:

@@ -28,7 +28,7 @@ LADDER = """
     pages: index
     pages: front_page
     transfer: housekeeping
-    transfer: export baseline
+    transfer: export baseline corrections
     transfer: sites
     web: app server
     web: routes acceptor
@@ -40,8 +40,9 @@ LADDER = """
     counting: store_watch
     counting: site_watch
     counting: counter
+    counting: new_pages
     counting: readiness last_known
-    counting: question
+    counting: question uncounted
     counting: sites reader
     counting: numbers
     exactly_once: adoption
@@ -55,7 +56,7 @@ LADDER = """
     exactly_once: records
     exactly_once: increments
     metrics filter_lists
-    config logs streams
+    config logs streams robots
     setting_parsers
     store: inspection
     store: client embedded
@@ -63,9 +64,9 @@ LADDER = """
     store: refusals log data_dir_lock
     store: scripts
     store: durability keys url
-    hit disk
+    hit disk limits
     site
-    block period errors __init__
+    block period errors client_address __init__
 """
 
 
@@ -81,6 +82,7 @@ ROOMS = {module.partition(".")[0] for module in RUNGS if "." in module}
 RUNGS |= dict.fromkeys(ROOMS, len(RUNGS))  # a room's own module says what is in it, and no more
 PURE = {
     "block",
+    "client_address",
     "config",
     "errors",
     "filter_lists",
@@ -99,6 +101,7 @@ LIBRARIES = {
     "sqlite3": {"exactly_once"},
     "aiohttp": {"web", "pages", "operations", "process"},
     "prometheus_client": {"metrics", "operations"},
+    "is_bot": {"robots"},
 }
 BAD_NAMES = {"utils", "core", "services", "common", "manager", "helper", "base", "data", "info"}
 MAX_LINES, MAX_PARAMETERS, MAX_MODULE_LINES = 40, 7, 250

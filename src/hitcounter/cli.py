@@ -19,8 +19,11 @@ from hitcounter.block import LINE_KEYS
 from hitcounter.commands import check, counters, opening
 from hitcounter.config import Config
 from hitcounter.errors import SURROUNDINGS, ConfigError, HitcounterError, Refusal, one_line
+from hitcounter.period import is_bucket
 from hitcounter.site import page_path
 from hitcounter.store.keys import MAX_COUNT
+
+_MAX_REASON = 300
 
 Command = Callable[[Config, argparse.Namespace], Awaitable[None]]
 Add = Callable[[str, Command, str], argparse.ArgumentParser]  # a command, by its name
@@ -116,6 +119,13 @@ def _add_block(add: Add) -> None:
         "--page", type=_page, action="append", default=[], metavar="PATH=N", dest="pages"
     )
     _add_new(baseline)
+    doc = "Take back pageviews that should not have been counted; show says when and why."
+    correct = add("correct", counters.correct, doc)
+    correct.add_argument("site", metavar="SITE")
+    correct.add_argument("--date", type=_date, metavar="YYYY-MM-DD", required=True)
+    correct.add_argument("--minus", type=_count, metavar="N", required=True)
+    correct.add_argument("--page", type=_path, metavar="PATH")
+    correct.add_argument("--because", type=_reason, metavar="TEXT", required=True)
     show = add("show", counters.show_block, "Show the block of a site.")
     show.add_argument("site", metavar="SITE")
 
@@ -172,6 +182,19 @@ def _path(text: str) -> str:
         return page_path(text)
     except Refusal as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def _date(text: str) -> str:
+    if text.count("-") != 2 or not is_bucket(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2019-04-19")
+    return text
+
+
+def _reason(text: str) -> str:
+    if not text.strip() or len(text) > _MAX_REASON or not text.isprintable():
+        reason = f"{text[:80]!r} is not a reason: one line of up to {_MAX_REASON} characters"
+        raise argparse.ArgumentTypeError(reason)
+    return text
 
 
 async def _serve(settings: Config, args: argparse.Namespace) -> None:

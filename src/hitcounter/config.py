@@ -17,8 +17,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hitcounter import setting_parsers as parse
+from hitcounter.client_address import Network
 from hitcounter.errors import ConfigError, Refusal
-from hitcounter.setting_parsers import Network, Parser
+from hitcounter.setting_parsers import Parser
 from hitcounter.site import Site, site_name
 
 ENV_PREFIX = "HITCOUNTER_"
@@ -75,8 +76,17 @@ class Config:
     max_sites: int = _setting(1_000, parse.whole(1), "sites that an open service accepts")
     max_pages: int = _setting(10_000, parse.whole(0), "pages that are stored per site")
     trusted_proxies: tuple[Network, ...] = _setting(
-        (), parse.networks, "CIDRs whose X-Forwarded-Proto and X-Forwarded-Prefix are believed"
+        (),
+        parse.networks,
+        "CIDRs of proxies, whose X-Forwarded headers are believed",
     )
+    count_robots: bool = _setting(
+        False, parse.boolean, "whether programs count as people do; true or false"
+    )
+    robot_words: tuple[str, ...] = _setting(
+        (), parse.words, "more words by which robots call themselves"
+    )
+    limits: str = _setting("on", parse.on_or_off, "how much one visitor may add; on or off")
     kept_window_s: float = _setting(
         5.0, parse.seconds, "seconds for which confirmed hits can be sent again"
     )
@@ -109,12 +119,13 @@ class Config:
 
     def site(self, name: str) -> Site:
         """Describe a site that is not declared, by the service's own settings."""
-        return Site(name, self.timezone, self.lang, frozenset(), self.max_pages)
+        about = self.timezone, self.lang, frozenset[str](), self.max_pages
+        return Site(name, *about, count_robots=self.count_robots)
 
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
 _MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
-_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query"}
+_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query", "count_robots", "own"}
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
@@ -198,6 +209,10 @@ def _site(config: Config, name: str, table: Any) -> Site:
         origins=parse.origins(f"{where}.origins", table.get("origins", [])),
         max_pages=_MAX_PAGES(f"{where}.max_pages", table.get("max_pages", config.max_pages)),
         query=parse.parameters(f"{where}.query", table.get("query", [])),
+        own=parse.networks(f"{where}.own", table.get("own", [])),
+        count_robots=parse.boolean(
+            f"{where}.count_robots", table.get("count_robots", config.count_robots)
+        ),
     )
 
 

@@ -5,12 +5,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from hitcounter.client_address import NOBODY, Client
 from hitcounter.errors import UnnamedPage
 from hitcounter.site import page_path
 
 # Why a hit does not count, though nothing is wrong with it.
 PREFETCH = "prefetch"  # a browser prepares for a visit that may never happen
 HEAD = "head"  # which asks only what GET would answer
+OWN = "own"  # it comes from where the site is made
+LIMITED = "limited"  # whoever sends it has sent as many as one can mean
+ROBOT = "robot"  # nobody came: a program did
 
 
 class Page(NamedTuple):
@@ -27,7 +31,9 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     """One hit.
 
     `site` and `path` are as they came, the latter None where the request names no page; `at` is
-    when it arrived, in epoch seconds. `uncounted` says why it does not count, or nothing.
+    when it arrived, in epoch seconds. `uncounted` says why it does not count, or nothing. `agent`
+    is what the client calls itself: empty where it says less than a browser, None if nobody asked.
+    With it, `languages` tell visitors apart who have one address.
     """
 
     site: str
@@ -37,6 +43,9 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     referer: str | None = None
     origin: str | None = None
     uncounted: str = ""
+    client: Client = NOBODY
+    agent: str | None = None
+    languages: str = ""
 
     @property
     def source(self) -> str:

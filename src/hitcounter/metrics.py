@@ -15,6 +15,7 @@ cannot be, its metrics stay in its memory, and it counts.
 import logging
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,27 +34,10 @@ COUNTED = "counted"  # what became of a hit that was acknowledged
 STORED = "stored"
 # What can become of a hit of a declared site, and what only of others.
 RESULTS = (
-    COUNTED,
-    STORED,
-    "prefetch",
-    "repeat",
-    "unsettled",
-    "foreign_origin",
-    "method_not_allowed",
-    "bad_path",
-    "bad_query",
-    "bad_lang",
-    "bad_json",
-    "bad_content_type",
-    "too_large",
-    "slow_body",
-    "bad_request",
-    "head_too_large",
-    "store_unavailable",
-    "journal_full",
-    "journal_failed",
-    "outcome_unknown",
-    "overloaded",
+    *(COUNTED, STORED, "prefetch", "robot", "own", "limited", "flood", "repeat"),
+    *("unsettled", "foreign_origin", "method_not_allowed", "bad_path", "bad_query", "bad_lang"),
+    *("bad_json", "bad_content_type", "too_large", "slow_body", "bad_request", "head_too_large"),
+    *("store_unavailable", "journal_full", "journal_failed", "outcome_unknown", "overloaded"),
 )
 RESULTS_OF_OTHERS = ("unknown_site", "too_many_sites", "bad_site")
 
@@ -80,6 +64,7 @@ class Metrics:
         self._sites = frozenset(sites)
         self.directory = directory
         self._incs: dict[str, dict[str, Inc]] = {COUNTED: {}, STORED: {}}
+        self._last_hits: dict[str, Gauge] = {}
         n_series = (len(self._sites) + 1) * (len(RESULTS + RESULTS_OF_OTHERS) + 1)
         _keep_values(directory, worker_id, n_series)
 
@@ -100,6 +85,15 @@ class Metrics:
             "hitcounter_connections_refused",
             "Connections ended, idle ones first, as the worker had as many as it may open",
         )
+        self.unnamed_proxy_hits = _counter(
+            "hitcounter_unnamed_proxy_hits", "Hits through a private proxy that nobody named"
+        )
+        self._declare_counters_of_losses()
+        self._declare_histograms()
+        self._declare_gauges()
+        self._declare_gauges_of_the_store()
+
+    def _declare_counters_of_losses(self) -> None:
         self.lost_records = _counter(
             "hitcounter_lost_records",
             "Acknowledged records that the store lost and that could not be sent again",
@@ -109,12 +103,8 @@ class Metrics:
             "Journals of workers that were gone, whose hits are in the store now",
         )
         self.fallen_totals = _counter(
-            "hitcounter_fallen_totals",
-            "Times that the total of a site was found lower than before",
+            "hitcounter_fallen_totals", "Times that the total of a site was found lower than before"
         )
-        self._declare_histograms()
-        self._declare_gauges()
-        self._declare_gauges_of_the_store()
 
     def _declare_histograms(self) -> None:
         self.commit_s = _histogram(
@@ -144,6 +134,12 @@ class Metrics:
         )
         self._workers = _gauge(
             "hitcounter_workers", "Workers, by what becomes of a hit there now", ["state"]
+        )
+        self._last_hit = _gauge(
+            "hitcounter_last_hit_timestamp_seconds",
+            "When a site was hit last",
+            ["site"],
+            mode="max",
         )
         build = _gauge(
             "hitcounter_build_info", "The version that runs", ["version", "python"], mode="max"
@@ -182,12 +178,14 @@ class Metrics:
 
     def acknowledged(self, hits: Mapping[str, int], result: str) -> None:
         """Add pageviews by label: `COUNTED` in the store, or `STORED` in the journal."""
-        incs = self._incs[result]
+        incs, now_s = self._incs[result], time.time()
         for label, n in hits.items():
             inc = incs.get(label)
             if inc is None:
                 inc = incs[label] = self._hits.labels(label, result).inc
+                self._last_hits[label] = self._last_hit.labels(label)
             inc(n)
+            self._last_hits[label].set(now_s)
 
     def not_counted(self, site: str, result: str) -> None:
         """Add one hit that was refused or ignored, by the code of its answer."""
@@ -207,6 +205,7 @@ def _keep_values(directory: Path, worker_id: int, n_series: int) -> None:
     sizes = {f"gauge_{mode}": _FILE_BYTES for mode in get_args(Mode)} | {
         "histogram": _FILE_BYTES,
         "counter": _FILE_BYTES + n_series * _SERIES_BYTES,
+        "gauge_max": _FILE_BYTES + n_series * _SERIES_BYTES,
     }
     files = {directory / f"{kind}_{worker_id}.db": n_bytes for kind, n_bytes in sizes.items()}
     try:

@@ -6,12 +6,13 @@ A parser takes the name of the setting and what was said. Where that is wrong, i
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from hitcounter.block import LANGUAGES
+from hitcounter.client_address import Network
 from hitcounter.errors import ConfigError
 from hitcounter.site import host_name, one_origin, origin_host
 from hitcounter.store import url as store_url
@@ -20,8 +21,8 @@ _ZONE = re.compile(r"(%[A-Za-z0-9_.-]+)?")  # which network a link-local address
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,32}")
 _MAX_PARAMETERS = 8
+_SHORTEST_WORD = 3
 
-Network = IPv4Network | IPv6Network
 Parser = Callable[[str, Any], Any]
 
 
@@ -85,6 +86,21 @@ def whole(least: int, most: int = 10**9) -> Parser:
 port = whole(0, 65535)
 
 
+def boolean(name: str, value: Any) -> bool:
+    """Return whether something is wanted."""
+    said = {True: True, False: False, "true": True, "false": False}
+    if type(value) not in (bool, str) or value not in said:
+        raise ConfigError(f"{name}: {value!r} is not true or false")
+    return said[value]
+
+
+def on_or_off(name: str, value: Any) -> str:
+    """Accept `on` or `off`."""
+    if value not in ("on", "off"):
+        raise ConfigError(f"{name}: {value!r} is not on or off")
+    return str(value)
+
+
 def port_or_off(name: str, value: Any) -> int | None:
     """Return a port; None where it is `off`."""
     return None if value == "off" else int(port(name, value))
@@ -124,6 +140,15 @@ def _list(name: str, value: Any) -> list[str]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise ConfigError(f"{name}: {value!r} is not a list of texts")
     return [item for item in items if item]
+
+
+def words(name: str, value: Any) -> tuple[str, ...]:
+    """Return texts of at least three characters: shorter ones are in everything."""
+    said = tuple(text(name, item) for item in _list(name, value))
+    for word in said:
+        if len(word) < _SHORTEST_WORD:
+            raise ConfigError(f"{name}: {word!r} has fewer than {_SHORTEST_WORD} characters")
+    return said
 
 
 def hosts(name: str, value: Any) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+from hitcounter.client_address import Network
 from hitcounter.errors import Refusal, UnnamedPage
 
 MAX_PATH_BYTES = 512
@@ -48,6 +49,8 @@ class Site:
     origins: frozenset[str]
     max_pages: int
     query: tuple[str, ...] = ()  # the parameters that are part of a page's address
+    count_robots: bool = False
+    own: tuple[Network, ...] = ()  # from where its editors look at it
 
     def owns(self, host: str) -> bool:
         """Return whether a host is this site's own, with or without www."""

@@ -50,6 +50,19 @@ http://127.0.0.1:$listen {
     $snippet
 }
 """
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 5s
+    timeout server 5s
+frontend site
+    bind 127.0.0.1:$listen
+    default_backend counter
+backend counter
+    $snippet
+    server counter 127.0.0.1:$counter
+"""
 
 
 def _nginx(config: Path) -> list[str | Path]:
@@ -64,11 +77,16 @@ def _caddy(config: Path) -> list[str | Path]:
     return [program("caddy"), "run", "--config", config, "--adapter", "caddyfile"]
 
 
+def _haproxy(config: Path) -> list[str | Path]:
+    return [program("haproxy"), "-f", config, "-db"]
+
+
 # By the name of the snippet's language in the document.
 PROXIES: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "nginx": (_nginx, NGINX),
     "apache": (_apache, APACHE),
     "caddyfile": (_caddy, CADDY),
+    "haproxy": (_haproxy, HAPROXY),
 }
 
 
@@ -88,6 +106,7 @@ def below_a_path(language: str, snippet: str, port: int, directory: Path) -> Ite
     values = {
         "directory": directory,
         "listen": listen,
+        "counter": port,
         "modules": "/usr/lib/apache2/modules",
         "snippet": snippet.replace("127.0.0.1:8080", f"127.0.0.1:{port}"),
     }

@@ -221,9 +221,9 @@ async def test_what_a_rehearsal_leaves_is_no_counter_and_no_site_and_expires(
     with connected(server.socket_path) as raw:
         await inspection.rehearsed(is_open=True)
         left = sorted(raw.keys())
-        assert len(left) == 6
+        assert len(left) == 7
         for_good = [name.decode() for name in left if raw.ttl(name) == -1]
-        assert for_good == [keys.FORMAT_KEY, keys.LANES_KEY]
+        assert for_good == [keys.FORMAT_KEY, keys.LANES_KEY, keys.ROBOTS_KEY]
         assert [name async for name in store.counter_keys()] == []
         assert await store.sites() == set()
         await inspection.rehearsed(is_open=True)  # at once: not again

@@ -154,7 +154,7 @@ async def test_a_file_holds_sites_days_paths_and_numbers_and_nothing_else(direct
     path = await closed(directory, entry(7, "/tin-tuc/1", "/tin-tuc/1"))
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA user_version").fetchone() == (2,)
-        assert file.execute("SELECT * FROM head").fetchall() == [(2_900, 5, 2, "pageviews")]
+        assert file.execute("SELECT * FROM head").fetchall() == [(2_900, 5, 2, "pageviews robots")]
         ((_, written_at, packed),) = file.execute("SELECT * FROM log").fetchall()
     assert 0 <= time.time() - written_at < 3600
     sites, pages = [["demo", "2019-04-19", 2]], [["demo", "/tin-tuc/1", LIMIT, 2]]
@@ -696,14 +696,14 @@ async def test_a_file_with_increments_that_we_do_not_count_is_left_alone_with_on
 ) -> None:
     path = await closed(directory, *THREE)
     with closing(sqlite3.connect(path)) as file, file:
-        file.execute("UPDATE head SET kinds = 'visits pageviews robots'")
+        file.execute("UPDATE head SET kinds = 'visits pageviews visitors'")
     held = path.read_bytes()
     journals = Journals(directory, MAX_BYTES)
     for _ in range(3):
         assert await journals.orphans() == []
         assert journals.unread == {FILE}
     (line,) = errors()
-    assert "it holds robots, visits, which this program does not count: use a newer ver" in line
+    assert "it holds visitors, visits, which this program does not count: use a newer ver" in line
     assert path.read_bytes() == held
 
 

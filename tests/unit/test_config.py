@@ -129,6 +129,9 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         "max_sites": "7",
         "max_pages": "0",
         "trusted_proxies": "10.0.0.0/8, ::1/128",
+        "count_robots": "true",
+        "robot_words": "OurWatcher, acme",
+        "limits": "off",
         "kept_window_s": "30.5",
         "store_timeout_s": "0.25",
         "body_timeout_s": "2.5",
@@ -155,6 +158,8 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
     assert by_flag.store_max_mb == 300
     assert (by_flag.body_timeout_s, by_flag.send_timeout_s) == (2.5, 20.0)
     assert by_flag.timezone == ZoneInfo("Europe/Berlin")
+    assert by_flag.count_robots
+    assert by_flag.robot_words == ("OurWatcher", "acme")
 
 
 def test_the_file_has_types_of_its_own(tmp_path: Path) -> None:
@@ -211,6 +216,9 @@ BAD_VALUES: dict[str, list[Any]] = {
     "max_sites": ["0", "-1", "many", 10**9 + 1, 1.0],
     "max_pages": ["-1", "many", 10**9 + 1, False],
     "trusted_proxies": ["10.0.0.1/8", "proxy", "10.0.0.0/33", 1, [1], {"a": 1}, True],
+    "count_robots": ["", "yes", "True", 1, 0, 1.0, [True], {}],
+    "robot_words": ["ab", ["acme", "x"], [1], 1, {}, True],
+    "limits": ["", "true", "ON", True, 1, ["on"], {}],
     "kept_window_s": ["0", "-1", "soon", "nan", "inf", "3601", 0, -5, True, [5], 10**400],
     "store_timeout_s": ["0", "", "1s", float("nan"), float("inf"), {}, False],
     "body_timeout_s": ["0", "-1", "slow", "nan", 3601, 0, True, [5]],
@@ -342,6 +350,8 @@ def test_a_site_that_is_not_declared_has_the_settings_of_the_service() -> None:
         ("[sites.demo]\nquery = ['a b']", "sites.'demo'.query: 'a b' is not the name"),
         ("[sites.demo]\nquery = ['id', 'id']", "sites.'demo'.query: at most 8 parameters"),
         ("[sites.demo]\norigins = [1]", "sites.'demo'.origins: "),
+        ("[sites.demo]\nown = ['10.0.0.1/8']", "sites.'demo'.own: 10.0.0.1/8 has host bits set"),
+        ("[sites.demo]\ncount_robots = 1", "sites.'demo'.count_robots: 1 is not true or false"),
     ],
 )
 def test_a_wrong_site_is_named(tmp_path: Path, toml: str, said: str) -> None:

@@ -151,3 +151,22 @@ def test_what_a_rehearsal_writes_is_no_counter_and_lies_beside_what_a_hit_writes
         assert name.startswith(keys.PATTERN.rstrip("*"))
         with pytest.raises(ValueError, match="not the key of a counter"):
             keys.counter_of(name)
+
+
+@given(lanes, sites, dates)
+def test_the_keys_of_robots_lie_beside_those_of_their_site(
+    lane: int, site: str, date: dt.date
+) -> None:
+    people, robots = keys.site_keys(lane, site, day(date)), keys.robot_keys(lane, site, day(date))
+    assert (robots.site, robots.date) == (site, people.date)
+    assert (people.is_of_robots, robots.is_of_robots) == (False, True)
+    for key, beside in zip(robots.counted, people.counted, strict=True):
+        counter = keys.counter_of(key)
+        assert counter.name == keys.ROBOTS + keys.counter_of(beside).name
+        assert keys.bucket_key(lane, counter.site, counter.name) == key
+
+
+def test_a_note_on_a_correction_is_no_counter() -> None:
+    assert keys.corrections_key(0, "demo") == "hc:{0}:corrections:demo"
+    with pytest.raises(ValueError, match="not the key of a counter"):
+        keys.counter_of(keys.corrections_key(0, "demo"))

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cache
@@ -24,6 +25,7 @@ import hitcounter
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.errors import STATUSES
 from hitcounter.exactly_once.waiting import MAX_WAITING_HITS
+from hitcounter.limits import FLOOD, KEY_BYTES, N_SLOTS
 from hitcounter.pages import index
 from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import LANES_KEY, ids_key, lane_of
@@ -116,6 +118,7 @@ OPEN, DECLARED, AWAY, FULL, SPOILT = "open", "declared", "away", "full", "spoilt
 NO_ROOM, NO_JOURNAL, SURPRISED = "no room", "no journal", "surprised"
 LONG = "/" + "a" * 500  # where a page fits, a hit for no page may still fit
 LITTERED = "littered"
+FLOODED = "flooded"  # by everybody
 CLAIMED = "claimed"  # a worker died over a hit
 
 
@@ -145,6 +148,7 @@ def _hits() -> Iterator[tuple[Outcome, Trigger]]:
     yield on(408, "slow_body", DECLARED, site="news.example.vn", headers={"Content-Length": "9"})
     yield on(413, "too_large", OPEN, b" " * 3000)
     yield on(415, "bad_content_type", OPEN, b"{}", headers={"Content-Type": "text/html"})
+    yield on(429, "flood", FLOODED)
     yield on(503, "store_unavailable", AWAY)
     yield on(503, "journal_full", NO_ROOM, json.dumps({"path": LONG}).encode())
     yield on(503, "journal_failed", NO_JOURNAL)
@@ -181,6 +185,7 @@ def _pixel(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     yield on(400, "bad_query", OPEN, "demo/pixel.gif?path=/a&path=/b")
     yield on(403, "foreign_origin", DECLARED, "news.example.vn/pixel.gif")
     yield on(404, "unknown_site", DECLARED)
+    yield on(429, "flood", FLOODED)
     if method == "GET":
         yield on(404, "too_many_sites", OPEN, "other.example.vn/pixel.gif")
         yield on(503, "store_unavailable", AWAY)
@@ -206,6 +211,7 @@ def _badge(method: str) -> Iterator[tuple[Outcome, Trigger]]:
     yield on(400, "bad_lang", OPEN, "demo/badge.svg?lang=fr")
     yield on(403, "foreign_origin", DECLARED, "news.example.vn/badge.svg?count=1")
     yield on(404, "unknown_site", DECLARED, "demo/badge.svg")
+    yield on(429, "flood", FLOODED)
     yield on(503, "store_unavailable", AWAY, "demo/badge.svg")
     if method == "GET":
         yield on(404, "too_many_sites", OPEN, "other.example.vn/badge.svg?count=1")
@@ -342,6 +348,20 @@ def _littered(start: StartService, _: ExitStack) -> RunningService:
     return service
 
 
+def _flooded(start: StartService, _: ExitStack) -> RunningService:
+    """Write into the memory of the limits that every address has sent a flood."""
+    service = start(limits="on")
+    (memory,) = (
+        file
+        for file in Path(f"/proc/{service.process.pid}/fd").iterdir()
+        if "memfd:hitcounter" in str(file.readlink())
+    )
+    with memory.open("r+b") as numbers:
+        numbers.seek(KEY_BYTES + 8 * FLOOD.start)
+        array("d", [time.monotonic() + 3600] * N_SLOTS).tofile(numbers)
+    return service
+
+
 def _claimed(start: StartService, _: ExitStack) -> RunningService:
     """Leave in the store what a worker leaves there that dies before it counts a hit."""
     service = start()
@@ -383,6 +403,7 @@ STATES = {
     NO_JOURNAL: _no_journal,
     SURPRISED: _surprised,
     CLAIMED: _claimed,
+    FLOODED: _flooded,
     LITTERED: _littered,
     FULL: _full,
     SPOILT: _spoilt,

@@ -4,6 +4,8 @@ What they need is imported when they run: `serve` starts faster without it.
 """
 
 import argparse
+import datetime as dt
+import secrets
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -16,6 +18,7 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.commands import opening
 from hitcounter.config import Config
 from hitcounter.errors import CommandError
+from hitcounter.site import Site
 from hitcounter.store.keys import MAX_COUNT
 
 Item = TypeVar("Item")
@@ -44,16 +47,50 @@ async def set_baseline(settings: Config, args: argparse.Namespace) -> None:
 
 async def show_block(settings: Config, args: argparse.Namespace) -> None:
     """Show the block of a site."""
-    from hitcounter.transfer import baseline, sites
+    from hitcounter.transfer import baseline, corrections, sites
 
     site = sites.known_site(settings, args.site)
     async with opening.opened(settings, create=False) as store:
         numbers = await baseline.read_block(store, site, time.time())
+        robots = await baseline.read_robots(store, site, time.time())
+        made = await corrections.made(store, site)
     words = LANGUAGES[site.lang]
     print(words.title)
     texts = line_texts([numbers[key] for key in LINE_KEYS], site.lang)
     for key, text in zip(LINE_KEYS, texts, strict=True):
         print(f"{words.labels[key]}: {text}")
+    if any(robots.values()):
+        print("robots: " + ", ".join(f"{name} {n}" for name, n in robots.items()))
+    for each in made:
+        day = dt.datetime.fromtimestamp(each.at, site.timezone).date()
+        page = f" of {each.page}" if each.page else ""
+        print(f"corrected on {day}: -{each.minus}{page} on {each.date}: {each.because}")
+    _show_results(settings.data_dir, site)
+
+
+def _show_results(data_dir: Path, site: Site) -> None:
+    """Say what the service that runs here has made of the hits of a declared site."""
+    from hitcounter.operations import collector
+
+    for directory in data_dir.glob("metrics-*"):
+        hits, last_s = collector.of_site(directory, site.name)
+        if results := [f"{n} {result}" for result, n in sorted(hits.items()) if n]:
+            print(f"hits since the service started: {', '.join(results)}")
+        if last_s:
+            last = dt.datetime.fromtimestamp(last_s, site.timezone)
+            print(f"last pageview: {last:%Y-%m-%d %H:%M:%S}")
+
+
+async def correct(settings: Config, args: argparse.Namespace) -> None:
+    """Take back what should not have been counted."""
+    from hitcounter.transfer import corrections, sites
+
+    site = sites.known_site(settings, args.site)
+    said = args.date, args.minus, args.page, args.because
+    correction = corrections.Correction(*said, at=time.time(), writer=secrets.token_hex(8))
+    async with opening.opened(settings, create=False) as store:
+        await corrections.correct(store, site, correction)
+    print(f"{args.minus} pageviews of {args.date} taken back")
 
 
 async def export_counters(settings: Config, _args: argparse.Namespace) -> None:

@@ -11,17 +11,21 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from hitcounter.client_address import Clients
 from hitcounter.config import Config
 from hitcounter.counting.last_known import LastKnown
+from hitcounter.counting.new_pages import NewPages
 from hitcounter.counting.numbers import FRESH, STALE, Numbers, away
 from hitcounter.counting.question import Question
 from hitcounter.counting.reader import BatchedReader
 from hitcounter.counting.readiness import Readiness
 from hitcounter.counting.sites import SiteRegistry, SiteState
+from hitcounter.counting.uncounted import Rules
 from hitcounter.errors import CounterError, Refusal, StoreError
 from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
-from hitcounter.hit import NO_PAGE, PREFETCH, Hit, Page, named_page
+from hitcounter.hit import HEAD, LIMITED, NO_PAGE, PREFETCH, ROBOT, Hit, Page, named_page
+from hitcounter.limits import Limits
 from hitcounter.metrics import COUNTED, STORED, Metrics
 from hitcounter.site import Site, referred_path
 from hitcounter.store.client import Store
@@ -39,17 +43,21 @@ class Counter:
         writer: Writer,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        limits: Limits | None = None,
     ) -> None:
-        """Count by a writer; `clock` gives the seconds since the epoch."""
+        """Count by a writer, within limits; `clock` gives the seconds since the epoch."""
         self.config = config
         self.metrics = metrics
         self.clock = clock
+        self.clients = Clients(config.trusted_proxies)
         self.sites = SiteRegistry(config, store, writer.lanes, metrics)
         self.last_known = LastKnown(writer.waiting.in_journal)
         self.readiness = Readiness(writer, Inspection(store), self.sites)
         self.turn = asyncio.Lock()  # of answers that take as long as many hits
+        self.rules = Rules(config, limits, metrics)
         self._writer = writer
         self._readers = [BatchedReader(store) for _ in writer.lanes]
+        self._new_pages = NewPages(limits, self.last_known, self._readers, metrics)
 
     async def count(self, hit: Hit) -> Numbers:
         """Count a hit; return the numbers with it once the store or the journal holds it.
@@ -57,16 +65,16 @@ class Counter:
         One that does not count is answered with the numbers alone, and one with the id of an
         earlier hit of the site is that hit. Raise `Refusal` where it cannot be counted.
         """
-        question = await self._received(hit)
-        if hit.uncounted:
-            return await self._read(question)
-        return await self._counted(question, hit.id)
+        question, uncounted = await self._received(hit)
+        if uncounted:
+            return await self._answer_uncounted(question, uncounted)
+        return await self._counted(question, hit)
 
     async def take(self, hit: Hit) -> None:
         """Count a hit whose numbers nobody wants."""
-        question = await self._received(hit)
-        if not hit.uncounted:
-            await self._counted(question, hit.id)
+        question, uncounted = await self._received(hit)
+        if not uncounted:
+            await self._counted(question, hit)
 
     async def read(self, site: SiteState, page: Page) -> Numbers:
         """Read the numbers of a site, and of one page; the last known ones if the store is away."""
@@ -117,44 +125,75 @@ class Counter:
             site.known = numbers
         return numbers
 
-    async def _received(self, hit: Hit) -> Question:
-        """Decide whether a hit may count: the one place that does, besides what `Hit` says itself.
+    async def _received(self, hit: Hit) -> tuple[Question, str]:
+        """Decide whether a hit counts, or why not: the one place that does.
 
-        Only one that may, and whose input is checked, registers its site.
+        Only one that does, and whose input is checked, registers its site.
         """
-        site = self.sites.find(hit.site)
-        page = named_page(hit.path, site.site.query if site else ())
-        if site is None and hit.uncounted:
-            site = self.sites.find_or_describe(hit.site)
-        elif site is None:
-            site = await self.sites.register(hit.site)
+        known = self.sites.find(hit.site)
+        site = known or self.sites.find_or_describe(hit.site)
+        page = named_page(hit.path, site.site.query)
         _check_source(hit, site.site)
         if page is NO_PAGE and hit.referer is not None:
             page = Page(referred_path(hit.referer, site.site))
-        if hit.uncounted == PREFETCH:
-            self.metrics.not_counted(hit.site, PREFETCH)
-        return Question.about(site, page, hit.at)
+        question = Question.about(site, page, hit.at)
+        uncounted = hit.uncounted
+        if not uncounted and not self._repeats(hit, site):
+            uncounted = self.rules.reason(hit, site)
+            if known is None and not uncounted and not self.rules.may_begin_site(hit.client):
+                is_there = await self.sites.is_registered(hit.site)
+                uncounted = "" if is_there else LIMITED
+        if uncounted:
+            self._note(question, uncounted, is_new=known is None)
+        elif known is None:
+            question = replace(question, site=await self.sites.register(hit.site))
+        return question, uncounted
 
-    async def _counted(self, question: Question, id_: str | None) -> Numbers:
+    def _repeats(self, hit: Hit, site: SiteState) -> bool:
+        """Return whether a hit may be one that is known, which costs nobody anything."""
+        return hit.id is not None and self._writer.recent.knows(f"{site.site.name}:{hit.id}")
+
+    def _note(self, question: Question, uncounted: str, *, is_new: bool) -> None:
+        """Tell of a hit that does not count."""
+        if uncounted == ROBOT and not is_new:
+            site = question.site
+            self._writer.count_robot(site.lane, site.robot_keys(question.names))
+        if uncounted != HEAD:
+            self.metrics.not_counted(question.site.site.name, uncounted)
+
+    async def _answer_uncounted(self, question: Question, uncounted: str) -> Numbers:
+        if uncounted in (HEAD, PREFETCH):  # a visitor may see it
+            return await self._read(question)
+        known = question.site.known_on(question.names)
+        if known is None:
+            return replace(await self._read(question), state=uncounted, age_s=None)
+        return self.last_known.numbers(known, question, uncounted)
+
+    async def _counted(self, question: Question, hit: Hit) -> Numbers:
         site, names, page = question.site, question.names, question.keys
         known = site.known_on(names) or await self._read_first_time(question)
-        if id_ is not None:
-            id_ = f"{site.site.name}:{id_}"
-            if await self._writer.recent.is_repeat(id_):
-                return await self._answer_duplicate(question)
-        waiting = self._writer.count(site.lane, site.label, names, page, id_)
+        if page is not None:
+            page = await self._new_pages.admitted(page, hit.client, site)
+        id_ = None if hit.id is None else f"{site.site.name}:{hit.id}"
+        if id_ is not None and await self._writer.recent.is_repeat(id_):
+            return await self._answer_duplicate(question)
+        page_total = None
+        self._new_pages.comes(page)
         try:
+            waiting = self._writer.count(site.lane, site.label, names, page, id_)
             # A retry may wait for the same hit, so the end of one request is not its end.
             values = await (waiting if id_ is None else asyncio.shield(waiting))
+            if values is not None and page is not None and values.get(page.key, -1) >= 0:
+                page_total = values[page.key]
         except DuplicateHit:
             return await self._answer_duplicate(question)
+        finally:
+            self._new_pages.came(page, page_total, hit.client)
         if values is None:
             known = site.known_on(names) or known  # others have learned more meanwhile
             return self.last_known.numbers(known, question, STORED)
-        page_total = None
         # Nothing may fail from here on: the hit is counted.
-        if page is not None and values.get(page.key, -1) >= 0:
-            page_total = values[page.key]
+        if page is not None and page_total is not None:
             self.last_known.remember_page(page, page_total)
         shown = [values[key] for key in names.shown]
         site.known = Numbers(

@@ -1,9 +1,11 @@
 """The sites that a worker counts: those that are declared, or all that an open service accepts."""
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
 
+from hitcounter.client_address import AddressSet
 from hitcounter.config import Config
 from hitcounter.counting.numbers import Numbers, away
 from hitcounter.errors import Refusal, StoreError, StoreFullError
@@ -26,9 +28,11 @@ class SiteState:
     __slots__ = (
         "_day",
         "_keys",
+        "_robots",
         "known",
         "label",
         "lane",
+        "own",
         "removed_key",
         "removed_ms",
         "site",
@@ -39,6 +43,7 @@ class SiteState:
         """Prepare the keys of a site; `label` names it in metrics."""
         self.site = site
         self.label = label
+        self.own = AddressSet(site.own)
         self.known: Numbers | None = None
         self.watched_total = 0
         self.lane = lane
@@ -46,6 +51,7 @@ class SiteState:
         self.removed_ms = 0  # the tombstone when we watched last
         self._day: Day | None = None
         self._keys: SiteKeys | None = None
+        self._robots: SiteKeys | None = None
 
     def keys_at(self, now_s: float) -> SiteKeys:
         """Name the counters of the day that an instant falls on."""
@@ -54,6 +60,13 @@ class SiteState:
             self._day = day = day_of(now_s, self.site.timezone)
             self._keys = keys.site_keys(self.lane.number, self.site.name, day)
         return self._keys
+
+    def robot_keys(self, names: SiteKeys) -> SiteKeys:
+        """Name the counters of robots on a day of the site."""
+        if self._robots is None or self._robots.date != names.date:
+            day = Day(dt.date.fromisoformat(names.date), 0, 0)
+            self._robots = keys.robot_keys(self.lane.number, self.site.name, day)
+        return self._robots
 
     def page_keys(self, path: str) -> PageKeys:
         """Name the counters of a page."""
@@ -109,6 +122,13 @@ class SiteRegistry:
             self._say_refused(f"no more than max_sites, {self.config.max_sites}, are accepted")
             raise Refusal("too_many_sites", "this service accepts no more sites")
         return self._sites.setdefault(name, site)
+
+    async def is_registered(self, name: str) -> bool:
+        """Return whether another worker has registered a site, a moment ago."""
+        try:
+            return await self._store.admit_site(site_name(name), limit=0)
+        except StoreError:
+            raise away() from None
 
     def learn(self, name: str) -> None:
         """Know a site that another worker registered."""

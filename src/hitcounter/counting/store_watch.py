@@ -8,7 +8,7 @@ from contextlib import suppress
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.readiness import Fault
 from hitcounter.counting.site_watch import SiteWatch
-from hitcounter.errors import StoreError, StoreUnfitError
+from hitcounter.errors import StoreError, StoreRefusesError, StoreUnfitError
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 
 LOOK_AROUND_EVERY_S = 0.5
 MAX_JUMP_S = 60.0
+ROBOTS_NEWS = (
+    "crawlers, monitors, previews and programs like curl counted until now; from now on they do"
+    " apart, in no number that the block shows; count_robots = true counts them as before"
+)
 
 
 class StoreWatch:
@@ -29,6 +33,8 @@ class StoreWatch:
         self._sites = SiteWatch(counter, store)
         self._readiness = counter.readiness
         self._is_open = counter.config.is_open
+        self._is_robot_counted = counter.config.count_robots
+        self._knows_robots = False
         self._writer = writer
         self._metrics = metrics
         self._every_s = every_s
@@ -51,6 +57,7 @@ class StoreWatch:
         self._fault = None
         self._writer.is_store_durable = facts.level == "A"
         self._say(facts)
+        await self._say_what_counts_no_more()
         self._metrics.store_promise.set(PROMISES[facts.level])
         if facts.clock_skew_s is not None:
             self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
@@ -68,6 +75,15 @@ class StoreWatch:
             for line in facts.warnings:
                 log.warning("%s", line)
         self._said = news
+
+    async def _say_what_counts_no_more(self) -> None:
+        """Tell, once for each store, whoever has numbers of an older version."""
+        if self._is_robot_counted or self._knows_robots:
+            return
+        with suppress(StoreRefusesError):  # whoever may not write that is not told
+            if await self._readiness.inspection.begins_to_know_robots():
+                log.warning("%s", ROBOTS_NEWS)
+        self._knows_robots = True
 
     async def run(self) -> None:
         """Check again and again, and meanwhile look for new sites; log what is wrong."""

@@ -42,6 +42,11 @@ class HitIds:
                 else:
                     ids[digest] = None
 
+    def knows(self, id_: str) -> bool:
+        """Return whether a hit of an id is counted, or on its way."""
+        digest = _digest(id_)
+        return digest in self._new or digest in self._old
+
     async def is_repeat(self, id_: str) -> bool:
         """Return whether the hit of an id is counted; wait for one that is on its way."""
         digest = _digest(id_)

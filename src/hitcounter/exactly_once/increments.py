@@ -34,7 +34,7 @@ class Pageviews:
     """How many pageviews of which sites and pages: what a record adds to the counters.
 
     A site's day, month, year and total grow by one number, so they cannot drift apart, and a
-    record that is kept takes little memory.
+    record that is kept takes little memory. What robots did is a site with keys of its own.
     """
 
     sites: dict[SiteKeys, int] = field(default_factory=dict)

@@ -22,7 +22,8 @@ from hitcounter.period import Day
 from hitcounter.store import keys
 
 FORMAT = 2
-KINDS = frozenset({"pageviews"})
+ROBOTS = "robots"
+KINDS = frozenset({"pageviews", ROBOTS})
 _CUT_OF_FORMAT_1 = CutRule(2_900, 5, 2)
 _TABLES = (
     "CREATE TABLE log (id INTEGER PRIMARY KEY, written_at REAL NOT NULL, entries BLOB NOT NULL)",
@@ -84,13 +85,17 @@ def packed(entries: Iterable[Entry]) -> bytes:
         (
             lane,
             number,
-            [(site.site, site.date, n) for site, n in pageviews.sites.items()],
+            _days_of(pageviews, False),
             [(page.site, page.path, page.limit, n) for page, n in pageviews.pages.items()],
-            {},
+            {ROBOTS: robots} if (robots := _days_of(pageviews, True)) else {},
         )
         for number, pageviews, lane in entries
     ]
     return zlib.compress(_pack(rows), 1)
+
+
+def _days_of(pageviews: Pageviews, robots: bool) -> list[tuple[str, str, int]]:
+    return [(s.site, s.date, n) for s, n in pageviews.sites.items() if s.is_of_robots is robots]
 
 
 def sums(packed: Iterable[bytes]) -> list[Entry]:
@@ -124,8 +129,9 @@ def _summed(rows: Iterable[_Row]) -> list[Entry]:
     for lane, number, by_site, by_page, others in rows:
         _check_kinds(others)
         sites, pages = totals.setdefault((lane, number), (Counter(), Counter()))
-        for *day, n in by_site:
-            sites[tuple(day)] += n
+        for name, days in ((keys.site_keys, by_site), (keys.robot_keys, others.get(ROBOTS, ()))):
+            for *day, n in days:
+                sites[name, *day] += n
         for *page, n in by_page:
             pages[tuple(page)] += n
     return [
@@ -134,9 +140,9 @@ def _summed(rows: Iterable[_Row]) -> list[Entry]:
     ]
 
 
-def _days(lane: int, counts: "Counter[tuple[str, str]]") -> Iterator[tuple[keys.SiteKeys, int]]:
-    for (site, date), n in counts.items():
-        yield keys.site_keys(lane, site, Day(dt.date.fromisoformat(date), 0, 0)), n
+def _days(lane: int, counts: "Counter[Any]") -> Iterator[tuple[keys.SiteKeys, int]]:
+    for (name, site, date), n in counts.items():
+        yield name(lane, site, Day(dt.date.fromisoformat(date), 0, 0)), n
 
 
 def _pages(

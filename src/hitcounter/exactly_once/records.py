@@ -104,7 +104,7 @@ class RecordLog:
     @property
     def has_unsent(self) -> bool:
         """Return whether there are hits that no chunk ever carried, and no journal."""
-        return bool(self._closed or self.open.waiters)
+        return bool(self._closed or self.open.pageviews.sites)
 
     @property
     def needs_journal(self) -> bool:

@@ -20,6 +20,15 @@ def measured(directory: Path, name: str) -> dict[str, float]:
     return {"".join(sample.labels.values()): sample.value for sample in samples}
 
 
+def of_site(directory: Path, site: str) -> tuple[dict[str, int], float]:
+    """Return what became of the hits of a declared site, and when one counted last, or 0."""
+    files = map(str, directory.glob("*.db"))
+    metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    samples = [s for metric in metrics for s in metric.samples if s.labels.get("site") == site]
+    hits = {s.labels["result"]: int(s.value) for s in samples if s.name == "hitcounter_hits_total"}
+    return hits, max((s.value for s in samples if s.name.endswith("_seconds")), default=0.0)
+
+
 def of_all_workers(directory: Path, sites: Iterable[str]) -> CollectorRegistry:
     """Collect what all workers have written; `sites` are the declared ones."""
     registry = CollectorRegistry()

@@ -28,11 +28,10 @@ async def index(service: Counter, request: web.BaseRequest, target: Target) -> w
     look = front_page.chosen_look(fields)
     name = site_name(fields.get("site", front_page.first_site(service.config)))
     site = service.sites.find_or_describe(name).site
-    trusted = service.config.trusted_proxies
-    origin = our_origin(request, trusted)
+    origin = our_origin(request, service.clients)
     # A look at this page is no visit of anybody's site.
     choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
-    server = origin + our_path(request, trusted)
+    server = origin + our_path(request, service.clients)
     headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
     return web.Response(body=front_page.page(choice, server, CURRENT).encode(), headers=headers)
 

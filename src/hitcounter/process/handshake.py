@@ -37,6 +37,7 @@ class Job:
     store_url: str
     listener_fd: int
     metrics_dir: Path
+    limits_fd: int
     # Somebody serves already: better no successor than one that begins without the store.
     is_successor: bool = False
 

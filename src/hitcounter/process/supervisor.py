@@ -23,7 +23,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, null
 from pathlib import Path
 from typing import Any
 
-from hitcounter import filter_lists
+from hitcounter import filter_lists, limits
 from hitcounter.config import Config
 from hitcounter.errors import ConfigError, StartError
 from hitcounter.process import memory
@@ -71,7 +71,8 @@ async def _serve(
         if store_url is None:
             return
         metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
-        job = Job(0, config, store_url, listeners[0].fileno(), metrics_dir)
+        limits_fd = stack.enter_context(limits.shared_memory())
+        job = Job(0, config, store_url, listeners[0].fileno(), metrics_dir, limits_fd)
         jobs = [dataclasses.replace(job, worker_id=i) for i in range(config.workers)]
         workers = slots = [WorkerSlot(job, job.worker_id + config.workers) for job in jobs]
         for listener in listeners[1:]:

@@ -22,6 +22,7 @@ from hitcounter.errors import StartError, StoreError
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
+from hitcounter.limits import Limits
 from hitcounter.metrics import Metrics
 from hitcounter.pages import index
 from hitcounter.process.deadlines import DRAIN_S, FLUSH_S, LEAVE_S, REQUESTS_END_S
@@ -53,7 +54,8 @@ async def _serve(job: Job, max_connections: int) -> None:
     journals.prepare()
     window_s = config.kept_window_s
     writer = Writer(store.connect, journals, metrics, n_lanes=store.n_lanes, kept_window_s=window_s)
-    service = Counter(config, store, writer, metrics)
+    limits = Limits(job.limits_fd) if config.limits == "on" else None
+    service = Counter(config, store, writer, metrics, limits=limits)
     watch = StoreWatch(service, store, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service, index.ROUTES)

@@ -67,7 +67,7 @@ class WorkerProcess:
                 self._job.module,
                 stdin=PIPE,
                 stdout=PIPE,
-                pass_fds=[self._job.listener_fd],
+                pass_fds=[self._job.listener_fd, self._job.limits_fd],
                 start_new_session=True,  # ^C is for us; we tell the workers
                 preexec_fn=_hears_no_hang_up,
             )

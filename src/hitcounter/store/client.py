@@ -142,6 +142,7 @@ class Store:
         if removed_ms:
             await self.ask(lambda redis: redis.expire(removed_key, TOMBSTONE_S))
             await self.ask(lambda redis: redis.srem(keys.SITES_KEY, site))
+            await self.ask(lambda redis: redis.delete(keys.corrections_key(lane, site)))
         return {name: int(value) for name, value in zip(names, values, strict=True) if value}
 
     async def removed_sites(self, sites: Sequence[str]) -> set[str]:

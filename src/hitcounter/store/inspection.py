@@ -72,9 +72,15 @@ class Inspection:
         if await self._store.ask(lambda redis: redis.get(keys.LANES_KEY)) is None:
             format_ = f"{FORMAT} {OLDEST_READER}"
             await self._store.ask(lambda redis: redis.set(keys.FORMAT_KEY, format_, nx=True))
+            await self.begins_to_know_robots()
             await self._store.ask(
                 lambda redis: redis.set(keys.LANES_KEY, self._store.n_lanes, nx=True)
             )
+
+    async def begins_to_know_robots(self) -> bool:
+        """Return whether robots counted as people here until now; whoever asks is the first."""
+        begins = await self._store.ask(lambda redis: redis.set(keys.ROBOTS_KEY, 1, nx=True))
+        return bool(begins)
 
     async def _format(self) -> tuple[int, str]:
         stored = await self._store.ask(lambda redis: redis.get(keys.FORMAT_KEY))

@@ -4,14 +4,17 @@ The hash tag `{lane}` puts all keys of a lane in one slot; it comes first, so no
 key can be taken for a tag. A site name holds no colon, so every key reads back without doubt.
 
     hc:{0}:site:demo:2019-04-19    pageviews of one bucket (also 2019-04, 2019, total)
+    hc:{0}:site:demo:robots:2019   hits of robots in one bucket
     hc:{0}:page:demo:/tin-tuc/1    pageviews of a page
     hc:{0}:pages:demo              how many pages of the site are stored
     hc:{0}:removed:demo            when the site was last taken out, in ms; it expires
+    hc:{0}:corrections:demo        what was taken back, when and why
     hc:{0}:writer:9f…              the watermark of a writer
     hc:{0}:ids:2592000             who holds which ids of sites' hits, per stretch of ten minutes
     hc:{0}:probe:9f…               what the rehearsal of a hit adds to; it expires
     hc:{meta}:sites, :lanes        the sites seen here; the number of lanes, fixed at first start
     hc:{meta}:format               the format of all this, and the oldest version that reads it
+    hc:{meta}:robots               that this store knows robots apart from people
     hc:{meta}:probe:9f…            the set that the rehearsal of a new site adds to; it expires
 """
 
@@ -26,6 +29,8 @@ PATTERN = "hc:*"  # of all of them
 SITES_KEY = "hc:{meta}:sites"
 LANES_KEY = "hc:{meta}:lanes"
 FORMAT_KEY = "hc:{meta}:format"
+ROBOTS_KEY = "hc:{meta}:robots"
+ROBOTS = "robots:"  # before the bucket of hits of robots
 MAX_COUNT = 10**15 - 1  # that a command may set: the store counts on from there, up to 2**53
 
 _COUNTER = re.compile(r"hc:\{\d+\}:(site|page):([^:]+):(.+)", re.DOTALL)
@@ -52,6 +57,11 @@ class SiteKeys:
     def site(self) -> str:
         """Return the site's name, which is kept in its keys only."""
         return self.today.split(":", 4)[3]
+
+    @property
+    def is_of_robots(self) -> bool:
+        """Return whether robots are counted here, and nobody else."""
+        return self.today.split(":", 4)[4].startswith(ROBOTS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +115,13 @@ def site_keys(lane: int, site: str, day: Day) -> SiteKeys:
     return SiteKeys(day.day, yesterday, (today, month, year, total), tuple(names))
 
 
+def robot_keys(lane: int, site: str, day: Day) -> SiteKeys:
+    """Name the counters of robots on a day, which no block shows."""
+    buckets = (day.day, day.month, day.year, "total")
+    names = tuple(bucket_key(lane, site, ROBOTS + bucket) for bucket in buckets)
+    return SiteKeys(day.day, names[0], names, ())
+
+
 def bucket_key(lane: int, site: str, bucket: str) -> str:
     """Name the counter of a site in a bucket."""
     return f"hc:{{{lane}}}:site:{site}:{bucket}"
@@ -130,6 +147,11 @@ def pages_key(lane: int, site: str) -> str:
 def removed_key(lane: int, site: str) -> str:
     """Name the tombstone of a site that was taken out."""
     return f"hc:{{{lane}}}:removed:{site}"
+
+
+def corrections_key(lane: int, site: str) -> str:
+    """Name the notes on what was taken back from a site."""
+    return f"hc:{{{lane}}}:corrections:{site}"
 
 
 def watermark_key(lane: int, writer: str) -> str:

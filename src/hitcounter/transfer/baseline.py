@@ -19,6 +19,13 @@ async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
     return {key: value or 0 for key, value in zip(names, values, strict=True)}
 
 
+async def read_robots(store: Store, site: Site, now_s: float) -> dict[str, int]:
+    """Read how often robots came, by period."""
+    names = keys.robot_keys(store.lane_of(site.name), site.name, day_of(now_s, site.timezone))
+    values = await store.read(names.counted)
+    return dict(zip(("today", "month", "year", "total"), (n or 0 for n in values), strict=True))
+
+
 def _shown(store: Store, site: Site, day: Day) -> dict[str, str]:
     lane = store.lane_of(site.name)
     return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))

@@ -163,7 +163,7 @@ def _is_counter(content: Any) -> bool:
         count = content["count"]
         is_page = "page" in content
         name = content["page"] if is_page else content["bucket"]
-        is_known = page_path(name) == name if is_page else is_bucket(name)
+        is_known = page_path(name) == name if is_page else is_bucket(name.removeprefix(keys.ROBOTS))
     except (AttributeError, KeyError, TypeError, Refusal):
         return False
     return is_known and type(count) is int and 0 <= count <= keys.MAX_COUNT

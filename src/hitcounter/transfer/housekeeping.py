@@ -42,7 +42,7 @@ async def summaries(store: Store) -> list[Summary]:
     last_days = dict.fromkeys(await store.sites(), "")
     async for name in store.counter_keys(["site"]):
         site, bucket = counter_of(name).site, counter_of(name).name
-        is_day = bucket.count("-") == 2
+        is_day = bucket.count("-") == 2 and not bucket.startswith(keys.ROBOTS)
         last_days[site] = max(last_days.get(site, ""), bucket if is_day else "")
     found = []
     for sites in batches(sorted(last_days)):
@@ -123,6 +123,7 @@ def _of_now(lane: int, site: str) -> set[str]:
     now_s = time.time()
     days = [day_of(now_s + n * 24 * 3600, ZoneInfo("UTC")) for n in (-1, 0, 1)]
     buckets = {bucket for day in days for bucket in (day.day, day.month, day.year, "total")}
+    buckets |= {keys.ROBOTS + bucket for bucket in buckets}
     return {keys.bucket_key(lane, site, bucket) for bucket in buckets}
 
 

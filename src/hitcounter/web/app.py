@@ -6,7 +6,7 @@ from hitcounter.counting.counter import Counter
 from hitcounter.errors import MethodNotAllowed, Refusal
 from hitcounter.web import hit_request
 from hitcounter.web.hit_request import Target
-from hitcounter.web.responses import preflight_answer, refusal_answer
+from hitcounter.web.responses import flood_answer, preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
 
 _NOTHING = "there is nothing here; openapi.yaml says what there is"
@@ -29,6 +29,7 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         route, target = self._router.find(request.raw_path)
+        response: web.StreamResponse
         try:
             if route is not None and request.method == route.method:
                 response = await route.handler(self._service, request, target)
@@ -37,7 +38,8 @@ class App:
         except Refusal as refusal:
             if route is not None and route.is_counting(target):
                 self.metrics.not_counted(target.site, refusal.code)
-            response = refusal_answer(refusal)
+            is_flood = refusal.code == "flood"
+            response = flood_answer(refusal) if is_flood else refusal_answer(refusal)
         if self.is_draining:
             response.force_close()
         return response

@@ -12,8 +12,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
 from hitcounter.block import LANGUAGES, Wording
+from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
 from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
+from hitcounter.robots import MAX_AGENT
 from hitcounter.site import UNDECODED
 
 MAX_BODY_BYTES = 2048
@@ -21,6 +23,7 @@ MAX_BODY_BYTES = 2048
 MAX_FIELDS, MAX_PICTURE_FIELDS = 12, 64
 MAX_PAGES = 100  # that one request may ask for
 MAX_WANTED = 1024  # characters of what a preflight asks for
+MAX_LANGUAGES = 64  # characters that tell visitors apart
 MAX_SHOWN = 100  # characters of what came that an error repeats
 
 # A header's name is found several times faster when its case is folded once.
@@ -163,10 +166,18 @@ def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str |
 
 
 def read(
-    request: web.BaseRequest, target: Target, path: str | None, id_: str | None, now_s: float
+    request: web.BaseRequest,
+    client: Client,
+    target: Target,
+    path: str | None,
+    id_: str | None,
+    now_s: float,
 ) -> Hit:
     """Read a hit that arrived now; its `path` and id come from the body or the query."""
     headers = request.headers
+    languages = headers.get(hdrs.ACCEPT_LANGUAGE, "")[:MAX_LANGUAGES]
+    # All browsers send languages with the hits of the script; proxies get pictures without.
+    is_browser = languages or request.method != "POST"
     return Hit(
         target.site,
         path,
@@ -175,6 +186,9 @@ def read(
         headers.get(hdrs.REFERER),
         headers.get(hdrs.ORIGIN),
         HEAD if request.method == "HEAD" else PREFETCH if is_prefetch(headers) else "",
+        client,
+        headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT] if is_browser else "",
+        languages,
     )
 
 

@@ -8,11 +8,12 @@ from base64 import b64decode
 from aiohttp import web
 from msgspec import UNSET
 
+from hitcounter.client_address import Client
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.numbers import Numbers
-from hitcounter.hit import named_page
+from hitcounter.hit import Hit, named_page
 from hitcounter.web import badge as picture
-from hitcounter.web import hit_request
+from hitcounter.web import hit_request, proxies
 from hitcounter.web.hit_request import Target
 from hitcounter.web.responses import (
     PICTURE_HEADERS,
@@ -28,16 +29,30 @@ PIXEL_HEADERS = PICTURE_HEADERS | {"Content-Type": "image/gif"}
 
 async def hits(counter: Counter, request: web.BaseRequest, target: Target) -> NumbersResponse:
     """Count one hit; answer the numbers with it."""
+    client = _client(counter, request)
     wording = hit_request.wording(target.query)
     body = await hit_request.hit_body(request, counter.config.body_timeout_s)
-    hit = hit_request.read(request, target, body.path, body.id, counter.clock())
+    hit = hit_request.read(request, client, target, body.path, body.id, counter.clock())
     return numbers_answer(await counter.count(hit), wording)
+
+
+def _client(counter: Counter, request: web.BaseRequest) -> Client:
+    """Find whose request it is; raise `Unavailable` before anything else of it is read."""
+    client = proxies.client(request, counter.clients)
+    counter.rules.refuse_flood(client)
+    return client
+
+
+def _hit(counter: Counter, request: web.BaseRequest, target: Target, path: str | None) -> Hit:
+    """Read a hit that asks for a picture."""
+    client = _client(counter, request)
+    return hit_request.read(request, client, target, path, None, counter.clock())
 
 
 async def pixel(counter: Counter, request: web.BaseRequest, target: Target) -> web.Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
     path = hit_request.picture_fields(target, "path").get("path")
-    await counter.take(hit_request.read(request, target, path, None, counter.clock()))
+    await counter.take(_hit(counter, request, target, path))
     return web.Response(body=PIXEL, headers=PIXEL_HEADERS)
 
 
@@ -46,9 +61,7 @@ async def badge(counter: Counter, request: web.BaseRequest, target: Target) -> w
     fields = hit_request.picture_fields(target, *picture.LOOK_FIELDS, "count", "path")
     look, path = picture.look(fields), fields.get("path")
     if picture.wants_count(fields):
-        numbers = await counter.count(
-            hit_request.read(request, target, path, None, counter.clock())
-        )
+        numbers = await counter.count(_hit(counter, request, target, path))
     else:
         numbers = await _read(counter, target, path)
     return web.Response(body=picture.draw(numbers, look).encode(), headers=picture.BADGE_HEADERS)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from hitcounter.block import LANGUAGES, LINE_KEYS, Language, Wording, line_texts, number_text
 from hitcounter.counting.numbers import Numbers
 from hitcounter.errors import STATUSES, MethodNotAllowed, Refusal, Unavailable
+from hitcounter.hit import LIMITED
 from hitcounter.site import Site
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.
@@ -77,19 +78,24 @@ class Answer(msgspec.Struct, gc=False):
 
 _encode = msgspec.json.Encoder().encode
 
+_HEADERS = "".join(f"{name}: {value}\r\n" for name, value in JSON_HEADERS.items())
+_OK = f"HTTP/1.1 200 OK\r\n{_HEADERS}".encode()
+# Not 429, which browsers show as an error of the page.
+_LIMITED = _OK + b"Retry-After: 60\r\n"
+_FLOODED = f"HTTP/1.1 429 Too Many Requests\r\n{_HEADERS}Retry-After: 2\r\n".encode()
+
 
 class NumbersResponse(web.StreamResponse):
-    """Numbers, written in one piece behind a head that was laid out once.
+    """JSON, written in one piece behind a head that was laid out once.
 
     Every hit is answered by one of these. aiohttp lays the head out anew for each response, which
     takes a fifth of all the time that a hit takes.
     """
 
-    _HEAD = "".join(f"{name}: {value}\r\n" for name, value in JSON_HEADERS.items()).encode()
-
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, head: bytes = _OK) -> None:
         super().__init__()
         self._json = body
+        self._head = head
         self._is_last = False
 
     @property
@@ -107,8 +113,8 @@ class NumbersResponse(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self._is_last = self._is_last or not request.keep_alive
-        head = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\nDate: %b\r\nConnection: %b\r\n\r\n" % (
-            self._HEAD,
+        head = b"%bContent-Length: %d\r\nDate: %b\r\nConnection: %b\r\n\r\n" % (
+            self._head,
             len(self._json),
             _http_date(int(time.time())),
             b"close" if self._is_last else b"keep-alive",
@@ -147,7 +153,7 @@ def numbers_answer(numbers: Numbers, wording: Wording) -> NumbersResponse:
         msgspec.UNSET if age_s is None else age_s,
         Widget(lang, words.title, _lines(words, wording.has_short, values, texts)),
     )
-    return NumbersResponse(_encode(answer))
+    return NumbersResponse(_encode(answer), _LIMITED if numbers.state == LIMITED else _OK)
 
 
 def _page(numbers: Numbers) -> PageTotal | msgspec.UnsetType:
@@ -181,6 +187,11 @@ def json_answer(content: Any, status: int = 200) -> web.Response:
     return web.Response(body=_encode(content), status=status, headers=JSON_HEADERS)
 
 
+def flood_answer(flooded: Refusal) -> NumbersResponse:
+    """Answer who sends a flood, in less time than anybody else."""
+    return NumbersResponse(_encode(_error(flooded.code, flooded.message)), _FLOODED)
+
+
 def refusal_answer(refusal: Refusal) -> web.Response:
     """Answer a refusal, with what helps to do better."""
     response = error_answer(refusal.code, refusal.message)
@@ -204,4 +215,8 @@ def preflight_answer(methods: str, headers: str) -> web.Response:
 
 def error_answer(code: str, message: str) -> web.Response:
     """Answer an error with the status of its code."""
-    return json_answer({"error": {"code": code, "message": message}}, STATUSES[code])
+    return json_answer(_error(code, message), STATUSES[code])
+
+
+def _error(code: str, message: str) -> dict[str, dict[str, str]]:
+    return {"error": {"code": code, "message": message}}

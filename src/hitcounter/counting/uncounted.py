@@ -1,0 +1,65 @@
+"""Why a hit does not count, though nothing is wrong with it."""
+
+import logging
+import time
+
+from hitcounter.client_address import Client
+from hitcounter.config import Config
+from hitcounter.counting.sites import SiteState
+from hitcounter.errors import Unavailable
+from hitcounter.hit import LIMITED, OWN, ROBOT, Hit
+from hitcounter.limits import Limits
+from hitcounter.metrics import Metrics
+from hitcounter.robots import Robots
+
+log = logging.getLogger(__name__)
+
+_DAY_S = 86_400.0
+_UNNAMED = (
+    "hits come through a proxy of a private address that trusted_proxies does not name: their"
+    " visitors cannot be told apart, and nothing bounds how much each of them adds to a site"
+)
+
+
+class Rules:
+    """What a service does not count."""
+
+    def __init__(self, config: Config, limits: Limits | None, metrics: Metrics) -> None:
+        """Know the robots of a service, and its limits if there are any."""
+        self._robots = Robots(config.robot_words)
+        self._limits = limits
+        self._metrics = metrics
+        self._says_unnamed_at_s = 0.0
+
+    def refuse_flood(self, client: Client) -> None:
+        """Raise `Unavailable` where an address asks more than it can mean."""
+        if self._limits and client.is_visitor and not self._limits.take_request(client):
+            raise Unavailable("flood", "too much comes from this address; nothing was counted")
+
+    def reason(self, hit: Hit, site: SiteState) -> str:
+        """Return why a hit of a site does not count; nothing where it does."""
+        if hit.client.is_unnamed_proxy:
+            self._note_unnamed_proxy()
+        if hit.client.is_visitor and hit.client.address in site.own:
+            return OWN
+        if self._is_limited(hit, site):
+            return LIMITED
+        is_robot = hit.agent is not None and self._robots.has(hit.agent)
+        return ROBOT if is_robot and not site.site.count_robots else ""
+
+    def may_begin_site(self, client: Client) -> bool:
+        """Return whether an address may begin another site."""
+        return self._limits is None or self._limits.take_site(client)
+
+    def _is_limited(self, hit: Hit, site: SiteState) -> bool:
+        if self._limits is None or not hit.client.is_visitor:
+            return False
+        agent = f"{hit.agent}\0{hit.languages}"
+        return not self._limits.take_hit(site.site.name, hit.client, agent)
+
+    def _note_unnamed_proxy(self) -> None:
+        self._metrics.unnamed_proxy_hits.inc()
+        now_s = time.monotonic()
+        if now_s >= self._says_unnamed_at_s:
+            log.warning(_UNNAMED)
+            self._says_unnamed_at_s = now_s + _DAY_S

@@ -1,0 +1,144 @@
+"""What one client adds within an hour, whatever it changes: the real counter and store.
+
+Only the clock of the limits is ours, so the hour takes seconds.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client import values
+
+from hitcounter.client_address import Clients
+from hitcounter.config import Config
+from hitcounter.counting.counter import Counter
+from hitcounter.exactly_once.journals import Journals
+from hitcounter.exactly_once.writer import Writer
+from hitcounter.hit import Hit
+from hitcounter.limits import Limits, shared_memory
+from hitcounter.metrics import Metrics
+from hitcounter.store.client import Store
+from tests.support.servers import StoreServer, connected, store_server
+
+HOUR_S, STEP_S = 3600, 10
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/{}.0"
+
+
+class Attack(NamedTuple):
+    """What a client changes from hit to hit, where it comes from, and the most that it adds."""
+
+    totals: int
+    pages: int = 1
+    sites: int = 1
+    peer: str = "203.0.113.9"
+    forwarded: str = ""
+    agents: int = 1
+    trusted: str = "10.0.0.0/8"
+    changes_page: bool = False
+    changes_site: bool = False
+    a_step: int = 10  # hits in ten seconds
+
+    def hit(self, number: int) -> Hit:
+        """Make the hit of a number."""
+        clients = Clients([ip_network(self.trusted)])
+        return Hit(
+            f"site-{number}" if self.changes_site else "demo",
+            f"/{number}" if self.changes_page else "/",
+            None,
+            time.time(),
+            client=clients.find(self.peer, self.forwarded.format(number % 250)),
+            agent=AGENT.format(number % self.agents),
+            languages="vi",
+        )
+
+
+ONE_AGENT, MANY_AGENTS = 2_000 + 167, 10_000 + 834
+PROXY, VIA_PROXY = "10.0.0.1", "198.51.100.{0}, 203.0.113.9"
+UNNAMED, VIA_UNNAMED = "172.18.0.1", "198.51.100.{0}"
+ATTACKS = {
+    "with one agent": Attack(ONE_AGENT),
+    "with one agent, forging an address": Attack(ONE_AGENT, forwarded=VIA_UNNAMED),
+    "through a named proxy, forging": Attack(ONE_AGENT, peer=PROXY, forwarded=VIA_PROXY),
+    "with changing agents": Attack(MANY_AGENTS, agents=500, a_step=40),
+    "with changing pages": Attack(ONE_AGENT, pages=130, changes_page=True),
+    "with changing pages and agents, through a named proxy": Attack(
+        MANY_AGENTS, 130, 1, PROXY, VIA_PROXY, agents=500, changes_page=True, a_step=40
+    ),
+    "with changing sites": Attack(10, 10, sites=10, changes_site=True),
+    "with changing sites, through an unnamed proxy": Attack(
+        10, 10, 10, UNNAMED, VIA_UNNAMED, changes_site=True
+    ),
+    "with changing pages, through an unnamed proxy": Attack(
+        HOUR_S // STEP_S * 10, 1_200, 1, UNNAMED, VIA_UNNAMED, changes_page=True
+    ),
+}
+QUICK = {"with changing pages"}
+
+
+class Clock:
+    """A clock that shows what the test sets."""
+
+    now_s = 1e6
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give the clock of the limits."""
+    return Clock()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StoreServer]:
+    """Run a server."""
+    with store_server(tmp_path / "store") as server:
+        yield server
+
+
+@pytest.fixture
+async def counter(
+    server: StoreServer, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Counter]:
+    """Put the parts together as a worker does."""
+    # Metrics set both for a whole worker process; here they are given back.
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    config, metrics = Config(store_timeout_s=10), Metrics(tmp_path, 0, ())
+    store = Store(server.unix_url, config.store_timeout_s)
+    journals = Journals(tmp_path / "journal", max_bytes=1 << 20)
+    journals.prepare()
+    writer = Writer(store.connect, journals, metrics, n_lanes=1, kept_window_s=5)
+    with shared_memory() as fd:
+        yield Counter(config, store, writer, metrics, limits=Limits(fd, clock))
+    await writer.close(5)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ATTACKS],
+)
+async def test_an_hour_of_one_client_adds_what_the_document_says(
+    counter: Counter, clock: Clock, server: StoreServer, name: str
+) -> None:
+    attack = ATTACKS[name]
+    for step in range(HOUR_S // STEP_S):
+        clock.now_s += STEP_S
+        numbers = range(step * attack.a_step, (step + 1) * attack.a_step)
+        await asyncio.gather(*(counter.count(attack.hit(number)) for number in numbers))
+    with connected(server.socket_path) as redis:
+        keys = [key.decode() for key in redis.scan_iter("hc:*", count=10_000)]
+        total = sum(int(redis.get(key)) for key in keys if key.endswith(":total"))
+    pages = sum(":page:" in key for key in keys)
+    sites = sum(key.endswith(":total") for key in keys)
+    assert attack.totals - attack.a_step <= total <= attack.totals + 1
+    # A step is on its way when the last page is charged.
+    assert attack.pages - 1 <= pages <= attack.pages + attack.a_step
+    assert sites == attack.sites

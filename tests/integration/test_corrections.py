@@ -1,0 +1,89 @@
+"""What should not have been counted is taken back, once, beside a running service."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hitcounter.config import Config
+from hitcounter.errors import CommandError
+from hitcounter.store import keys
+from hitcounter.store.client import Store
+from hitcounter.transfer import corrections
+from hitcounter.transfer.corrections import Correction
+from tests.conftest import RunningService
+from tests.support.servers import StoreServer, connected, store_server
+from tests.support.wire import ask
+
+DATE, SITE = "2019-04-19", Config().site("demo")
+BUCKETS = (DATE, "2019-04", "2019", "total")
+MISTAKE = Correction(DATE, 40, "/x", "a loop", at=1.0, writer="9f")
+
+
+def hit(service: RunningService) -> Any:
+    """Count one hit of a page."""
+    return ask(service.port, "POST", "/v1/sites/demo/hits", b'{"path":"/x"}').json
+
+
+def test_a_spike_is_taken_back_while_hits_come(service: RunningService) -> None:
+    date = [hit(service) for _ in range(20)][-1]["date"]
+    command = ["correct", "demo", "--date", date, "--minus", "15", "--page", "/x"]
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(lambda: [hit(service) for _ in range(100)])
+        done = service.run(*command, "--because", "vòng lặp của máy chủ cũ")
+        coming.result()
+    assert done.stdout == f"15 pageviews of {date} taken back\n"
+    answer = hit(service)
+    lines = ("today", "month", "year", "total")
+    assert [answer[key] for key in lines] == [106] * 4
+    assert answer["page"]["total"] == 106
+    shown = service.run("show", "demo").stdout
+    assert f"corrected on {date}: -15 of /x on {date}: vòng lặp của máy chủ cũ\n" in shown
+    before = [answer[key] for key in lines]
+    for wrong, said in (
+        ({"--minus": "200"}, f"nothing was changed: {date} has 106 pageviews"),
+        ({"--date": "2019-04-19"}, "nothing was changed: 2019-04-19 has 0 pageviews"),
+        ({"--page": "/y"}, "nothing was changed: /y has 0 pageviews"),
+        ({"--date": "2019-04"}, "'2019-04' is not a day like 2019-04-19"),
+        ({"--because": " "}, "' ' is not a reason: one line of up to 300 characters"),
+    ):
+        options = dict(zip(command[2::2], command[3::2], strict=True)) | {"--because": "x"} | wrong
+        failed = service.run("correct", "demo", *sum(options.items(), ()), check=False)
+        assert failed.returncode != 0
+        assert said in failed.stderr
+    answer = ask(service.port, "GET", "/v1/sites/demo/counts").json
+    assert [answer[key] for key in lines] == before
+    assert service.run("show", "demo").stdout.count("corrected") == 1
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StoreServer]:
+    """Run a server that holds 100 pageviews."""
+    with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
+        raw.mset({f"hc:{{0}}:site:demo:{bucket}": 100 for bucket in BUCKETS})
+        raw.mset({"hc:{0}:page:demo:/x": 100, "hc:{0}:pages:demo": 1})
+        yield server
+
+
+async def test_a_correction_is_made_once_however_often_it_is_sent(server: StoreServer) -> None:
+    store = Store(server.unix_url, 10)
+    for _ in range(2):
+        await corrections.correct(store, SITE, MISTAKE)
+    names = [keys.bucket_key(0, "demo", bucket) for bucket in BUCKETS]
+    assert await store.read([*names, "hc:{0}:page:demo:/x", "hc:{0}:pages:demo"]) == [60] * 5 + [1]
+    assert await corrections.made(store, SITE) == [MISTAKE]
+    with pytest.raises(CommandError, match="2019-04-19 has 60 pageviews"):
+        await corrections.correct(store, SITE, msgspec.structs.replace(MISTAKE, minus=61))
+    await store.take("demo", [*names], removed_ms=1)
+    await store.close()
+
+
+async def test_a_note_on_what_was_not_made_is_not_shown(server: StoreServer) -> None:
+    store = Store(server.unix_url, 10)
+    with connected(server.socket_path) as raw:
+        raw.sadd(keys.corrections_key(0, "demo"), msgspec.json.encode(MISTAKE))
+    assert await corrections.made(store, SITE) == []
+    await store.close()
