@@ -12,9 +12,8 @@ with one agent, and 20,000 with many.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
 from mmap import mmap
@@ -75,7 +74,6 @@ class Limits:
         self._full_at_s = memory[KEY_BYTES:].cast("d")
         self._hash = blake2b(key=bytes(memory[:KEY_BYTES]), digest_size=2)
         self._clock = clock
-        self._slots = lru_cache(maxsize=4096)(self._slots_of_hit)
 
     def take_request(self, client: Client) -> bool:
         """Return whether an address may ask for more, and take one of that."""
@@ -83,7 +81,10 @@ class Limits:
 
     def take_hit(self, site: str, client: Client, agent: str) -> bool:
         """Return whether a hit may count, and take one of what its visitor and address have."""
-        return self._take(zip(HIT, self._slots(site, client.network, agent), strict=True))
+        name = site.encode() + b"\0" + client.network
+        visitor, address = self._slot(name + agent.encode(errors="replace")), self._slot(name)
+        a, b, c, d = HIT
+        return self._take(((a, visitor), (b, visitor), (c, address), (d, address)))
 
     def take_site(self, client: Client) -> bool:
         """Return whether an address may bring another site, and take one."""
@@ -110,26 +111,18 @@ class Limits:
         if client.is_visitor:
             yield NEW_PAGES_OF_ADDRESS, self._slot(name + b"\0" + client.network)
 
-    def _slots_of_hit(self, site: str, network: bytes, agent: str) -> tuple[int, int, int, int]:
-        name = site.encode() + b"\0" + network
-        of_address = self._slot(name)
-        of_visitor = self._slot(name + agent.encode(errors="replace"))
-        return of_visitor, of_visitor, of_address, of_address
-
     def _slot(self, name: bytes) -> int:
         hash_ = self._hash.copy()
         hash_.update(name)
         return int.from_bytes(hash_.digest())
 
-    def _take(self, buckets: Iterable[tuple[Bucket, int]]) -> bool:
+    def _take(self, buckets: Sequence[tuple[Bucket, int]]) -> bool:
         """Take one of each bucket, or of none."""
         now_s, full_at_s = self._clock(), self._full_at_s
-        taken = []
-        for (start, interval_s, ahead_s), slot in buckets:
-            was_s = full_at_s[start + slot]
-            if was_s - now_s > ahead_s:
+        for (start, _, ahead_s), slot in buckets:
+            if full_at_s[start + slot] - now_s > ahead_s:
                 return False
-            taken.append((start + slot, (was_s if was_s > now_s else now_s) + interval_s))
-        for at, will_be_s in taken:
-            full_at_s[at] = will_be_s
+        for (start, interval_s, _), slot in buckets:
+            was_s = full_at_s[start + slot]
+            full_at_s[start + slot] = (was_s if was_s > now_s else now_s) + interval_s
         return True

@@ -37,7 +37,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     running.process.stdout.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param("nginx, replacing", marks=pytest.mark.slow), "nginx, appending", "haproxy"],
+)
 def test_a_proxy_tells_its_client_apart(service: RunningService, way: str, tmp_path: Path) -> None:
     language, snippet = WAYS[way]
     with below_a_path(language, snippet, service.port, tmp_path) as url:

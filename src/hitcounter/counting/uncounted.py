@@ -40,7 +40,7 @@ class Rules:
         """Return why a hit of a site does not count; nothing where it does."""
         if hit.client.is_unnamed_proxy:
             self._note_unnamed_proxy()
-        if hit.client.is_visitor and hit.client.address in site.own:
+        if site.site.own and hit.client.is_visitor and hit.client.address in site.own:
             return OWN
         if self._is_limited(hit, site):
             return LIMITED

@@ -90,18 +90,16 @@ class Writer:
         return future
 
     def count_robot(self, lane: Lane, robots: SiteKeys) -> None:
-        """Take one hit of a robot, which waits for nothing."""
+        """Take one hit of a robot: it leaves with the next one of somebody, or when we probe."""
         pageviews = lane.records.open.pageviews
         pageviews.add(robots, None)
         if pageviews.n_keys >= MAX_ROBOT_KEYS:
             lane.records.close_record()
-        if lane.is_answered:
-            self._make_due(lane)
 
     async def close(self, grace_s: float) -> None:
         """Bring all to the store within `grace_s` seconds, and what is left to the journal."""
         self._is_closing = True
-        self._wake.set()
+        self._make_due(*(lane for lane in self.lanes if lane.is_answered))
         done, _ = await asyncio.wait([self.flushing], timeout=grace_s)
         if not done:
             await self._delivery.connection.close()  # which ends the wait for an answer
