@@ -58,7 +58,7 @@ LADDER = """
     metrics filter_lists
     config logs streams robots
     setting_parsers
-    store: inspection
+    store: inspection corrections
     store: client embedded
     store: writer_connection programs
     store: refusals log data_dir_lock

@@ -1,5 +1,6 @@
 """What should not have been counted is taken back, once, beside a running service."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +13,8 @@ from hitcounter.config import Config
 from hitcounter.errors import CommandError
 from hitcounter.store import keys
 from hitcounter.store.client import Store
+from hitcounter.store.corrections import Correction, made, note
 from hitcounter.transfer import corrections
-from hitcounter.transfer.corrections import Correction
 from tests.conftest import RunningService
 from tests.support.servers import StoreServer, connected, store_server
 from tests.support.wire import ask
@@ -70,20 +71,34 @@ def server(tmp_path: Path) -> Iterator[StoreServer]:
 
 async def test_a_correction_is_made_once_however_often_it_is_sent(server: StoreServer) -> None:
     store = Store(server.unix_url, 10)
-    for _ in range(2):
+    await corrections.correct(store, SITE, MISTAKE)
+    with pytest.raises(CommandError, match="was taken back on 1970-01-01 already"):
         await corrections.correct(store, SITE, MISTAKE)
     names = [keys.bucket_key(0, "demo", bucket) for bucket in BUCKETS]
     assert await store.read([*names, "hc:{0}:page:demo:/x", "hc:{0}:pages:demo"]) == [60] * 5 + [1]
-    assert await corrections.made(store, SITE) == [MISTAKE]
+    assert await made(store, "demo") == [MISTAKE]
     with pytest.raises(CommandError, match="2019-04-19 has 60 pageviews"):
-        await corrections.correct(store, SITE, msgspec.structs.replace(MISTAKE, minus=61))
+        await corrections.correct(
+            store, SITE, msgspec.structs.replace(MISTAKE, minus=61, writer="a0")
+        )
     await store.take("demo", [*names], removed_ms=1)
     await store.close()
 
 
 async def test_a_note_on_what_was_not_made_is_not_shown(server: StoreServer) -> None:
     store = Store(server.unix_url, 10)
-    with connected(server.socket_path) as raw:
-        raw.sadd(keys.corrections_key(0, "demo"), msgspec.json.encode(MISTAKE))
-    assert await corrections.made(store, SITE) == []
+    await note(store, "demo", MISTAKE)
+    assert await made(store, "demo") == []
+    await store.close()
+
+
+async def test_two_corrections_at_once_take_no_more_than_there_is(server: StoreServer) -> None:
+    store = Store(server.unix_url, 10)
+    mistakes = [msgspec.structs.replace(MISTAKE, minus=70, writer=f"w{n}") for n in range(4)]
+    asked = [corrections.correct(store, SITE, mistake) for mistake in mistakes]
+    refused = [each for each in await asyncio.gather(*asked, return_exceptions=True) if each]
+    assert len(refused) == 3
+    assert all("nothing was changed" in str(each) for each in refused)
+    assert await store.read([keys.bucket_key(0, "demo", bucket) for bucket in BUCKETS]) == [30] * 4
+    assert len(await made(store, "demo")) == 1
     await store.close()

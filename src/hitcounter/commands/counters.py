@@ -5,7 +5,6 @@ What they need is imported when they run: `serve` starts faster without it.
 
 import argparse
 import datetime as dt
-import secrets
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -47,13 +46,14 @@ async def set_baseline(settings: Config, args: argparse.Namespace) -> None:
 
 async def show_block(settings: Config, args: argparse.Namespace) -> None:
     """Show the block of a site."""
-    from hitcounter.transfer import baseline, corrections, sites
+    from hitcounter.store import corrections
+    from hitcounter.transfer import baseline, sites
 
     site = sites.known_site(settings, args.site)
     async with opening.opened(settings, create=False) as store:
         numbers = await baseline.read_block(store, site, time.time())
         robots = await baseline.read_robots(store, site, time.time())
-        made = await corrections.made(store, site)
+        made = await corrections.made(store, site.name)
     words = LANGUAGES[site.lang]
     print(words.title)
     texts = line_texts([numbers[key] for key in LINE_KEYS], site.lang)
@@ -83,11 +83,13 @@ def _show_results(data_dir: Path, site: Site) -> None:
 
 async def correct(settings: Config, args: argparse.Namespace) -> None:
     """Take back what should not have been counted."""
+    from hitcounter.store.corrections import Correction
     from hitcounter.transfer import corrections, sites
 
     site = sites.known_site(settings, args.site)
     said = args.date, args.minus, args.page, args.because
-    correction = corrections.Correction(*said, at=time.time(), writer=secrets.token_hex(8))
+    writer = corrections.writer_of(site.name, *said)
+    correction = Correction(*said, at=time.time(), writer=writer)
     async with opening.opened(settings, create=False) as store:
         await corrections.correct(store, site, correction)
     print(f"{args.minus} pageviews of {args.date} taken back")

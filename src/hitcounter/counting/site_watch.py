@@ -4,15 +4,18 @@ import asyncio
 import logging
 
 from hitcounter.counting.counter import Counter
+from hitcounter.counting.numbers import Numbers
 from hitcounter.counting.question import Question
 from hitcounter.counting.sites import SiteState
 from hitcounter.errors import CounterError
 from hitcounter.hit import NO_PAGE
+from hitcounter.store import corrections
 from hitcounter.store.client import Store
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 200
+_CLOCK_SKEW_S = 60.0  # of the machine where somebody takes back what was counted
 
 
 class SiteWatch:
@@ -49,7 +52,7 @@ class SiteWatch:
                 elif isinstance(numbers, BaseException):
                     raise numbers
                 else:
-                    self._watch_total(site, numbers.values[-1], numbers.removed_ms)
+                    await self._watch_total(site, numbers)
 
     async def _agree(self) -> None:
         """Know the registered sites, and those only.
@@ -72,15 +75,16 @@ class SiteWatch:
             log.error("the site %s is not counted any more: there are max_sites others", name)
             self._sites.forget(name)
 
-    def _watch_total(self, site: SiteState, total: int, removed_ms: int) -> None:
-        """Report a total that fell, unless a removal that is new to us explains it.
+    async def _watch_total(self, site: SiteState, numbers: Numbers) -> None:
+        """Report a total that fell, unless a removal or a correction that is new to us explains it.
 
         A tombstone that is gone explains nothing: the store may have been emptied.
         """
-        if removed_ms not in (0, site.removed_ms):
-            site.removed_ms = removed_ms
+        total = numbers.values[-1]
+        if numbers.removed_ms not in (0, site.removed_ms):
+            site.removed_ms = numbers.removed_ms
             self._counter.last_known.forget_pages()  # some are the site's
-        elif total < site.watched_total:
+        elif site.watched_total - total > await self._corrected(site, total):
             log.error(
                 "the total of %s fell from %d to %d: was it set lower, or an old copy restored?",
                 site.site.name,
@@ -88,4 +92,15 @@ class SiteWatch:
                 total,
             )
             self._counter.metrics.fallen_totals.inc()
-        site.watched_total = total
+        site.watched_total, site.watched_at = total, numbers.at
+
+    async def _corrected(self, site: SiteState, total: int) -> int:
+        """Count what was taken back since the last look, if the total fell."""
+        if total >= site.watched_total:
+            return 0
+        since = site.watched_at - _CLOCK_SKEW_S
+        made = await corrections.made(self._store, site.site.name)
+        new = {each.writer: each.minus for each in made if each.at >= since}
+        taken = sum(minus for writer, minus in new.items() if writer not in site.explained)
+        site.explained.update(new)
+        return taken

@@ -29,6 +29,7 @@ class SiteState:
         "_day",
         "_keys",
         "_robots",
+        "explained",
         "known",
         "label",
         "lane",
@@ -36,6 +37,7 @@ class SiteState:
         "removed_key",
         "removed_ms",
         "site",
+        "watched_at",
         "watched_total",
     )
 
@@ -46,6 +48,8 @@ class SiteState:
         self.own = AddressSet(site.own)
         self.known: Numbers | None = None
         self.watched_total = 0
+        self.watched_at = 0.0
+        self.explained: set[str] = set()  # corrections, by their writers, after which it fell
         self.lane = lane
         self.removed_key = keys.removed_key(lane.number, site.name)
         self.removed_ms = 0  # the tombstone when we watched last

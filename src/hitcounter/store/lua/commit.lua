@@ -44,6 +44,9 @@ local function add(i, increment)
   if value >= LIMIT or value <= -LIMIT then
     error({err = 'ERR ' .. KEYS[i] .. ' is beyond 2^53'})
   end
+  if increment < 0 and value < 0 then
+    error({err = 'ERR ' .. KEYS[i] .. ' has less than is to be taken from it'})
+  end
   values[i] = value
   if increment ~= 0 then
     -- MGET gives nothing for a hash or a list, and MSET would destroy it.

@@ -21,7 +21,8 @@ from hitcounter.metrics import COUNTED, STORED, Metrics
 from hitcounter.operations.collector import of_all_workers
 from hitcounter.store import keys
 from hitcounter.store.client import Store
-from hitcounter.transfer import housekeeping
+from hitcounter.store.corrections import Correction
+from hitcounter.transfer import corrections, housekeeping
 from hitcounter.transfer.export import read_export
 from tests.journal.conftest import Errors
 from tests.journal.entries import MAX_BYTES
@@ -188,6 +189,22 @@ async def test_only_a_removal_that_is_new_explains_a_fall(
     await watch.refresh()
     (line,) = errors()
     assert line.startswith("the total of a fell from 3 to 0")
+
+
+async def test_a_correction_explains_a_fall_as_far_as_it_goes(
+    service: Counter, watch: SiteWatch, far_store: Store, raw: Any, errors: Errors
+) -> None:
+    for _ in range(5):
+        numbers = await service.count(a_hit("a"))
+    await watch.refresh()
+    mistake = Correction(numbers.names.date, 3, None, "a loop", time.time(), "9f")
+    await corrections.correct(far_store, service.config.site("a"), mistake)
+    await watch.refresh()
+    assert (numbers.site.name, errors()) == ("a", [])
+    raw.set(numbers.names.shown[-1], 1)
+    await watch.refresh()
+    (line,) = errors()
+    assert line.startswith("the total of a fell from 2 to 1")
 
 
 async def test_a_day_that_begins_while_its_site_is_removed_goes_with_it(
