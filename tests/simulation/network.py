@@ -268,6 +268,8 @@ class Network:
         if question.epoch != question.store.epoch:
             if isinstance(question.request, Commit):
                 self._events.note("commit died with the store", *question.request[:3])
+            # Its line may have hung up before, as another question of the packet had an error.
+            question.end(StoreError("connection reset"))
         elif self._faults["stall"]:
             self._give_up_later(question)
             self._stalled.append(question)

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from hitcounter.errors import (
-    JournalBrokenError,
     JournalError,
     StoreError,
     StoreFullError,
@@ -106,7 +105,8 @@ class Outage:
     async def journal_all(self, lanes: Iterable[Lane]) -> bool:
         """Bring all that only memory holds in some lanes to the journal, and answer who waits.
 
-        Return whether it did; raise `JournalBrokenError` where nobody can tell.
+        Return whether it did; raise `JournalBrokenError` where nobody can tell, after which nothing
+        may be sent or removed any more.
         """
         lanes = list(lanes)
         entries = [entry for lane in lanes for entry in lane.next_append()]
@@ -119,9 +119,6 @@ class Outage:
             self.journal_error = error
             self._refuse(lanes, Unavailable(error.code, f"{error}; the hit was not counted"))
             return False
-        except JournalBrokenError:
-            self._refuse(lanes, outcome_unknown())
-            raise
         self.journal_error = None if entries else self.journal_error
         for lane in lanes:
             for record in lane.on_appended():

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from hitcounter.errors import JournalBrokenError, StoreError, Unavailable
-from hitcounter.exactly_once.delivery import Delivery
+from hitcounter.exactly_once.delivery import Delivered, Delivery
 from hitcounter.exactly_once.hit_ids import DuplicateHit, HitIds
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.lanes import Lane, Lanes
@@ -110,6 +110,7 @@ class Writer:
                 await self._finish()
         except JournalBrokenError as error:
             log.error("%s", error)
+            self._abandon()
         await self._delivery.connection.close()
         await self.outage.close_journal()
 
@@ -163,6 +164,7 @@ class Writer:
             return
         self._metrics.in_flight.set(self.waiting.n_hits)
         delivered = await self._delivery.exchange(asked)
+        self._expect_journal(delivered)
         for lane, outcome in zip(asked, delivered, strict=True):
             if isinstance(outcome, StoreError):
                 self._missed(lane, outcome)
@@ -171,6 +173,16 @@ class Writer:
                 self._look_at(lane)
         if not any(lane.needs_journal for lane in self.lanes):
             await self.outage.remove_journal()
+
+    def _expect_journal(self, delivered: Sequence[Delivered | StoreError]) -> None:
+        """Acknowledge nothing any more where nobody can tell what the journal holds."""
+        if self._journaling is None or not self._journaling.done():
+            return
+        if self._journaling.exception() is not None:
+            for outcome in delivered:
+                for record in () if isinstance(outcome, StoreError) else outcome.records:
+                    self.waiting.refuse(record, outcome_unknown())
+            self._journaling.result()
 
     def _look_at(self, lane: Lane) -> None:
         """Go on with a lane that the store has answered for."""
@@ -219,9 +231,12 @@ class Writer:
     def _ended(self, flushing: "asyncio.Task[None]") -> None:
         """Leave nobody waiting for a flush that will not come."""
         if flushing.cancelled() or flushing.exception() is not None:
-            for lane in self.lanes:
-                for record in lane.abandon():
-                    self.waiting.refuse(record, outcome_unknown())
+            self._abandon()
+
+    def _abandon(self) -> None:
+        for lane in self.lanes:
+            for record in lane.abandon():
+                self.waiting.refuse(record, outcome_unknown())
 
 
 def _unsettled() -> Unavailable:
