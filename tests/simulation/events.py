@@ -14,6 +14,8 @@ EXPECTED = (
     "refused: journal_failed",
     "refused: outcome_unknown",
     "hung up",
+    "robots came",
+    "robots counted",
     "hits of two days in one chunk",
     "hits of two days in one entry",
     "commit applied",

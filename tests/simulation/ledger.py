@@ -103,6 +103,13 @@ class Ledger:
         client.open[sent] = waiting
         waiting.add_done_callback(partial(self._waited, client, sent))
 
+    def send_robot(self, writer: Writer, robots: SiteKeys) -> None:
+        """Let a robot come: it counts once at most, and nobody promises that it does."""
+        self._events.note("robots came")
+        for key in robots.counted:
+            self.received[key] += 1
+        writer.count_robot(writer.lanes.of(robots.site), robots)
+
     async def _count_once(self, client: Client, sent: Sent, id_: str) -> None:
         """Do what the service does with the id of a hit."""
         if await client.writer.recent.is_repeat(id_):
@@ -226,6 +233,12 @@ def site_keys_on(n_lanes: int, date: str, days_later: int) -> list[SiteKeys]:
     return [keys.site_keys(keys.lane_of(site, n_lanes), site, day) for site in SITES]
 
 
+def robot_keys_on(n_lanes: int, date: str, days_later: int) -> list[SiteKeys]:
+    """Name the counters of the robots of all sites."""
+    day = Day(dt.date.fromisoformat(date) + dt.timedelta(days=days_later), 0, 0)
+    return [keys.robot_keys(keys.lane_of(site, n_lanes), site, day) for site in SITES]
+
+
 def page_keys(n_lanes: int) -> list[list[PageKeys]]:
     """Name the counters of the pages of all sites."""
     lanes = [keys.lane_of(site, n_lanes) for site in SITES]
@@ -245,7 +258,10 @@ def _sums(counted: Mapping[str, int]) -> Counter[str]:
         counter, lane = keys.counter_of(key), int(key[len("hc:{") : key.index("}")])
         if counter.is_page:
             sums[keys.pages_key(lane, counter.site)] += 1
-        elif len(counter.name) == len("2026-12-31"):
-            for bucket in (counter.name[:7], counter.name[:4], "total"):
-                sums[keys.bucket_key(lane, counter.site, bucket)] += counted[key]
+            continue
+        who = keys.ROBOTS if counter.name.startswith(keys.ROBOTS) else ""
+        day = counter.name.removeprefix(who)
+        if len(day) == len("2026-12-31"):
+            for bucket in (day[:7], day[:4], "total"):
+                sums[keys.bucket_key(lane, counter.site, who + bucket)] += counted[key]
     return sums

@@ -6,6 +6,7 @@ the short moments that a drawn time would miss.
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # They last for a while, and heal.
@@ -108,6 +109,15 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class RobotHit:
+    """A hit of a robot, which nobody waits for."""
+
+    at_s: float
+    site: int
+    pick: float
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """All that a seed decides, but for the chances of single questions."""
 
@@ -123,6 +133,7 @@ class Schedule:
     faults: tuple[tuple[float, Fault], ...]
     reactions: tuple[Reaction, ...]
     hits: tuple[Hit, ...]
+    robots: tuple[RobotHit, ...]
     end_s: float
     restarts: bool  # all of the service, in the end
 
@@ -157,6 +168,7 @@ def schedule_of(seed: int) -> Schedule:
         faults=tuple(faults),
         reactions=tuple(_reaction(draw, names) for _ in range(draw.randint(0, 4))),
         hits=tuple(_hits(draw, faults, end_s)),
+        robots=tuple(_robots(random.Random(f"{seed} robots"), end_s)),
         end_s=end_s,
         restarts=draw.random() < 0.3,
     )
@@ -193,3 +205,8 @@ def _hits(draw: random.Random, faults: list[tuple[float, Fault]], end_s: float) 
             again_at_s = at_s + draw.choice((0.0, 0.1, 1.0)) * draw.random()
             hits.append(Hit(again_at_s, site, page, draw.random(), id_))
     return sorted(hits, key=lambda hit: hit.at_s)
+
+
+def _robots(draw: random.Random, end_s: float) -> Iterator[RobotHit]:
+    for _ in range(draw.randint(0, 12)):
+        yield RobotHit(draw.uniform(0.0, end_s), draw.randrange(N_SITES), draw.random())

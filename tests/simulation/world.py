@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 
 from hitcounter.metrics import Metrics
+from hitcounter.store.keys import ROBOTS
 from tests.simulation.disk import Disk
 from tests.simulation.events import Events
-from tests.simulation.ledger import Ledger, Sent, page_keys, site_keys_on
+from tests.simulation.ledger import Ledger, Sent, page_keys, robot_keys_on, site_keys_on
 from tests.simulation.network import Network
-from tests.simulation.schedule import Fault, Hit, Reaction, Schedule
+from tests.simulation.schedule import Fault, Hit, Reaction, RobotHit, Schedule
 from tests.simulation.worker import SimulatedWorker
 
 POLL_S = 0.2
@@ -34,6 +35,7 @@ class World:
         self._n_started = 0
         self._marked: object = None  # who did what a fault reacts to
         self._days = [site_keys_on(schedule.n_lanes, schedule.date, days) for days in (0, 1)]
+        self._robots = [robot_keys_on(schedule.n_lanes, schedule.date, days) for days in (0, 1)]
         self._pages = page_keys(schedule.n_lanes)
         self.workers: list[SimulatedWorker] = []
         self.metrics = metrics
@@ -66,6 +68,8 @@ class World:
             self._start_worker()
         for hit in self._schedule.hits:
             self._later(hit.at_s, self._hit, hit)
+        for robot in self._schedule.robots:
+            self._later(robot.at_s, self._robot_hit, robot)
         for at_s, fault in self._schedule.faults:
             self._later(at_s, self._begin, fault)
         await asyncio.sleep(self._schedule.end_s)
@@ -79,6 +83,8 @@ class World:
         self.network.strand_no_longer()
         await asyncio.sleep(LATE_S)
         self._check_writers()
+        if any(f":{ROBOTS}" in key for key in self.network.store.values):
+            self.events.note("robots counted")
         self.ledger.settle_ids(keeps_claims=not self.events.counts["power lost: commits forgotten"])
 
     def _check_writers(self) -> None:
@@ -104,6 +110,13 @@ class World:
         self.ledger.send(worker, sent)
         if sent.id is None and sent in worker.open and self._chance.random() < HANG_UPS:
             self.ledger.hang_up(worker, sent)
+
+    def _robot_hit(self, hit: RobotHit) -> None:
+        serving = [worker for worker in self.workers if not worker.is_closing]
+        if serving:
+            writer = serving[int(hit.pick * len(serving))].writer
+            day = self._robots[self._loop.time() >= self._schedule.midnight_at_s]
+            self.ledger.send_robot(writer, day[hit.site])
 
     async def _drain(self) -> None:
         deadline_s = self._loop.time() + LONGEST_DRAIN_S
