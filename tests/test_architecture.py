@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import hitcounter
+from tests.support.lines import by_room
 
 # A room and those of its modules that others of it need, the highest first.
 LADDER = """
@@ -221,3 +222,9 @@ def test_every_module_and_public_definition_says_what_it_is() -> None:
     scopes = [pair for module, tree in MODULES.items() for pair in public(tree, module)]
     assert len(scopes) > 10 * len(MODULES) / 2
     assert [name for name, scope in scopes if not ast.get_docstring(scope)] == []
+
+
+def test_the_documents_say_how_large_the_code_is() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "design.md").read_text("utf-8")
+    (said,) = re.findall(r"\*\*([0-9,]+) lines of code\*\*", text)
+    assert abs(int(said.replace(",", "")) / by_room().total() - 1) < 0.02

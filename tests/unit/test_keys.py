@@ -170,3 +170,8 @@ def test_a_note_on_a_correction_is_no_counter() -> None:
     assert keys.corrections_key(0, "demo") == "hc:{0}:corrections:demo"
     with pytest.raises(ValueError, match="not the key of a counter"):
         keys.counter_of(keys.corrections_key(0, "demo"))
+
+
+def test_a_key_tells_its_lane() -> None:
+    lanes = [keys.is_in_lane(keys.page_key(1, "demo", "/hc:{0}:"), lane) for lane in (0, 1, 11)]
+    assert lanes == [False, True, False]
