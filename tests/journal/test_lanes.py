@@ -1,12 +1,14 @@
 """Several lanes on one server: one packet, one journal, and no lane disturbs another."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hitcounter.errors import JournalBrokenError
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
@@ -16,8 +18,10 @@ from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.keys import SiteKeys
 from tests.journal.cutting import Cutter
+from tests.journal.disk import broken_log
 from tests.journal.entries import DAY, MAX_BYTES, names
 from tests.journal.hits import outcome
+from tests.support.servers import StoreServer
 from tests.support.waiting import comes_true
 
 N_LANES = 8
@@ -79,6 +83,30 @@ async def test_a_lane_that_the_store_refuses_disturbs_no_other(
     await comes_true(lambda: not writer.lanes.is_away, "the store takes it")
     await comes_true(lambda: names(directory) == set(), "the journal is removed")
     assert (counted(raw, "demo", "a"), writer.waiting.in_journal) == ([3, 1], {})
+
+
+async def test_nothing_is_acknowledged_once_nobody_knows_what_the_journal_holds(
+    writer: Writer, server: StoreServer, raw: Any, directory: Path
+) -> None:
+    raw.set(keys_of("a").shown[-1], "x")
+    assert await hit(writer, "a") == "stored"
+    (path,) = directory.glob("*.journal")
+    server.process.send_signal(signal.SIGSTOP)
+    on_its_way = asyncio.create_task(hit(writer, "demo"))
+    await comes_true(lambda: writer.lanes.of("demo").records.pending, "a chunk is on its way")
+    with broken_log(path):
+        unknown = asyncio.create_task(hit(writer, "a"))
+        await comes_true(lambda: "cannot sync" in str(broken(writer)), "the journal is broken")
+        server.process.send_signal(signal.SIGCONT)
+        assert [await unknown, await on_its_way] == ["outcome_unknown"] * 2
+    assert isinstance(writer.flushing.exception(), JournalBrokenError)
+    assert counted(raw, "demo") == [1]
+
+
+def broken(writer: Writer) -> BaseException | None:
+    """Return the error that the journal ended with."""
+    journaling = writer._journaling
+    return journaling.exception() if journaling and journaling.done() else None
 
 
 async def test_what_a_lane_adds_to_a_file_that_others_need_is_replayed(

@@ -186,6 +186,26 @@ async def test_too_many_hits_at_once_are_refused(
     assert await outcome(hit(writer, "/a")) == "counted"
 
 
+# Robots
+
+
+async def test_robots_leave_with_the_next_hit_and_are_counted_once_after_an_outage(
+    writer: Writer, way: Cutter, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robots, lane = keys.robot_keys(0, "demo", DAY), writer.lanes.of("demo")
+    for _ in range(3):
+        writer.count_robot(lane, robots)
+    assert await outcome(hit(writer, "/a")) == "counted"
+    assert raw.mget(robots.counted) == [b"3"] * 4
+    await take_away(way, writer)
+    monkeypatch.setattr("hitcounter.exactly_once.writer.MAX_ROBOT_KEYS", 5)
+    for _ in range(2):
+        writer.count_robot(lane, robots)
+    assert await outcome(hit(writer, "/a")) == "stored"
+    await bring_back(way, writer)
+    assert (raw.mget(robots.counted), n_counted(raw, "/a")) == ([b"5"] * 4, [2])
+
+
 # Ids
 
 
