@@ -67,7 +67,7 @@ LADDER = """
     store: durability keys url
     hit disk limits
     site
-    block period errors client_address __init__
+    block period errors outcomes client_address __init__
 """
 
 

@@ -13,7 +13,8 @@ import hitcounter
 from hitcounter import config, errors
 from hitcounter.config import SETTINGS, Config
 from hitcounter.errors import STATUSES, MethodNotAllowed
-from hitcounter.metrics import JOURNALING, READY, RESULTS, RESULTS_OF_OTHERS, STATES
+from hitcounter.metrics import JOURNALING, READY, STATES
+from hitcounter.outcomes import RESULTS, RESULTS_OF_OTHERS
 
 SRC = Path(hitcounter.__file__).parent
 DOCS = Path(__file__).parent.parent / "docs"

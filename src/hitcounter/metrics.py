@@ -25,22 +25,12 @@ from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import mark_process_dead
 
 from hitcounter import __version__
+from hitcounter.outcomes import COUNTED, RESULTS, RESULTS_OF_OTHERS, STORED
 from hitcounter.store.durability import PROMISES
 
 log = logging.getLogger(__name__)
 
 OTHER_SITES = "(other)"
-COUNTED = "counted"  # what became of a hit that was acknowledged
-STORED = "stored"
-# What can become of a hit of a declared site, and what only of others.
-RESULTS = (
-    *(COUNTED, STORED, "prefetch", "robot", "own", "limited", "flood", "repeat"),
-    *("unsettled", "foreign_origin", "method_not_allowed", "bad_path", "bad_query", "bad_lang"),
-    *("bad_json", "bad_content_type", "too_large", "slow_body", "bad_request", "head_too_large"),
-    *("store_unavailable", "journal_full", "journal_failed", "outcome_unknown", "overloaded"),
-)
-RESULTS_OF_OTHERS = ("unknown_site", "too_many_sites", "bad_site")
-
 # What becomes of a hit now, the best first: acknowledged by the store, by the journal, or refused.
 READY = "ready"
 JOURNALING = "journaling"

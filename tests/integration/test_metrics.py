@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.metrics import OTHER_SITES, RESULTS, RESULTS_OF_OTHERS
+from hitcounter.metrics import OTHER_SITES
+from hitcounter.outcomes import RESULTS, RESULTS_OF_OTHERS
 from tests.conftest import RunningService, StartService
 from tests.support.disks import fill, small_disk
 from tests.support.load import ask

@@ -17,8 +17,9 @@ from hitcounter.errors import CommandError, Refusal
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.hit import NO_PAGE, Hit, Page
-from hitcounter.metrics import COUNTED, STORED, Metrics
+from hitcounter.metrics import Metrics
 from hitcounter.operations.collector import of_all_workers
+from hitcounter.outcomes import COUNTED, STORED
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.corrections import Correction

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hitcounter.metrics import RESULTS, RESULTS_OF_OTHERS, Metrics
+from hitcounter.metrics import Metrics
+from hitcounter.outcomes import RESULTS, RESULTS_OF_OTHERS
 
 SITES = [f"{n:0>63}" for n in range(40)]
 

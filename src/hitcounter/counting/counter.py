@@ -26,7 +26,8 @@ from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.hit import HEAD, LIMITED, NO_PAGE, PREFETCH, ROBOT, Hit, Page, named_page
 from hitcounter.limits import Limits
-from hitcounter.metrics import COUNTED, STORED, Metrics
+from hitcounter.metrics import Metrics
+from hitcounter.outcomes import COUNTED, STORED
 from hitcounter.site import Site, referred_path
 from hitcounter.store.client import Store
 from hitcounter.store.inspection import Inspection

@@ -13,7 +13,8 @@ import msgspec
 
 from hitcounter.errors import Unavailable
 from hitcounter.exactly_once.records import Record
-from hitcounter.metrics import COUNTED, STORED, Metrics
+from hitcounter.metrics import Metrics
+from hitcounter.outcomes import COUNTED, STORED
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
 from hitcounter.store.writer_connection import Values

@@ -9,7 +9,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from hitcounter.metrics import OTHER_SITES, RESULTS, RESULTS_OF_OTHERS
+from hitcounter.metrics import OTHER_SITES
+from hitcounter.outcomes import RESULTS, RESULTS_OF_OTHERS
 
 
 def measured(directory: Path, name: str) -> dict[str, float]:
