@@ -23,6 +23,7 @@ from typing import NamedTuple
 from hitcounter.client_address import Client
 
 N_SLOTS = 1 << 16
+N_SAMPLE = 1 << 10  # of them, to tell how many are in use
 _HOUR_S, _DAY_S = 3600.0, 86_400.0
 KEY_BYTES = 16
 _NUMBERS = count()
@@ -74,6 +75,13 @@ class Limits:
         self._full_at_s = memory[KEY_BYTES:].cast("d")
         self._hash = blake2b(key=bytes(memory[:KEY_BYTES]), digest_size=2)
         self._clock = clock
+
+    @property
+    def fill(self) -> float:
+        """Return the share of the slots of visitors that are in use, by a sample."""
+        start, now_s = HIT[1].start, self._clock()
+        sample = self._full_at_s[start : start + N_SLOTS : N_SLOTS // N_SAMPLE]
+        return sum(full_at_s > now_s for full_at_s in sample) / N_SAMPLE
 
     def take_request(self, client: Client) -> bool:
         """Return whether an address may ask for more, and take one of that."""

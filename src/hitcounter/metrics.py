@@ -125,6 +125,9 @@ class Metrics:
         self._workers = _gauge(
             "hitcounter_workers", "Workers, by what becomes of a hit there now", ["state"]
         )
+        self.limits_fill = _gauge(
+            "hitcounter_limits_fill", "Share of the limits' slots that are in use", mode="max"
+        )
         self._last_hit = _gauge(
             "hitcounter_last_hit_timestamp_seconds",
             "When a site was hit last",

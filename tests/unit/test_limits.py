@@ -159,3 +159,13 @@ def test_a_clock_that_went_back_limits_nobody_for_longer(limits: Limits, clock: 
     clock.now_s -= 50
     n = n_counted(limits, clock, 100, 10, 1)
     assert n >= 100
+
+
+def test_a_sample_tells_how_full_the_slots_are(memory: int, clock: Clock) -> None:
+    limits = Limits(memory, clock)
+    assert limits.fill == 0.0
+    for n in range(20_000):
+        limits.take_hit(f"site-{n}", SOMEBODY, "")
+    assert 0.2 < limits.fill < 0.32  # as many by chance have a slot of their own
+    clock.now_s += HOUR_S
+    assert limits.fill == 0.0

@@ -143,3 +143,5 @@ def test_a_proxy_that_nobody_named_takes_limits_away_and_is_reported(
     assert "198.51" not in service.log
     shown = ask(service.operations_port, "GET", "/metrics", headers=OWN).body.decode()
     assert f"hitcounter_unnamed_proxy_hits_total {BURST + SLACK + NEW_SITES + 2:.1f}" in shown
+    checked = service.run("check").stdout
+    assert f"warning: {BURST + SLACK + NEW_SITES + 2} hits came through a proxy" in checked

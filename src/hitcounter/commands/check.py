@@ -34,6 +34,7 @@ async def check_service(settings: Config, args: argparse.Namespace) -> None:
     else:
         _tell_of_no_store(settings)
     _check_journals(settings.data_dir)
+    _check_proxies(settings.data_dir)
     if refusal:
         raise CommandError(f"hits would go to the journal: {refusal}")
 
@@ -76,6 +77,19 @@ def _check_journals(data_dir: Path) -> None:
             print(f"journal: {path} holds what the store may lack; a service will replay it")
     for path in sorted(journals.glob(f"*{ASIDE_SUFFIX}")):
         print(f"journal: {path} is set aside; its hits are not counted")
+
+
+def _check_proxies(data_dir: Path) -> None:
+    """Say whether a proxy is in front of the service that runs here, and is not named."""
+    from hitcounter.operations.collector import of_all_workers
+
+    name = "hitcounter_unnamed_proxy_hits_total"
+    for directory in data_dir.glob("metrics-*"):
+        if n := of_all_workers(directory, ()).get_sample_value(name):
+            print(
+                f"warning: {n:.0f} hits came through a proxy of a private address that"
+                " trusted_proxies does not name: their visitors cannot be told apart"
+            )
 
 
 async def _check_live(settings: Config) -> None:

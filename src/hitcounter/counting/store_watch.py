@@ -32,6 +32,7 @@ class StoreWatch:
     ) -> None:
         self._sites = SiteWatch(counter, store)
         self._readiness = counter.readiness
+        self._rules = counter.rules
         self._is_open = counter.config.is_open
         self._is_robot_counted = counter.config.count_robots
         self._knows_robots = False
@@ -93,6 +94,7 @@ class StoreWatch:
             await self._pause()
             self._look_at_clock()
             self._metrics.set_state(self._readiness.state_after(self._fault))
+            self._rules.measure()
             try:
                 if self._writer.outage.has_ended.is_set() or loop.time() >= check_at_s:
                     self._writer.outage.has_ended.clear()

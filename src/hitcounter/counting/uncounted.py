@@ -31,6 +31,11 @@ class Rules:
         self._metrics = metrics
         self._says_unnamed_at_s = 0.0
 
+    def measure(self) -> None:
+        """Tell the metrics how full the limits are."""
+        if self._limits is not None:
+            self._metrics.limits_fill.set(self._limits.fill)
+
     def refuse_flood(self, client: Client) -> None:
         """Raise `Unavailable` where an address asks more than it can mean."""
         if self._limits and client.is_visitor and not self._limits.take_request(client):
