@@ -123,7 +123,7 @@ def _add_block(add: Add) -> None:
     correct = add("correct", counters.correct, doc)
     correct.add_argument("site", metavar="SITE")
     correct.add_argument("--date", type=_date, metavar="YYYY-MM-DD", required=True)
-    correct.add_argument("--minus", type=_count, metavar="N", required=True)
+    correct.add_argument("--minus", type=_some, metavar="N", required=True)
     correct.add_argument("--page", type=_path, metavar="PATH")
     correct.add_argument("--because", type=_reason, metavar="TEXT", required=True)
     show = add("show", counters.show_block, "Show the block of a site.")
@@ -170,6 +170,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _some(text: str) -> int:
+    if (n := _count(text)) == 0:
+        raise argparse.ArgumentTypeError("'0' takes nothing back")
+    return n
+
+
 def _page(text: str) -> tuple[str, int]:
     path, is_pair, count = text.rpartition("=")
     if not is_pair:
@@ -179,13 +185,14 @@ def _page(text: str) -> tuple[str, int]:
 
 def _path(text: str) -> str:
     try:
-        return page_path(text)
+        page_path(text)  # which its site may read otherwise: only the command knows its `query`
     except Refusal as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    return text
 
 
 def _date(text: str) -> str:
-    if text.count("-") != 2 or not is_bucket(text):
+    if text.count("-") != 2 or not is_bucket(text) or text < "1970":
         raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2019-04-19")
     return text
 

@@ -17,7 +17,8 @@ MAX_HOPS = 16
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 # From where no visitor of a public site comes, but a proxy in front of us does.
 _PRIVATE = """
-    127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 ::1/128 fc00::/7 fe80::/10
+    127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 100.64.0.0/10
+    ::1/128 fc00::/7 fe80::/10
 """
 
 

@@ -113,6 +113,11 @@ class Limits:
             at = bucket.start + slot
             self._full_at_s[at] = max(self._full_at_s[at], now_s) + bucket.interval_s
 
+    def page_was_there(self, site: str, client: Client) -> None:
+        """Give back what a page was taken for that did not begin."""
+        for bucket, slot in self._of_new_page(site, client):
+            self._full_at_s[bucket.start + slot] -= bucket.interval_s
+
     def _of_new_page(self, site: str, client: Client) -> Iterator[tuple[Bucket, int]]:
         name = site.encode()
         yield NEW_PAGES_OF_SITE, self._slot(name)

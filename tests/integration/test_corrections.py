@@ -1,6 +1,7 @@
 """What should not have been counted is taken back, once, beside a running service."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.corrections import Correction, made, note
 from hitcounter.transfer import corrections
-from tests.conftest import RunningService
+from tests.conftest import RunningService, StartService
 from tests.support.servers import StoreServer, connected, store_server
 from tests.support.wire import ask
 
@@ -49,6 +50,8 @@ def test_a_spike_is_taken_back_while_hits_come(service: RunningService) -> None:
         ({"--date": "2019-04-19"}, "nothing was changed: 2019-04-19 has 0 pageviews"),
         ({"--page": "/y"}, "nothing was changed: /y has 0 pageviews"),
         ({"--date": "2019-04"}, "'2019-04' is not a day like 2019-04-19"),
+        ({"--minus": "0"}, "'0' takes nothing back"),
+        ({"--date": "0001-01-01"}, "'0001-01-01' is not a day like 2019-04-19"),
         ({"--because": " "}, "' ' is not a reason: one line of up to 300 characters"),
     ):
         options = dict(zip(command[2::2], command[3::2], strict=True)) | {"--because": "x"} | wrong
@@ -102,3 +105,20 @@ async def test_two_corrections_at_once_take_no_more_than_there_is(server: StoreS
     assert await store.read([keys.bucket_key(0, "demo", bucket) for bucket in BUCKETS]) == [30] * 4
     assert len(await made(store, "demo")) == 1
     await store.close()
+
+
+def test_commands_name_pages_as_their_site_does(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    config = tmp_path / "hitcounter.toml"
+    config.write_text('[sites.demo]\nquery = ["id"]\n')
+    service = start_service(config=config)
+    page = {"path": "/?x=1&id=5"}
+    for _ in range(3):
+        answer = ask(service.port, "POST", "/v1/sites/demo/hits", json.dumps(page).encode()).json
+    assert answer["page"] == {"path": "/%3Fid=5", "total": 3}
+    takes = ["correct", "demo", "--date", answer["date"], "--minus", "1", "--because", "x"]
+    service.run(*takes, "--page", "/?id=5")
+    shown = service.run("prune", "demo", "--page", "/?id=5", "--dry-run").stdout
+    assert shown == "2\t/%3Fid=5\n"
+    assert "/%3Fid=6: 2\n" in service.run("baseline", "demo", "--page", "/?id=6=2").stdout

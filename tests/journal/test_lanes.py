@@ -100,6 +100,7 @@ async def test_nothing_is_acknowledged_once_nobody_knows_what_the_journal_holds(
         server.process.send_signal(signal.SIGCONT)
         assert [await unknown, await on_its_way] == ["outcome_unknown"] * 2
     assert isinstance(writer.flushing.exception(), JournalBrokenError)
+    await writer.close(1.0)
     assert counted(raw, "demo") == [1]
 
 

@@ -46,6 +46,12 @@ def test_the_busy_stay_and_others_make_room() -> None:
     assert len(open_) == len(busy) - 1
 
 
+def test_one_who_asks_on_all_of_them_now_and_then_keeps_nobody_out() -> None:
+    clients = [Client(f"{n}", 50.0 + n) for n in range(2 * TRIES)]
+    open_ = table(*(("a", client) for client in clients))
+    assert open_.take_longest_idle(999.0) in clients[:TRIES]
+
+
 def test_not_too_many_are_looked_at() -> None:
     open_ = table(("a", Client("idle")), *((("b"), Client(f"{n}", None)) for n in range(2 * TRIES)))
     assert open_.take_longest_idle(999.0) is None

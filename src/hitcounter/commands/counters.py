@@ -17,7 +17,7 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.commands import opening
 from hitcounter.config import Config
 from hitcounter.errors import CommandError
-from hitcounter.site import Site
+from hitcounter.site import Site, page_path
 from hitcounter.store.keys import MAX_COUNT
 
 Item = TypeVar("Item")
@@ -33,14 +33,13 @@ async def set_baseline(settings: Config, args: argparse.Namespace) -> None:
         raise CommandError(
             "nothing to set: give --today, --yesterday, --month, --year, --total or --page"
         )
+    pages = {page_path(path, site.query): count for path, count in args.pages}
     async with opening.opened(settings, create=opening.may_create(settings, args)) as store:
         before = await baseline.read_block(store, site, time.time())
-        after = await baseline.set_baseline(
-            store, settings, site, numbers, dict(args.pages), time.time()
-        )
+        after = await baseline.set_baseline(store, settings, site, numbers, pages, time.time())
     for key in LINE_KEYS:
         print(f"{LANGUAGES['en'].labels[key]}: {before[key]} -> {after[key]}")
-    for path, count in args.pages:
+    for path, count in pages.items():
         print(f"{path}: {count}")
 
 
@@ -87,7 +86,8 @@ async def correct(settings: Config, args: argparse.Namespace) -> None:
     from hitcounter.transfer import corrections, sites
 
     site = sites.known_site(settings, args.site)
-    said = args.date, args.minus, args.page, args.because
+    page = args.page and page_path(args.page, site.query)
+    said = args.date, args.minus, page, args.because
     writer = corrections.writer_of(site.name, *said)
     correction = Correction(*said, at=time.time(), writer=writer)
     async with opening.opened(settings, create=False) as store:
@@ -137,18 +137,20 @@ async def prune_pages(settings: Config, args: argparse.Namespace) -> None:
     from hitcounter.transfer import housekeeping, sites
 
     site = sites.known_name(args.site)
-    below = MAX_COUNT + 1 if args.page else args.pages_below
+    declared = settings.sites.get(site)
+    page = args.page and page_path(args.page, declared.query if declared else ())
+    below = MAX_COUNT + 1 if page else args.pages_below
     async with opening.opened(settings, create=False) as store:
         pages = await housekeeping.pages_below(store, site, below)
-        if args.page:
-            key = keys.page_key(store.lane_of(site), site, args.page)
+        if page:
+            key = keys.page_key(store.lane_of(site), site, page)
             pages = {name: n for name, n in pages.items() if name == key}
         if args.dry_run:
             for name, n in sorted(pages.items(), key=lambda page: -page[1]):
                 print(f"{n}\t{keys.counter_of(name).name}")
             return
-        if args.page and not pages:
-            raise CommandError(f"{site} has no page {args.page}")
+        if page and not pages:
+            raise CommandError(f"{site} has no page {page}")
         if not pages:
             print(f"{site} has no page with fewer than {below} pageviews")
             return

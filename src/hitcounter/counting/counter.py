@@ -179,7 +179,7 @@ class Counter:
         if id_ is not None and await self._writer.recent.is_repeat(id_):
             return await self._answer_duplicate(question)
         page_total = None
-        self._new_pages.comes(page)
+        self._new_pages.comes(page, hit.client)
         try:
             waiting = self._writer.count(site.lane, site.label, names, page, id_)
             # A retry may wait for the same hit, so the end of one request is not its end.
@@ -189,7 +189,7 @@ class Counter:
         except DuplicateHit:
             return await self._answer_duplicate(question)
         finally:
-            self._new_pages.came(page, page_total, hit.client)
+            self._new_pages.came(page, page_total)
         if values is None:
             known = site.known_on(names) or known  # others have learned more meanwhile
             return self.last_known.numbers(known, question, STORED)

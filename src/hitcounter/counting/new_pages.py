@@ -1,7 +1,8 @@
 """How fast sites get pages, so that nobody fills the room of one with invented addresses.
 
-A page that is asked for the first time is charged once the store has begun it. Where nothing is
-left, one that the store does not have yet counts for its site alone.
+A page that nobody has seen here is charged when its first hit is on its way, so that hits at once
+are bounded too, and given back where the store had it already. Where nothing is left, one that the
+store does not have yet counts for its site alone.
 """
 
 from collections import Counter
@@ -33,6 +34,7 @@ class NewPages:
         self._readers = readers
         self._metrics = metrics
         self._coming: Counter[str] = Counter()  # hits on their way
+        self._charged: dict[str, Client] = {}  # for pages that may be new
 
     async def admitted(self, page: PageKeys, client: Client, site: SiteState) -> PageKeys | None:
         """Return the page, or nothing where it would be one too many."""
@@ -49,19 +51,23 @@ class NewPages:
         self._metrics.page_refused(site.label)
         return None
 
-    def comes(self, page: PageKeys | None) -> None:
-        """Note a hit of a page on its way."""
-        if page is not None and self._limits is not None:
-            self._coming[page.key] += 1
-
-    def came(self, page: PageKeys | None, total: int | None, client: Client) -> None:
-        """Note its end, and charge a page that no hits but those on their way have begun."""
+    def comes(self, page: PageKeys | None, client: Client) -> None:
+        """Note a hit of a page on its way, and charge the first one of a page that may be new."""
         if page is None or self._limits is None:
             return
-        n_coming = self._coming[page.key]
+        if page.key not in self._coming and not self._last_known.page_total(page):
+            self._limits.page_began(page.site, client)
+            self._charged[page.key] = client
+        self._coming[page.key] += 1
+
+    def came(self, page: PageKeys | None, total: int | None) -> None:
+        """Note its end, and give back what was charged unless hits of now have begun the page."""
+        if page is None or self._limits is None:
+            return
+        client, n_coming = self._charged.pop(page.key, None), self._coming[page.key]
         if n_coming == 1:
             del self._coming[page.key]
         else:
             self._coming[page.key] = n_coming - 1
-        if total is not None and total <= n_coming and not self._last_known.page_total(page):
-            self._limits.page_began(page.site, client)
+        if client is not None and (total is None or total > n_coming):
+            self._limits.page_was_there(page.site, client)

@@ -70,31 +70,39 @@ class Connections:
         for n_open in range(self._most, 0, -1):
             for address in self._holding.get(n_open, ()):
                 queue = self._queues[address]
-                for _ in range(min(tries, len(queue))):
-                    tries -= 1
-                    connection = self._first_if_idle(queue, now)
-                    if connection is not None:
-                        self.remove(connection)
-                        return connection
+                n_looks = min(tries, len(queue))
+                connection = self._longest_idle(queue, n_looks, now)
+                if connection is not None:
+                    self.remove(connection)
+                    return connection
+                tries -= n_looks
                 if not tries:
                     return None
         return None
 
-    def _first_if_idle(self, queue: list[_Entry], now: float) -> Connection | None:
-        """Return the first of a queue if it is the longest idle; else put it where it belongs."""
-        if not queue:
-            return None
-        first = queue[0]
-        if first.connection not in self._address_of:
-            heappop(queue)
-            return None
-        idle_since = first.connection.idle_since
-        if idle_since is not None and idle_since <= first.at:
-            heappop(queue)
-            return first.connection
-        at = now if idle_since is None else idle_since
-        heapreplace(queue, _Entry(at, next(self._number), first.connection))
-        return None
+    def _longest_idle(self, queue: list[_Entry], n_looks: int, now: float) -> Connection | None:
+        """Look at the first of a queue, and put where they belong those that have asked since.
+
+        Where all of them have, the longest idle of these will do: one who asks on every connection
+        now and then keeps nobody out.
+        """
+        moved = []
+        for _ in range(n_looks):
+            if not queue:
+                break
+            first = queue[0]
+            idle_since = first.connection.idle_since
+            if first.connection not in self._address_of:
+                heappop(queue)
+            elif idle_since is None:
+                heapreplace(queue, _Entry(now, next(self._number), first.connection))
+            elif idle_since <= first.at:
+                heappop(queue)
+                return first.connection
+            else:
+                moved.append(_Entry(idle_since, next(self._number), first.connection))
+                heapreplace(queue, moved[-1])
+        return min(moved).connection if moved else None
 
     def _count(self, address: str, step: int) -> None:
         n_before = self._n_open.pop(address, 0)
