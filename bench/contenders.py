@@ -31,6 +31,8 @@ from hitcounter.store.programs import find
 
 HITCOUNTER = Path(sys.executable).with_name("hitcounter")
 MAX_SITES = 2_000
+# A client that says less than a browser is a robot, whose hits are not those to be measured.
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "Accept-Language": "vi"}
 
 
 @dataclass(frozen=True, slots=True)

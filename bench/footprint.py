@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.contenders import hitcounter, serve_command
+from bench.contenders import BROWSER, hitcounter, serve_command
 from bench.load import Load
 from bench.processes import (
     PATIENCE_S,
@@ -67,7 +67,7 @@ def started(data_dir: Path, directory: Path, total: int) -> Start:
     with running(serve_command(data_dir, port), everywhere, log) as process:
         connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         wait_until(lambda: connects(connection), "hitcounter to listen")
-        connection.request("POST", "/v1/sites/start.example.vn/hits")
+        connection.request("POST", "/v1/sites/start.example.vn/hits", None, BROWSER)
         answer = connection.getresponse()
         took_s = time.perf_counter() - begin
         spent_s = sum(map(cpu_s, [process.pid, *descendants(process.pid)]))

@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.__main__ import FAILED, KEPT, MISSED, stop
-from bench.contenders import family, serve_command
+from bench.contenders import BROWSER, family, serve_command
 from bench.processes import BenchError, first_line, running
 
 N_CONNECTIONS = 1000
@@ -31,7 +31,6 @@ ATTACKS = {
     "bodies": ("/v1/sites/demo/hits", "-B", "-i", "5", "-s", "2000", "-t", "POST"),
     "reads": ("/openapi.yaml", "-X", "-w", "10", "-y", "20", "-n", "5", "-z", "5", "-k", "3"),
 }
-BROWSER = {"User-Agent": "Mozilla/5.0 (X11)", "Accept-Language": "vi"}  # a robot would not count
 N_FILES = (1024, 8192)
 FEW = 20
 BETWEEN_HITS_S = 0.01
