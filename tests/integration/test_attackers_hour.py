@@ -22,6 +22,7 @@ from hitcounter.hit import Hit
 from hitcounter.limits import Limits, shared_memory
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
+from tests.support.clocks import TurnedClock
 from tests.support.servers import StoreServer, connected, store_server
 
 HOUR_S, STEP_S = 3600, 10
@@ -80,20 +81,10 @@ ATTACKS = {
 QUICK = {"with changing pages"}
 
 
-class Clock:
-    """A clock that shows what the test sets."""
-
-    now_s = 1e6
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now_s
-
-
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> TurnedClock:
     """Give the clock of the limits."""
-    return Clock()
+    return TurnedClock()
 
 
 @pytest.fixture
@@ -105,7 +96,7 @@ def server(tmp_path: Path) -> Iterator[StoreServer]:
 
 @pytest.fixture
 async def counter(
-    server: StoreServer, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: StoreServer, clock: TurnedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Counter]:
     """Put the parts together as a worker does."""
     # Metrics set both for a whole worker process; here they are given back.
@@ -127,7 +118,7 @@ async def counter(
     [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ATTACKS],
 )
 async def test_an_hour_of_one_client_adds_what_the_document_says(
-    counter: Counter, clock: Clock, server: StoreServer, name: str
+    counter: Counter, clock: TurnedClock, server: StoreServer, name: str
 ) -> None:
     attack = ATTACKS[name]
     for step in range(HOUR_S // STEP_S):

@@ -24,6 +24,18 @@ class Clock:
         self._shown_s = [time.timestamp() for time in times]
 
 
+class TurnedClock:
+    """A clock that stands still until a test turns it."""
+
+    def __init__(self) -> None:
+        """Begin long after the machine did."""
+        self.now_s = 1e6
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now_s
+
+
 @dataclass(frozen=True, slots=True)
 class FakeClock:
     """The clock of processes that run with libfaketime; it stands still between two settings."""

@@ -7,28 +7,17 @@ import pytest
 
 from hitcounter.client_address import Client
 from hitcounter.limits import N_SLOTS, Limits, shared_memory
+from tests.support.clocks import TurnedClock
 
 HOUR_S = 3600
 SOMEBODY = Client(b"\xc6\x33\x64\x07", is_visitor=True)
 PROXY = Client(b"\x0a\0\0\1", is_visitor=False)
 
 
-class Clock:
-    """A clock that stands still until it is turned."""
-
-    def __init__(self) -> None:
-        """Begin long after the machine did."""
-        self.now_s = 1e6
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now_s
-
-
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> TurnedClock:
     """Give the clock of the limits."""
-    return Clock()
+    return TurnedClock()
 
 
 @pytest.fixture
@@ -39,12 +28,12 @@ def memory() -> Iterator[int]:
 
 
 @pytest.fixture
-def limits(memory: int, clock: Clock) -> Limits:
+def limits(memory: int, clock: TurnedClock) -> Limits:
     """Give the limits of one worker."""
     return Limits(memory, clock)
 
 
-def n_counted(limits: Limits, clock: Clock, seconds: int, per_s: int, n_agents: int) -> int:
+def n_counted(limits: Limits, clock: TurnedClock, seconds: int, per_s: int, n_agents: int) -> int:
     """Send hits of one address evenly; return how many count."""
     n = 0
     for number in range(seconds * per_s):
@@ -65,13 +54,13 @@ def n_counted(limits: Limits, clock: Clock, seconds: int, per_s: int, n_agents: 
     ],
 )
 def test_an_attacker_adds_what_the_document_says(
-    limits: Limits, clock: Clock, n_agents: int, seconds: int, per_s: int, most: int
+    limits: Limits, clock: TurnedClock, n_agents: int, seconds: int, per_s: int, most: int
 ) -> None:
     n = n_counted(limits, clock, seconds, per_s, n_agents)
     assert most - 2 <= n <= most + 1
 
 
-def test_an_office_behind_one_address_is_never_limited(limits: Limits, clock: Clock) -> None:
+def test_an_office_behind_one_address_is_never_limited(limits: Limits, clock: TurnedClock) -> None:
     draw = Random(22)
     # 300 people have 70 agents and languages between them, of which some are everybody's.
     people = draw.choices(range(70), [1 / (n + 1) for n in range(70)], k=300)
@@ -83,7 +72,7 @@ def test_an_office_behind_one_address_is_never_limited(limits: Limits, clock: Cl
         assert limits.take_hit("demo", SOMEBODY, f"agent {draw.choice(people)}")
 
 
-def test_who_is_limited_takes_nothing_from_others(limits: Limits, clock: Clock) -> None:
+def test_who_is_limited_takes_nothing_from_others(limits: Limits, clock: TurnedClock) -> None:
     for _ in range(5_000):
         limits.take_hit("demo", SOMEBODY, "loud")
     assert limits.take_hit("demo", SOMEBODY, "calm")
@@ -99,7 +88,9 @@ def test_an_ipv6_visitor_is_a_network(limits: Limits) -> None:
         assert limits.take_hit("demo", client, "agent") is (n < 300)
 
 
-def test_a_flood_is_more_than_a_hundred_requests_a_second(limits: Limits, clock: Clock) -> None:
+def test_a_flood_is_more_than_a_hundred_requests_a_second(
+    limits: Limits, clock: TurnedClock
+) -> None:
     assert sum(limits.take_request(SOMEBODY) for _ in range(5_000)) == 1_000
     clock.now_s += 1
     assert sum(limits.take_request(SOMEBODY) for _ in range(5_000)) == 100
@@ -109,7 +100,7 @@ def test_a_flood_is_more_than_a_hundred_requests_a_second(limits: Limits, clock:
     ("client", "burst", "per_hour"), [(SOMEBODY, 100, 30), (PROXY, 1_000, 200)]
 )
 def test_new_pages_of_a_site_are_bounded(
-    limits: Limits, clock: Clock, client: Client, burst: int, per_hour: int
+    limits: Limits, clock: TurnedClock, client: Client, burst: int, per_hour: int
 ) -> None:
     n = 0
     for _ in range(HOUR_S):
@@ -122,7 +113,9 @@ def test_new_pages_of_a_site_are_bounded(
     assert limits.has_room_for_page("other", client)
 
 
-def test_pages_that_began_at_once_are_charged_all_the_same(limits: Limits, clock: Clock) -> None:
+def test_pages_that_began_at_once_are_charged_all_the_same(
+    limits: Limits, clock: TurnedClock
+) -> None:
     for _ in range(130):
         limits.page_began("demo", SOMEBODY)
     clock.now_s += HOUR_S - 1
@@ -131,7 +124,7 @@ def test_pages_that_began_at_once_are_charged_all_the_same(limits: Limits, clock
     assert limits.has_room_for_page("demo", SOMEBODY)
 
 
-def test_an_address_brings_five_sites_an_hour(limits: Limits, clock: Clock) -> None:
+def test_an_address_brings_five_sites_an_hour(limits: Limits, clock: TurnedClock) -> None:
     n = 0
     for _ in range(HOUR_S):
         clock.now_s += 1
@@ -139,13 +132,13 @@ def test_an_address_brings_five_sites_an_hour(limits: Limits, clock: Clock) -> N
     assert 9 <= n <= 10
 
 
-def test_all_workers_share_one_memory_and_its_secret(memory: int, clock: Clock) -> None:
+def test_all_workers_share_one_memory_and_its_secret(memory: int, clock: TurnedClock) -> None:
     first, second = Limits(memory, clock), Limits(memory, clock)
     n = sum(limits.take_hit("demo", SOMEBODY, "x") for limits in [first, second] * 400)
     assert n == 300
 
 
-def test_a_crowd_takes_no_more_room(limits: Limits, clock: Clock) -> None:
+def test_a_crowd_takes_no_more_room(limits: Limits, clock: TurnedClock) -> None:
     draw, n_limited = Random(22), 0
     for n in range(100_000):
         client = Client(draw.randbytes(4), is_visitor=True)
@@ -154,14 +147,16 @@ def test_a_crowd_takes_no_more_room(limits: Limits, clock: Clock) -> None:
     assert len(limits._full_at_s) == 8 * N_SLOTS
 
 
-def test_a_clock_that_went_back_limits_nobody_for_longer(limits: Limits, clock: Clock) -> None:
+def test_a_clock_that_went_back_limits_nobody_for_longer(
+    limits: Limits, clock: TurnedClock
+) -> None:
     n_counted(limits, clock, 100, 10, 1)
     clock.now_s -= 50
     n = n_counted(limits, clock, 100, 10, 1)
     assert n >= 100
 
 
-def test_a_sample_tells_how_full_the_slots_are(memory: int, clock: Clock) -> None:
+def test_a_sample_tells_how_full_the_slots_are(memory: int, clock: TurnedClock) -> None:
     limits = Limits(memory, clock)
     assert limits.fill == 0.0
     for n in range(20_000):

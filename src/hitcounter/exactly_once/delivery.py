@@ -32,8 +32,8 @@ class Delivery:
     async def exchange(self, lanes: Sequence[Lane]) -> list[Delivered | StoreError]:
         """Send the next chunk of every lane, or only ask for its watermark.
 
-        Give what that confirms, or an error where there is no answer: then the same records are to
-        be sent again.
+        Return what that confirms, or an error where there is no answer: then the same records are
+        to be sent again.
         """
         loop = asyncio.get_running_loop()
         asked_at_s = loop.time()

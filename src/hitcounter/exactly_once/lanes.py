@@ -3,8 +3,8 @@
 Whoever has the store and the journal at hand (`Writer`, `Adoption`, a search of all that may
 happen) asks a lane what to do, does it, and tells what came of it:
 
-    number_next, next_commit  -> on_answer or on_error       what the store is asked
-    next_append               -> on_appended or on_refused   while it does not answer
+    number_next, next_chunk  -> on_answer or on_error       what the store is asked
+    next_append              -> on_appended or on_refused   while it does not answer
 
 Both may be on their way at once, one of each. Invariants: nothing gets a number while an append is
 on its way or the store does not answer, so whoever reads the journal makes the same records; what
