@@ -88,7 +88,8 @@ async def test_operations_say_in_detail_what_becomes_of_hits_and_everybody_else_
     journals.rmdir()
     journals.touch()
     with frozen_store(service):
-        assert await hit(service) == "outcome_unknown"
+        # by whether this hit finds the store away, or the writer did before it
+        assert await hit(service) in ("outcome_unknown", "journal_failed")
         await eventually(lambda: are_said(service, 503, "journal_failed"), "hits are refused")
         journals.unlink()
         journals.mkdir()
