@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from hitcounter.client_address import Client
-from hitcounter.limits import N_SLOTS, Limits, shared_memory
+from hitcounter.limits import N_ROWS, Limits, shared_memory
 from tests.support.clocks import TurnedClock
 
 HOUR_S = 3600
@@ -144,7 +144,7 @@ def test_a_crowd_takes_no_more_room(limits: Limits, clock: TurnedClock) -> None:
         client = Client(draw.randbytes(4), is_visitor=True)
         n_limited += not limits.take_hit(f"site {n % 10}", client, "\ud800 agent")
     assert n_limited == 0
-    assert len(limits._full_at_s) == 8 * N_SLOTS
+    assert len(limits._full_at_s) == 8 * N_ROWS
 
 
 def test_a_clock_that_went_back_limits_nobody_for_longer(
@@ -156,11 +156,11 @@ def test_a_clock_that_went_back_limits_nobody_for_longer(
     assert n >= 100
 
 
-def test_a_sample_tells_how_full_the_slots_are(memory: int, clock: TurnedClock) -> None:
+def test_a_sample_tells_how_full_the_rows_are(memory: int, clock: TurnedClock) -> None:
     limits = Limits(memory, clock)
     assert limits.fill == 0.0
     for n in range(20_000):
         limits.take_hit(f"site-{n}", SOMEBODY, "")
-    assert 0.2 < limits.fill < 0.32  # as many by chance have a slot of their own
+    assert 0.2 < limits.fill < 0.32  # as many by chance have a row of their own
     clock.now_s += HOUR_S
     assert limits.fill == 0.0

@@ -25,7 +25,7 @@ import hitcounter
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
 from hitcounter.errors import STATUSES
 from hitcounter.exactly_once.waiting import MAX_WAITING_HITS
-from hitcounter.limits import FLOOD, KEY_BYTES, N_SLOTS
+from hitcounter.limits import FLOOD, KEY_BYTES, N_COLUMNS, N_ROWS
 from hitcounter.pages import index
 from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import LANES_KEY, ids_key, lane_of
@@ -357,8 +357,10 @@ def _flooded(start: StartService, _: ExitStack) -> RunningService:
         if "memfd:hitcounter" in str(file.readlink())
     )
     with memory.open("r+b") as numbers:
-        numbers.seek(KEY_BYTES + 8 * FLOOD.start)
-        array("d", [time.monotonic() + 3600] * N_SLOTS).tofile(numbers)
+        numbers.seek(KEY_BYTES)
+        row = array("d", [0.0] * N_COLUMNS)
+        row[FLOOD.column] = time.monotonic() + 3600
+        (row * N_ROWS).tofile(numbers)
     return service
 
 

@@ -173,13 +173,15 @@ class Counter:
     async def _counted(self, question: Question, hit: Hit) -> Numbers:
         site, names, page = question.site, question.names, question.keys
         known = site.known_on(names) or await self._read_first_time(question)
-        if page is not None:
-            page = await self._new_pages.admitted(page, hit.client, site)
+        new = page if page is not None and self._new_pages.may_begin(page) else None
+        if new is not None:
+            page = new = await self._new_pages.admitted(new, hit.client, site)
         id_ = None if hit.id is None else f"{site.site.name}:{hit.id}"
         if id_ is not None and await self._writer.recent.is_repeat(id_):
             return await self._answer_duplicate(question)
         page_total = None
-        self._new_pages.comes(page, hit.client)
+        if new is not None:
+            self._new_pages.comes(new, hit.client)
         try:
             waiting = self._writer.count(site.lane, site.label, names, page, id_)
             # A retry may wait for the same hit, so the end of one request is not its end.
@@ -189,7 +191,8 @@ class Counter:
         except DuplicateHit:
             return await self._answer_duplicate(question)
         finally:
-            self._new_pages.came(page, page_total)
+            if new is not None:
+                self._new_pages.came(new, page_total)
         if values is None:
             known = site.known_on(names) or known  # others have learned more meanwhile
             return self.last_known.numbers(known, question, STORED)

@@ -30,10 +30,10 @@ class LastKnown:
     def page_total(self, page: PageKeys) -> int | None:
         """Return the total of a page; None where it is not known."""
         total = self._page_totals.get(page.key)
-        return None if total is None else total + self._waiting[page.key]
+        return None if total is None else total + self._waiting.get(page.key, 0)
 
     def numbers(self, known: Numbers, question: Question, state: str) -> Numbers:
         """Return what is known of a site, and what waits, as of the day of a question."""
-        values = [n + self._waiting[key] for key, n in known.on(question.names).items()]
+        values = [n + self._waiting.get(key, 0) for key, n in known.on(question.names).items()]
         total = None if question.keys is None else self.page_total(question.keys)
         return Numbers(known.site, question.names, values, state, question.page, total, known.at)

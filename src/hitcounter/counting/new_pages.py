@@ -36,11 +36,15 @@ class NewPages:
         self._coming: Counter[str] = Counter()  # hits on their way
         self._charged: dict[str, Client] = {}  # for pages that may be new
 
+    def may_begin(self, page: PageKeys) -> bool:
+        """Return whether a hit may be the first one of its page, which then has to be `admitted`."""
+        return self._limits is not None and not self._last_known.page_total(page)
+
     async def admitted(self, page: PageKeys, client: Client, site: SiteState) -> PageKeys | None:
         """Return the page, or nothing where it would be one too many."""
-        if self._limits is None or self._last_known.page_total(page):
+        if self._limits is None or site.lane.is_away:
             return page
-        if site.lane.is_away or self._limits.has_room_for_page(page.site, client):
+        if self._limits.has_room_for_page(page.site, client):
             return page
         try:
             total, _ = await self._readers[site.lane.number].read(page.stored)
@@ -51,23 +55,20 @@ class NewPages:
         self._metrics.page_refused(site.label)
         return None
 
-    def comes(self, page: PageKeys | None, client: Client) -> None:
-        """Note a hit of a page on its way, and charge the first one of a page that may be new."""
-        if page is None or self._limits is None:
-            return
-        if page.key not in self._coming and not self._last_known.page_total(page):
+    def comes(self, page: PageKeys, client: Client) -> None:
+        """Note a hit on its way that may begin its page, and charge the first one."""
+        if self._limits is not None and page.key not in self._coming:
             self._limits.page_began(page.site, client)
             self._charged[page.key] = client
         self._coming[page.key] += 1
 
-    def came(self, page: PageKeys | None, total: int | None) -> None:
+    def came(self, page: PageKeys, total: int | None) -> None:
         """Note its end, and give back what was charged unless hits of now have begun the page."""
-        if page is None or self._limits is None:
-            return
         client, n_coming = self._charged.pop(page.key, None), self._coming[page.key]
         if n_coming == 1:
             del self._coming[page.key]
         else:
             self._coming[page.key] = n_coming - 1
-        if client is not None and (total is None or total > n_coming):
+        was_there = total is None or total > n_coming
+        if self._limits is not None and client is not None and was_there:
             self._limits.page_was_there(page.site, client)

@@ -83,10 +83,10 @@ class Writer:
             self.recent.add(id_, future)
         if len(record.waiters) >= MAX_RECORD_HITS:
             lane.records.close_record()
-        if lane.is_answered:
-            self._make_due(lane)
-        else:
+        if not lane.is_answered:
             self.outage.wake()
+        elif lane not in self._due:
+            self._make_due(lane)
         return future
 
     def count_robot(self, lane: Lane, robots: SiteKeys) -> None:
