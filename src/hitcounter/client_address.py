@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import AF_INET, AF_INET6, inet_pton
-
-import msgspec
+from typing import NamedTuple
 
 Network = IPv4Network | IPv6Network
 
@@ -23,7 +22,7 @@ _PRIVATE = """
 """
 
 
-class Client(msgspec.Struct, frozen=True, gc=False):
+class Client(NamedTuple):
     """An address of 4 or 16 bytes; unless it `is_visitor`, it is a proxy's that tells of nobody."""
 
     address: bytes

@@ -1,7 +1,7 @@
 """The buckets of an instant: on which local day, month and year does a hit count?
 
-A `Day` says for which instants it is the answer, so a site keeps one and asks again only when the
-clock leaves it: 0.1 µs instead of 20. It ends at local midnight and wherever the zone changes its
+A `Day` says for which instants it is the answer, so all sites of a zone share one until the clock
+leaves it: 0.1 µs instead of 20. It ends at local midnight and wherever the zone changes its
 offset. While the offset is constant a date is plain arithmetic, also in the zones that set the
 clock back across midnight and so live through one date twice.
 
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 _DAY_S = 24 * 3600
+
+_latest: dict[ZoneInfo, "Day"] = {}
 
 _BUCKET = re.compile(r"\d{4}(-\d{2}){0,2}", re.ASCII)
 
@@ -52,6 +54,13 @@ class Day:
 
 def day_of(instant_s: float, zone: ZoneInfo) -> Day:
     """Return the local day around an instant, given in epoch seconds."""
+    day = _latest.get(zone)
+    if day is None or not day.start_at <= instant_s < day.end_at:
+        _latest[zone] = day = _found_day(instant_s, zone)
+    return day
+
+
+def _found_day(instant_s: float, zone: ZoneInfo) -> Day:
     second = math.floor(instant_s)
     local = dt.datetime.fromtimestamp(second, zone)
     offset = local.utcoffset()

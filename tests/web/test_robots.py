@@ -95,6 +95,19 @@ def test_a_robot_registers_no_site_and_no_page(start_shared: StartService) -> No
     assert "curl" not in service.log  # a new store has nothing that counted before
 
 
+def test_robots_at_sites_that_nobody_counts_do_not_ask_the_store_each_time(
+    start_shared: StartService,
+) -> None:
+    service = start_shared(count_robots="false")
+    with store_of(service) as redis:
+        before = redis.info("commandstats")["cmdstat_mget"]["calls"]
+        for _ in range(30):
+            assert hit(service, "nowhere", GOOGLE)["total"] == 0
+        assert redis.info("commandstats")["cmdstat_mget"]["calls"] < before + 10
+    assert hit(service, "nowhere", BROWSER)["total"] == 1
+    assert hit(service, "nowhere", GOOGLE)["total"] == 1
+
+
 def test_robots_of_an_outage_are_in_the_store_after_it(service: RunningService) -> None:
     hit(service, "away", BROWSER)
     with frozen_store(service):

@@ -34,6 +34,8 @@ class LastKnown:
 
     def numbers(self, known: Numbers, question: Question, state: str) -> Numbers:
         """Return what is known of a site, and what waits, as of the day of a question."""
-        values = [n + self._waiting.get(key, 0) for key, n in known.on(question.names).items()]
+        values = known.values
+        if known.names is not question.names or self._waiting:
+            values = [n + self._waiting.get(key, 0) for key, n in known.on(question.names).items()]
         total = None if question.keys is None else self.page_total(question.keys)
         return Numbers(known.site, question.names, values, state, question.page, total, known.at)

@@ -37,7 +37,7 @@ class NewPages:
         self._charged: dict[str, Client] = {}  # for pages that may be new
 
     def may_begin(self, page: PageKeys) -> bool:
-        """Return whether a hit may be the first one of its page, which then has to be `admitted`."""
+        """Return whether a hit may be the first one of its page; then it must be `admitted`."""
         return self._limits is not None and not self._last_known.page_total(page)
 
     async def admitted(self, page: PageKeys, client: Client, site: SiteState) -> PageKeys | None:

@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 
 from hitcounter.client_address import AddressSet
 from hitcounter.config import Config
@@ -91,7 +92,9 @@ class SiteRegistry:
         self._store = store
         self._lanes = lanes
         self._metrics = metrics
-        self._sites = {name: self._state(site) for name, site in config.sites.items()}
+        self._sites = {name: self._state_of(site) for name, site in config.sites.items()}
+        # What robots ask for whose hits register nothing, and who reads before anybody counts.
+        self._described = lru_cache(maxsize=256)(self._new_state)
         self._says_refusal_at_s = 0.0
 
     def __iter__(self) -> Iterator[SiteState]:
@@ -114,8 +117,7 @@ class SiteRegistry:
 
     async def register(self, name: str) -> SiteState:
         """Register a new site in an open service."""
-        name = site_name(name)
-        site = self._undeclared(name)
+        name = self.find_or_describe(name).site.name
         try:
             admitted = await self._store.admit_site(name, self.config.max_sites)
         except StoreError as error:
@@ -125,7 +127,7 @@ class SiteRegistry:
         if not admitted:
             self._say_refused(f"no more than max_sites, {self.config.max_sites}, are accepted")
             raise Refusal("too_many_sites", "this service accepts no more sites")
-        return self._sites.setdefault(name, site)
+        return self.learn(name)
 
     async def is_registered(self, name: str) -> bool:
         """Return whether another worker has registered a site, a moment ago."""
@@ -134,13 +136,17 @@ class SiteRegistry:
         except StoreError:
             raise away() from None
 
-    def learn(self, name: str) -> None:
-        """Know a site that another worker registered."""
-        self._sites.setdefault(name, self._state(self.config.site(name)))
+    def learn(self, name: str) -> SiteState:
+        """Know a site that is registered."""
+        site = self._sites.get(name)
+        if site is None:
+            site = self._sites[name] = self._new_state(name)
+        return site
 
     def forget(self, name: str) -> None:
         """Know a site no longer."""
         self._sites.pop(name, None)
+        self._described.cache_clear()
 
     def _say_refused(self, why: str) -> None:
         now_s = time.monotonic()
@@ -151,7 +157,10 @@ class SiteRegistry:
     def _undeclared(self, name: str) -> SiteState:
         if not self.config.is_open:
             raise Refusal("unknown_site", f"the site {name} is not counted here")
-        return self._state(self.config.site(name))
+        return self._described(name)
 
-    def _state(self, site: Site) -> SiteState:
+    def _new_state(self, name: str) -> SiteState:
+        return self._state_of(self.config.site(name))
+
+    def _state_of(self, site: Site) -> SiteState:
         return SiteState(site, self._lanes.of(site.name), self._metrics.label(site.name))
