@@ -3,7 +3,7 @@ import { warn } from "./console.js";
 import { here, namedPage } from "./page.js";
 import { get, said, siteUrl } from "./places.js";
 import { plan } from "./rounds.js";
-import { asked, isMoving, viewPath } from "./views.js";
+import { asked, isMoving, isSkipping, viewPath } from "./views.js";
 
 /** @typedef {{ key: string, label: string, short?: string, text: string }} Line */
 /**
@@ -97,7 +97,7 @@ export function readingOf(place, isHit) {
   const named = isWeb && field("&path", path);
   const counts = `${site}counts?labels=both${lang}${named}`;
   const pages = named && page && said(place, "hitcounter") === "page" && `${site}pages?${lang.slice(1)}`;
-  const hits = isHit && isWeb && !asked.has(site) && `${site}hits?labels=both${lang}`;
+  const hits = isHit && isWeb && !isSkipping && !asked.has(site) && `${site}hits?labels=both${lang}`;
   const known = asked.get(counts) || (pages && asked.get(pages + named));
   if (!site || isMoving() || (known && !hits)) return known || {};
   if (hits) asked.forEach((_, key) => key.startsWith(site) && asked.delete(key)); // they are of before

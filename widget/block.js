@@ -78,14 +78,11 @@ function makeRow(key, line, hasIcon, isLine) {
  * @param {boolean} isStyled
  */
 function makeSection({ lang, title, lines: found }, [theme, style, ownTitle, icons, accent, lines], nth, isStyled) {
-  const heading = ownTitle ? ownTitle.trim().slice(0, 60) : title;
+  const heading = (ownTitle || title).trim().slice(0, 60);
   const keys = (lines.match(/\w+/g) || KEYS).filter((key) => KEYS.includes(key));
   const isLine = style === "line";
   const hasIcons = isStyled && !isLine && icons !== "off";
-  const rows = keys.map((key) => {
-    const line = found.find((other) => other.key === key);
-    return makeRow(key, line, hasIcons, isLine);
-  });
+  const rows = keys.map((key) => makeRow(key, found.find((line) => line.key === key), hasIcons, isLine));
   const section = make(
     "section",
     { part: "block", lang, dir: "auto", "aria-label": (heading || title) + (nth ? ` ${nth + 1}` : "") },

@@ -28,7 +28,7 @@ function findTarget(selector) {
   try {
     return findAll(selector)[0];
   } catch {
-    return undefined; // it is no selector
+    // It is no selector.
   }
 }
 

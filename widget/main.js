@@ -64,7 +64,7 @@ function define() {
 function reloadPictures() {
   for (const picture of findAll("img")) {
     const { src } = picture;
-    if (/\/v1\/sites\/.+(pixel\.gif|count=1)/.test(src)) picture.src += /\?/.test(src) ? "&_" : "?_";
+    if (/\/v1\/sites\/.+(pixel|count=1)/.test(src)) picture.src += /\?/.test(src) ? "&_" : "?_";
   }
 }
 
@@ -77,14 +77,14 @@ function main() {
     event.preventDefault();
     join(/** @type {CustomEvent} */ (event).detail);
   });
-  document.addEventListener("DOMContentLoaded", plan);
+  addEventListener("DOMContentLoaded", plan);
   if (document.prerendering) shown().then(reloadPictures);
   startWatching();
   startViews();
   startRounds(round);
   isForeign = earlier.prototype;
   join(tag);
-  if (isForeign) warn(`<${NAME}> is another script's`);
+  if (isForeign) warn(`${NAME} is taken`);
   else if (window.customElements) define();
 }
 

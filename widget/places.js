@@ -53,13 +53,14 @@ export function queryNames() {
 }
 
 /**
- * Read what an element says itself. No title is one of a space, so that it counts as said.
+ * Read what an element says itself, but not by its title and style, which are HTML's own. No title is one of a space,
+ * so that it counts as said.
  *
  * @param {Element} element
  * @param {string} name
  */
 export function said(element, name) {
-  const own = element.localName === "hit-counter" && !/^(title|style)$/.test(name) && element.getAttribute(name);
+  const own = element.localName === "hit-counter" && !/^(ti|st)/.test(name) && element.getAttribute(name);
   const text = own || element.getAttribute(`data-${name}`);
   return text || (text === "" && name === "title" ? " " : "");
 }

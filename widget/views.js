@@ -4,6 +4,7 @@
  * The first begins with the script. A later one begins when the address has been that of another page
  * for a second: what is replaced or taken back before then was no page that anybody saw.
  */
+import { warn } from "./console.js";
 import { canonicalPage, here, pageOf } from "./page.js";
 import { plan } from "./rounds.js";
 
@@ -14,6 +15,9 @@ let next = current;
 let isFirst = true;
 let path = "";
 let timer = 0;
+
+/** Whether this browser counts nothing, as whoever makes the site wants. @type {unknown} */
+export let isSkipping;
 
 /** Return whether the address has changed, and nobody knows yet whether it stays. */
 export const isMoving = () => next !== current && pageOf(next) !== pageOf(current);
@@ -46,18 +50,29 @@ function moved(isReplaced) {
 }
 
 function watchHistory() {
-  for (const name of /** @type {const} */ (["pushState", "replaceState"])) {
-    const original = history[name];
-    history[name] = function (...args) {
+  for (const name of /** @type {const} */ (["push", "replace"])) {
+    const original = history[`${name}State`];
+    history[`${name}State`] = function (...args) {
       original.apply(this, args);
-      moved(name === "replaceState");
+      moved(name === "replace");
     };
   }
   addEventListener("popstate", () => moved(false));
 }
 
+/** Turn counting off in this browser, or on again, where the address says so. */
+function skip() {
+  try {
+    isSkipping = localStorage.hitcounter;
+    if (/#hitcounter-skip/.test(here())) warn((localStorage.hitcounter = isSkipping = isSkipping ? "" : "off"));
+  } catch {
+    // The browser keeps nothing here.
+  }
+}
+
 /** Begin a view, in a round of its own, whenever one begins. */
 export function startViews() {
+  skip();
   const { navigation } = window;
   if (navigation) {
     navigation.addEventListener("currententrychange", (event) => moved(event.navigationType === "replace"));

@@ -467,6 +467,37 @@ async def test_an_element_of_another_script_is_told_and_the_place_gets_a_list(
     assert counted(service) == (1, {ARTICLE: 1})
 
 
+async def test_a_browser_that_skips_counts_nothing_until_it_is_asked_to_again(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic
+) -> None:
+    address = pages.put(ARTICLE, document(snippet(service) + NUMBER))
+    await page.goto(address)
+    await shows(page, 1)
+    for opened in (f"{address}#hitcounter-skip", address):
+        await page.goto("about:blank")
+        await page.goto(opened)
+        await shows(page, 1)
+        await expect(page.locator("hit-counter")).to_have_attribute("data-state", "fresh")
+    assert traffic.hits == 1
+    for total, opened in enumerate((f"{address}#hitcounter-skip", address), 2):
+        await page.goto("about:blank")
+        await page.goto(opened)
+        await shows(page, total)
+    assert counted(service) == (3, {ARTICLE: 3})
+
+
+@pytest.mark.slow
+async def test_a_browser_that_keeps_nothing_counts(
+    service: RunningService, page: Page, pages: Pages, console: Console
+) -> None:
+    throws = "{ get() { throw new DOMException('no', 'SecurityError') } }"
+    await page.add_init_script(f"Object.defineProperty(window, 'localStorage', {throws})")
+    await page.goto(pages.put(ARTICLE, document(snippet(service))) + "#hitcounter-skip")
+    await shows(page, 1)
+    assert counted(service) == (1, {ARTICLE: 1})
+    assert console.lines == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", ["customElements", "navigation", "adoptedStyleSheets", "old"])
 async def test_what_an_old_browser_lacks_costs_no_view(

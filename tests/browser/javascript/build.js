@@ -36,7 +36,7 @@ const { outputFiles } = await build({
 const { code: text = "" } = await minify(outputFiles[0].text, {
   ecma: 2018,
   toplevel: true,
-  mangle: { properties: { regex: INTERNAL } },
+  mangle: { properties: { regex: INTERNAL, builtins: true } },
   compress: {
     passes: 6,
     booleans_as_integers: true,
@@ -47,7 +47,7 @@ const { code: text = "" } = await minify(outputFiles[0].text, {
     hoist_funs: true,
   },
   // Chromium then compiles all of it beside the main thread, not each function on it when it first runs.
-  format: { preamble: "//# allFunctionsCalledOnLoad\n//hitcounter, MIT" },
+  format: { preamble: "//# allFunctionsCalledOnLoad" },
 });
 parse(text, { ecmaVersion: 2018 }); // throws at what the oldest browsers do not know
 const size = gzipSync(text, { level: 9 }).length;
