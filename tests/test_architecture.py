@@ -24,7 +24,7 @@ LADDER = """
     process: serving
     process: handshake listener memory deadlines
     operations: app
-    operations: readiness
+    operations: readiness days
     operations: collector
     pages: index
     pages: front_page

@@ -24,7 +24,7 @@ from hitcounter.store.client import Store
 from hitcounter.store.keys import bucket_key, watermark_key
 from tests.conftest import StartService
 from tests.support.clocks import Clock, FakeClock
-from tests.support.load import Tally, Target, declared, expect_exact, more, settled, visiting
+from tests.support.load import Tally, Target, ask, declared, expect_exact, more, settled, visiting
 from tests.support.servers import MortalStore, connected, mortal_store
 from tests.support.waiting import comes_true
 
@@ -335,3 +335,30 @@ async def test_processes_whose_clocks_pass_midnight_in_an_outage_count_each_hit_
 def is_new_day(tally: Tally, date: str) -> bool:
     """Tell whether hits are answered with a date."""
     return any(day == date for _, day in tally.on_day)
+
+
+@pytest.mark.slow
+async def test_operators_are_told_of_the_hits_of_today(
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(tmp_path / "clock")
+    clock.set("2019-04-19 16:58:59")
+    for name, value in clock.environment().items():
+        monkeypatch.setenv(name, value)
+    service = start_service(
+        config=declared(tmp_path / "toml", [Target("demo")]), operations_port=0, timezone=HANOI
+    )
+
+    async def told(expected: str) -> bool:
+        said = await asyncio.to_thread(service.run, "show", "demo")
+        return expected in said.stdout
+
+    for _ in range(3):
+        assert (await ask(service.port, "POST", "/v1/sites/demo/hits")).status == 200
+    assert await told("hits since 23:58 today: 3 counted\n")
+    clock.set("2019-04-19 17:00:00")
+    (notes,) = service.data_dir.glob("metrics-*/before-today.json")
+    await comes_true(lambda: "2019-04-20" in notes.read_text(), "the day is noted")
+    for _ in range(2):
+        assert (await ask(service.port, "POST", "/v1/sites/demo/hits")).status == 200
+    assert await told("hits since 00:00 today: 2 counted\n")

@@ -65,10 +65,8 @@ def test_a_robot_is_answered_and_counts_apart(service: RunningService) -> None:
     assert 'hitcounter_hits_total{result="robot",site="apart"} 5.0' in shown
     assert 'hitcounter_hits_total{result="counted",site="apart"} 1.0' in shown
     told = service.run("show", "apart").stdout.splitlines()[6:]
-    assert told[:2] == [
-        "robots: today 5, month 5, year 5, total 5",
-        "hits since the service started: 1 counted, 5 robot",
-    ]
+    assert told[0] == "robots: today 5, month 5, year 5, total 5"
+    assert re.fullmatch(r"hits since \d\d:\d\d today: 1 counted, 5 robot", told[1])
     assert re.fullmatch(r"last pageview: \d{4}(-\d\d){2} \d\d(:\d\d){2}", told[2])
 
 

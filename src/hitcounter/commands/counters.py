@@ -7,6 +7,7 @@ import argparse
 import datetime as dt
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, line_texts
 from hitcounter.commands import opening
 from hitcounter.config import Config
 from hitcounter.errors import CommandError
+from hitcounter.period import day_of
 from hitcounter.site import Site, page_path
 from hitcounter.store.keys import MAX_COUNT
 
@@ -69,14 +71,19 @@ async def show_block(settings: Config, args: argparse.Namespace) -> None:
 
 def _show_results(data_dir: Path, site: Site) -> None:
     """Say what the service that runs here has made of the hits of a declared site."""
-    from hitcounter.operations import collector
+    from hitcounter.operations import collector, days
 
     for directory in data_dir.glob("metrics-*"):
-        hits, last_s = collector.of_site(directory, site.name)
-        if results := [f"{n} {result}" for result, n in sorted(hits.items()) if n]:
-            print(f"hits since the service started: {', '.join(results)}")
-        if last_s:
-            last = dt.datetime.fromtimestamp(last_s, site.timezone)
+        hits, last_s = collector.of_sites(directory)
+        since, before = "the service started", days.read(directory).get(site.name)
+        counts = Counter(hits.get(site.name, {}))
+        if before is not None and before.date == day_of(time.time(), site.timezone).day:
+            since = f"{dt.datetime.fromtimestamp(before.at, site.timezone):%H:%M} today"
+            counts.subtract(before.hits)
+        if results := [f"{n} {result}" for result, n in sorted(counts.items()) if n]:
+            print(f"hits since {since}: {', '.join(results)}")
+        if site.name in last_s:
+            last = dt.datetime.fromtimestamp(last_s[site.name], site.timezone)
             print(f"last pageview: {last:%Y-%m-%d %H:%M:%S}")
 
 

@@ -21,13 +21,19 @@ def measured(directory: Path, name: str) -> dict[str, float]:
     return {"".join(sample.labels.values()): sample.value for sample in samples}
 
 
-def of_site(directory: Path, site: str) -> tuple[dict[str, int], float]:
-    """Return what became of the hits of a declared site, and when one counted last, or 0."""
+def of_sites(directory: Path) -> tuple[dict[str, dict[str, int]], dict[str, float]]:
+    """Return what became of the hits of declared sites, by result, and when one counted last."""
     files = map(str, directory.glob("*.db"))
     metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-    samples = [s for metric in metrics for s in metric.samples if s.labels.get("site") == site]
-    hits = {s.labels["result"]: int(s.value) for s in samples if s.name == "hitcounter_hits_total"}
-    return hits, max((s.value for s in samples if s.name.endswith("_seconds")), default=0.0)
+    hits: dict[str, dict[str, int]] = {}
+    last_s: dict[str, float] = {}
+    for sample in (sample for metric in metrics for sample in metric.samples):
+        site = sample.labels.get("site", "")
+        if sample.name == "hitcounter_hits_total":
+            hits.setdefault(site, {})[sample.labels["result"]] = int(sample.value)
+        elif sample.name == "hitcounter_last_hit_timestamp_seconds":
+            last_s[site] = sample.value
+    return hits, last_s
 
 
 def of_all_workers(directory: Path, sites: Iterable[str]) -> CollectorRegistry:

@@ -4,11 +4,13 @@ It holds nothing that anybody would miss, so it may end at any time; whoever ask
 supervisor's socket until the next one serves.
 """
 
+import asyncio
 import socket
 from typing import Any
 
 from aiohttp import web
 
+from hitcounter.operations import days
 from hitcounter.operations.app import App, private
 from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
 from hitcounter.process.handshake import Job
@@ -49,8 +51,10 @@ async def _serve(job: Job) -> None:
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
     acceptor.start(OPERATIONS_BACKLOG)
+    noting = asyncio.create_task(days.note(job.metrics_dir, config.sites.values()))
     report_ready()
     await shutdown.requested.wait()
+    noting.cancel()
     await acceptor.close()
     await runner.cleanup()
     await app.close()

@@ -1,0 +1,56 @@
+"""What became of the hits of each declared site before today, for who asks for those of today.
+
+Metrics know of no days. So where a day begins, operations write down what they said until then.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from hitcounter import disk
+from hitcounter.operations import collector
+from hitcounter.period import day_of
+from hitcounter.site import Site
+
+_LOOK_EVERY_S = 2.0
+_FILE = "before-today.json"
+
+
+class Before(msgspec.Struct):
+    """How many hits of a site had each result until `at`, in epoch seconds: the begin of a day."""
+
+    date: str
+    at: float
+    hits: dict[str, int]
+
+
+def read(directory: Path) -> dict[str, Before]:
+    """Return what was written down last, by site."""
+    try:
+        return msgspec.json.decode((directory / _FILE).read_bytes(), type=dict[str, Before])
+    except FileNotFoundError:
+        return {}
+
+
+async def note(directory: Path, sites: Iterable[Site]) -> None:
+    """Write down the begin of each day of the sites, and of the first day that we see."""
+    before = read(directory)
+    while True:
+        now_s = time.time()
+        dates = {site.name: day_of(now_s, site.timezone).day for site in sites}
+        begun = {name for name, date in dates.items() if _date(before.get(name)) != date}
+        if begun:
+            # With the first note, all hits are of now: the directory is as old as the service.
+            hits = collector.of_sites(directory)[0] if before else {}
+            before |= {name: Before(dates[name], now_s, hits.get(name, {})) for name in begun}
+            with suppress(OSError):  # the disk is full, which others say: less is known of today
+                disk.replace(directory / _FILE, msgspec.json.encode(before))
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _date(before: Before | None) -> str:
+    return "" if before is None else before.date
