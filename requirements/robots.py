@@ -1,6 +1,7 @@
-"""Judges our robots: `robots.py BOTS.yml PEOPLE.json`, and by the samples of our own tests."""
+"""Judges our robots: `robots.py FIXTURES PEOPLE.json`, and by the samples of our own tests."""
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from hitcounter.robots import MAX_AGENT, Robots
 MIN_FOUND = 0.99
 MAX_S = 0.0001
 N_TRIES = 5
+# Browsers of the last three years or so, also within apps.
+CURRENT = re.compile(r"Mozilla/5\.0 \(.*(?:(Chrome|CriOS|Firefox)/1[2-9]\d|Version/1[7-9]|OS 1[78]_)")
 
 
 def seconds(robots: Robots, agent: str) -> float:
@@ -27,11 +30,29 @@ def seconds(robots: Robots, agent: str) -> float:
     return best
 
 
-def main(bots: str, people: str) -> int:
+def agents_of(file: Path) -> list[str]:
+    """Return the agents that a file of fixtures collects."""
+    entries = yaml.load(file.read_text("utf-8"), yaml.CSafeLoader)
+    return [entry["user_agent"] for entry in entries if "user_agent" in entry]
+
+
+def current_people(fixtures: Path) -> list[str]:
+    """Return the browsers of today among all that is no robot; the files are large."""
+    found: set[str] = set()
+    files = sorted(set(fixtures.glob("*.yml")) - {fixtures / "bots.yml"})
+    for n, file in enumerate(files, 1):
+        print(f"\rreading {n} of {len(files)} files", end="", file=sys.stderr, flush=True)
+        found.update(filter(CURRENT.match, agents_of(file)))
+    print(file=sys.stderr)
+    return sorted(found)
+
+
+def main(fixtures: str, people: str) -> int:
     """Print what was found; return 1 where it is not good enough."""
     robots, whole = Robots(), Bots()
-    programs = [entry["user_agent"] for entry in yaml.safe_load(Path(bots).read_text("utf-8"))]
-    visitors = [*json.loads(Path(people).read_text("utf-8")), *PEOPLE.values()]
+    programs = agents_of(Path(fixtures, "bots.yml"))
+    most_used = json.loads(Path(people).read_text("utf-8"))
+    visitors = [*current_people(Path(fixtures)), *most_used, *PEOPLE.values()]
     agents = [agent[:MAX_AGENT] for agent in (*programs, *visitors, *PROGRAMS.values())]
     missed = [agent for agent in programs if not robots.has(agent)]
     taken = [agent for agent in visitors if robots.has(agent)]

@@ -9,4 +9,4 @@ trap 'rm -rf "$scratch"' EXIT
 npm pack --silent --pack-destination "$scratch" top-user-agents@2.1.138 >"$scratch/name"
 tar -xzf "$scratch/$(cat "$scratch/name")" -C "$scratch"
 PYTHONPATH="$PWD:$scratch/python" .venv/bin/python requirements/robots.py \
-    "$scratch/python/device_detector/tests/fixtures/upstream/bots.yml" "$scratch/package/src/index.json"
+    "$scratch/python/device_detector/tests/fixtures/upstream" "$scratch/package/src/index.json"

@@ -16,9 +16,9 @@ MAX_AGENT = 256  # characters; what follows tells nothing more, and would take t
 _PEOPLE = (
     *("coc_coc_browser/", "zalo android/", "zalo ios/", "zalotheme/"),
     *("fban/", "fb_iab/", "instagram ", "musical_ly", "cubot", " google tv", " m bot "),
-    *("; discovery", "sogoumobilebrowser", "googleimageproxy"),
+    *("; discovery", "; spider ", " barcelona ", "sogoumobilebrowser", "googleimageproxy"),
 )
-_NO_PEOPLE = ("bot/", "crawl", "spider", "headless", "://")
+_NO_PEOPLE = ("bot/", "crawl", "spider/", "headless", "://")
 _BROWSER = "mozilla/5.0 ("
 _MORE = ("^viber",)  # which fetches previews
 

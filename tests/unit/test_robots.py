@@ -23,6 +23,8 @@ PEOPLE = {
     "facebook, iOS": f"{IPHONE} (KHTML, like Gecko) Mobile/22F76 [FBAN/FBIOS;FBAV/525.0;FBOP/8]",
     "messenger": f"{WEBVIEW} Safari/537.36 [FB_IAB/Orca-Android;FBAV/470.0.0.12.74;]",
     "instagram": f"{IPHONE} (KHTML, like Gecko) Mobile/15E148 Instagram 390.0.0.28.85 (vi_VN)",
+    "threads": f"{WEBVIEW} Safari/537.36 Barcelona 390.0.0.28.85 Android (35/15; 420dpi; vi_VN)",
+    "a phone named Spider": f"Mozilla/5.0 (Linux; Android 15; Spider 9) {CHROME} Safari/537.36",
     "tiktok": f"{WEBVIEW} Safari/537.36 musical_ly_2023 JsSdk/1.0 NetType/WIFI Channel/googleplay",
     "cubot": f"Mozilla/5.0 (Linux; Android 11; CUBOT NOTE 20) {CHROME} Mobile Safari/537.36",
     "television": f"Mozilla/5.0 (Linux; Android 12; Chromecast Google TV) {CHROME} Safari/537.36",
