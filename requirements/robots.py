@@ -17,7 +17,9 @@ MIN_FOUND = 0.99
 MAX_S = 0.0001
 N_TRIES = 5
 # Browsers of the last three years or so, also within apps.
-CURRENT = re.compile(r"Mozilla/5\.0 \(.*(?:(Chrome|CriOS|Firefox)/1[2-9]\d|Version/1[7-9]|OS 1[78]_)")
+CURRENT = re.compile(
+    r"Mozilla/5\.0 \(.*(?:(Chrome|CriOS|Firefox)/1[2-9]\d|Version/1[7-9]|OS 1[78]_)"
+)
 
 
 def seconds(robots: Robots, agent: str) -> float:
