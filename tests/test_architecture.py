@@ -28,6 +28,7 @@ LADDER = """
     operations: collector
     pages: index
     pages: front_page
+    transfer: merging
     transfer: housekeeping
     transfer: export baseline corrections
     transfer: sites

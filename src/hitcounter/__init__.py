@@ -1,3 +1,3 @@
 """A self-hosted web-visit counter that counts every acknowledged hit exactly once."""
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"

@@ -156,6 +156,11 @@ def _add_housekeeping(add: Add) -> None:
     doc = "Take sites out; they count from zero when they are hit again."
     remove = add("remove", counters.remove_sites, doc)
     remove.add_argument("sites_to_remove", nargs="+", metavar="SITE")
+    doc = "Give all that was counted for one site to another; show says when."
+    merge = add("merge", counters.merge_sites, doc)
+    merge.add_argument("old", metavar="OLD")
+    merge.add_argument("into", type=str.lower, choices=["into"], metavar="into")
+    merge.add_argument("new", metavar="NEW")
     for taking in (prune, remove):
         taking.add_argument(
             "--export-to", type=Path, metavar="FILE", help="a new file for what goes, to import"

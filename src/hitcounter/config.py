@@ -125,7 +125,7 @@ class Config:
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
 _MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
-_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query", "count_robots", "own"}
+_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query", "count_robots", "own", "aliases"}
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
@@ -188,7 +188,20 @@ def _with_sites(config: Config, tables: Any) -> Config:
         if site.name in sites:
             raise ConfigError(f"sites.{name!r}: {site.name} is declared twice")
         sites[site.name] = site
+    _require_plain_aliases(sites)
     return dataclasses.replace(config, sites=sites)
+
+
+def _require_plain_aliases(sites: Mapping[str, Site]) -> None:
+    """Raise `ConfigError` where a name could stand for more than one site."""
+    site_of: dict[str, str] = {}
+    for site in sites.values():
+        for alias in site.aliases:
+            where = f"sites.{site.name!r}.aliases: {alias}"
+            if alias in sites:
+                raise ConfigError(f"{where} is declared as a site itself: leave out one of both")
+            if site_of.setdefault(alias, site.name) != site.name:
+                raise ConfigError(f"{where} is an alias of {site_of[alias]} already")
 
 
 def _site(config: Config, name: str, table: Any) -> Site:
@@ -210,6 +223,7 @@ def _site(config: Config, name: str, table: Any) -> Site:
         max_pages=_MAX_PAGES(f"{where}.max_pages", table.get("max_pages", config.max_pages)),
         query=parse.parameters(f"{where}.query", table.get("query", [])),
         own=parse.networks(f"{where}.own", table.get("own", [])),
+        aliases=parse.site_names(f"{where}.aliases", table.get("aliases", [])),
         count_robots=parse.boolean(
             f"{where}.count_robots", table.get("count_robots", config.count_robots)
         ),

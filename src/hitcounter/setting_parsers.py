@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from hitcounter.block import LANGUAGES
 from hitcounter.client_address import Network
-from hitcounter.errors import ConfigError
-from hitcounter.site import host_name, one_origin, origin_host
+from hitcounter.errors import ConfigError, Refusal
+from hitcounter.site import host_name, one_origin, origin_host, site_name
 from hitcounter.store import url as store_url
 
 _ZONE = re.compile(r"(%[A-Za-z0-9_.-]+)?")  # which network a link-local address is in
@@ -154,6 +154,14 @@ def words(name: str, value: Any) -> tuple[str, ...]:
 def hosts(name: str, value: Any) -> tuple[str, ...]:
     """Return the one spelling of each of several hosts."""
     return tuple(host(name, item) for item in _list(name, value))
+
+
+def site_names(name: str, value: Any) -> tuple[str, ...]:
+    """Return the one spelling of each of several names of sites."""
+    try:
+        return tuple(site_name(item) for item in _list(name, value))
+    except Refusal as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def networks(name: str, value: Any) -> tuple[Network, ...]:

@@ -51,13 +51,13 @@ class Site:
     query: tuple[str, ...] = ()  # the parameters that are part of a page's address
     count_robots: bool = False
     own: tuple[Network, ...] = ()  # from where its editors look at it
+    aliases: tuple[str, ...] = ()  # names that it had before, or of sites that went into it
 
     def owns(self, host: str) -> bool:
         """Return whether a host is this site's own, with or without www."""
         bare = host_name(host).removeprefix("www.")
-        return bare == self.name.removeprefix("www.") or any(
-            bare == origin_host(origin).removeprefix("www.") for origin in self.origins
-        )
+        names = self.name, *self.aliases, *map(origin_host, self.origins)
+        return any(bare == name.removeprefix("www.") for name in names)
 
     def admits(self, text: str) -> bool:
         """Return whether a page of this origin may count; a site without `origins` admits all."""

@@ -95,6 +95,11 @@ async def test_the_documented_user_can_do_all_that_the_service_and_its_commands_
             "2 sites read, 0 numbers raised\n"
         )
         assert "promise: level A" in service.run("check").stdout
+        date = numbers["date"]
+        service.run("correct", "demo", "--date", date, "--minus", "1", "--because", "a test")
+        assert f"-1 on {date}: a test" in service.run("show", "demo").stdout
+        store.ask("ACL", "SETUSER", user, "+del", "+srem")
+        service.run("merge", "old", "into", "demo")
         assert await asyncio.to_thread(service.stop) == 0
         with connected(store.socket_path) as raw:
             refused = {entry["object"] for entry in raw.acl_log()}
@@ -188,7 +193,7 @@ async def test_each_right_that_a_hit_needs_is_named_where_it_is_missing(
     server: StoreServer,
 ) -> None:
     _, rules = documented()
-    told = {"+info", "+time", "+config|get", "+scan"}
+    told = {"+info", "+time", "+config|get", "+scan", "+hgetall"}
     rights = [rule for rule in rules if rule.startswith("+") and rule not in told]
     rules = ["reset", "on", ">word", *rules[rules.index("~hc:*") :]]
     with connected(server.socket_path) as raw:

@@ -55,6 +55,7 @@ async def show_block(settings: Config, args: argparse.Namespace) -> None:
         numbers = await baseline.read_block(store, site, time.time())
         robots = await baseline.read_robots(store, site, time.time())
         made = await corrections.made(store, site.name)
+        merged = await corrections.merged(store, site.name)
     words = LANGUAGES[site.lang]
     print(words.title)
     texts = line_texts([numbers[key] for key in LINE_KEYS], site.lang)
@@ -66,6 +67,9 @@ async def show_block(settings: Config, args: argparse.Namespace) -> None:
         day = dt.datetime.fromtimestamp(each.at, site.timezone).date()
         page = f" of {each.page}" if each.page else ""
         print(f"corrected on {day}: -{each.minus}{page} on {each.date}: {each.because}")
+    for old, at in merged.items():
+        day = dt.datetime.fromtimestamp(at, site.timezone).date()
+        print(f"merged on {day}: all that was counted for {old}")
     _show_results(settings.data_dir, site)
 
 
@@ -100,6 +104,26 @@ async def correct(settings: Config, args: argparse.Namespace) -> None:
     async with opening.opened(settings, create=False) as store:
         await corrections.correct(store, site, correction)
     print(f"{args.minus} pageviews of {args.date} taken back")
+
+
+async def merge_sites(settings: Config, args: argparse.Namespace) -> None:
+    """Give all that was counted for one site to another."""
+    from hitcounter.transfer import merging, sites
+
+    old, new = sites.known_name(args.old), sites.known_site(settings, args.new)
+    if old == new.name:
+        raise CommandError(f"{old} cannot go into itself")
+    if old in settings.sites:
+        raise CommandError(
+            f"{old} is declared and would be counted on: make it one of the aliases of {new.name},"
+            " and reload the service"
+        )
+    async with opening.opened(settings, create=False) as store:
+        bar = partial(_progress, unit=" steps")
+        n_counters = await merging.merge(store, settings, old, new, bar)
+    print(f"{n_counters} counters of {old} added to those of {new.name}")
+    if old not in new.aliases:
+        print(f"hits for {old} still count apart, until {new.name} names it in its aliases")
 
 
 async def export_counters(settings: Config, _args: argparse.Namespace) -> None:

@@ -93,13 +93,15 @@ class SiteRegistry:
         self._lanes = lanes
         self._metrics = metrics
         self._sites = {name: self._state_of(site) for name, site in config.sites.items()}
+        for site in list(self._sites.values()):
+            self._sites |= dict.fromkeys(site.site.aliases, site)
         # What robots ask for whose hits register nothing, and who reads before anybody counts.
         self._described = lru_cache(maxsize=256)(self._new_state)
         self._says_refusal_at_s = 0.0
 
     def __iter__(self) -> Iterator[SiteState]:
         """Go through the sites that are counted."""
-        return iter(list(self._sites.values()))
+        return iter(list(dict.fromkeys(self._sites.values())))
 
     @property
     def names(self) -> set[str]:
@@ -107,7 +109,7 @@ class SiteRegistry:
         return set(self._sites)
 
     def find(self, name: str) -> SiteState | None:
-        """Find a site that was counted before."""
+        """Find a site that was counted before, by its name or another that it has."""
         return self._sites.get(name)
 
     def find_or_describe(self, name: str) -> SiteState:

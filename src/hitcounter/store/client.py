@@ -138,12 +138,40 @@ class Store:
         values = await self.run(scripts.TAKE, [pages_key, *names, removed_key], args)
         if len(values) < len(names):
             return None
-        await self.run(scripts.SWEEP, [pages_key, *names], [])
-        if removed_ms:
+        await self._sweep(site, names, is_removed=bool(removed_ms))
+        return {name: int(value) for name, value in zip(names, values, strict=True) if value}
+
+    async def move(self, old: str, new: str, names: Sequence[str], *, removed_ms: int = 0) -> bool:
+        """Move pages and counters of one site to another, where they are added.
+
+        With `removed_ms`, leave a tombstone; return False, having done nothing, where the old
+        site has other pages. Pages come before other counters in `names`.
+        """
+        lane, to_lane = self.lane_of(old), self.lane_of(new)
+        counters = [keys.counter_of(name) for name in names]
+        to = [
+            (keys.page_key if counter.is_page else keys.bucket_key)(to_lane, new, counter.name)
+            for counter in counters
+        ]
+        pages_keys = [keys.pages_key(lane, old), keys.pages_key(to_lane, new)]
+        args = [sum(counter.is_page for counter in counters), removed_ms or ""]
+        all_names = [*pages_keys, *names, *to, keys.removed_key(lane, old)]
+        moved = await self.run(scripts.MOVE, all_names, args)
+        if len(moved) < len(names):
+            return False
+        await self._sweep(old, names, is_removed=bool(removed_ms))
+        return True
+
+    async def _sweep(self, site: str, names: Sequence[str], *, is_removed: bool) -> None:
+        """Delete what was marked as removed, and all else of a site that is."""
+        lane = self.lane_of(site)
+        await self.run(scripts.SWEEP, [keys.pages_key(lane, site), *names], [])
+        if is_removed:
+            notes = keys.corrections_key(lane, site), keys.merged_key(lane, site)
+            removed_key = keys.removed_key(lane, site)
             await self.ask(lambda redis: redis.expire(removed_key, TOMBSTONE_S))
             await self.ask(lambda redis: redis.srem(keys.SITES_KEY, site))
-            await self.ask(lambda redis: redis.delete(keys.corrections_key(lane, site)))
-        return {name: int(value) for name, value in zip(names, values, strict=True) if value}
+            await self.ask(lambda redis: redis.delete(*notes))
 
     async def removed_sites(self, sites: Sequence[str]) -> set[str]:
         """Find the sites that were taken out."""

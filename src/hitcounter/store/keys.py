@@ -9,6 +9,7 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
     hc:{0}:pages:demo              how many pages of the site are stored
     hc:{0}:removed:demo            when the site was last taken out, in ms; it expires
     hc:{0}:corrections:demo        what was taken back, when and why
+    hc:{0}:merged:demo             which sites went into it, and when
     hc:{0}:writer:9f…              the watermark of a writer
     hc:{0}:ids:2592000             who holds which ids of sites' hits, per stretch of ten minutes
     hc:{0}:probe:9f…               what the rehearsal of a hit adds to; it expires
@@ -152,6 +153,11 @@ def removed_key(lane: int, site: str) -> str:
 def corrections_key(lane: int, site: str) -> str:
     """Name the notes on what was taken back from a site."""
     return f"hc:{{{lane}}}:corrections:{site}"
+
+
+def merged_key(lane: int, site: str) -> str:
+    """Name the notes on the sites that went into a site."""
+    return f"hc:{{{lane}}}:merged:{site}"
 
 
 def watermark_key(lane: int, writer: str) -> str:

@@ -28,6 +28,7 @@ REPLACE = Script.read("replace.lua")
 ADMIT = Script.read("admit.lua")
 CLAIM = Script.read("claim.lua")
 TAKE = Script.read("take.lua")
+MOVE = Script.read("move.lua")
 SWEEP = Script.read("sweep.lua")
 OF_HITS = (COMMIT, REPLACE, ADMIT, CLAIM)
 

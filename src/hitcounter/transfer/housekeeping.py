@@ -8,7 +8,7 @@ that happens no hit waits.
 import io
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,13 @@ from hitcounter.store.client import BATCH_KEYS, Store
 from hitcounter.transfer import export
 from hitcounter.transfer.export import Progress, SiteCounts, batches, counter_of
 
-# So many counters of a site, its newest among them, go in one step; a script takes hardly more.
-_LAST_STEP_KEYS = 2 * BATCH_KEYS
+# So many counters of a site, its newest among them, go in one step; a script that moves them takes
+# hardly more.
+_LAST_STEP_KEYS = 3 * BATCH_KEYS // 2
 _ATTEMPTS = 10
+
+# Lets counters go, with the site itself where there is a tombstone, in ms; tells whether it did.
+Step = Callable[[Sequence[str], int], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ async def prune(
 
 async def remove(store: Store, sites: Iterable[str], file: Path, progress: Progress) -> int:
     """Take sites out as a whole; return how many counters they had."""
-    found = await _counters(store, set(sites))
+    found = await counters_of(store, set(sites))
     unknown = sorted(
         found.keys() - await store.sites() - {s for s, names in found.items() if names}
     )
@@ -103,16 +107,24 @@ def _kept(file: Path, seen: Mapping[str, int], taken: Mapping[str, int]) -> Iter
 
 
 async def _remove(store: Store, site: str, names: list[str], taken: Counter[str]) -> None:
+    async def take(some: Sequence[str], removed_ms: int) -> bool:
+        found = await store.take(site, some, removed_ms=removed_ms)
+        taken.update(found or {})
+        return found is not None
+
+    await empty(store, site, names, take)
+
+
+async def empty(store: Store, site: str, names: list[str], step: Step) -> None:
+    """Let the counters of a site go step by step, and with the last ones the site itself."""
     for _ in range(_ATTEMPTS):
         names = sorted({*names, *_of_now(store.lane_of(site), site)}, key=_last_to_go)
         while len(names) > _LAST_STEP_KEYS:
-            taken.update(await store.take(site, names[:BATCH_KEYS]))
+            await step(names[:BATCH_KEYS], 0)
             names = names[BATCH_KEYS:]
-        last = await store.take(site, names, removed_ms=int(time.time() * 1000))
-        if last is not None:
-            taken.update(last)
+        if await step(names, int(time.time() * 1000)):
             return
-        names = (await _counters(store, {site}))[site]  # somebody has counted other pages
+        names = (await counters_of(store, {site}))[site]  # somebody has counted other pages
     raise CommandError(
         f"{site}: new pages are counted faster than they can be taken out; try again"
     )
@@ -127,7 +139,7 @@ def _of_now(lane: int, site: str) -> set[str]:
     return {keys.bucket_key(lane, site, bucket) for bucket in buckets}
 
 
-async def _counters(store: Store, sites: set[str]) -> dict[str, list[str]]:
+async def counters_of(store: Store, sites: set[str]) -> dict[str, list[str]]:
     """Find the counters of sites: pages, then the oldest days, and last what a hit changes."""
     found: dict[str, set[str]] = {site: set() for site in sites}
     pattern = next(iter(sites)) if len(sites) == 1 else "*"

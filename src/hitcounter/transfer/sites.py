@@ -11,9 +11,10 @@ def known_site(config: Config, name: str) -> Site:
     name = known_name(name)
     if config.is_open:
         return config.site(name)
-    if name not in config.sites:
-        raise CommandError(f"the site {name} is not declared in {config.config}")
-    return config.sites[name]
+    for site in config.sites.values():
+        if name in (site.name, *site.aliases):
+            return site
+    raise CommandError(f"the site {name} is not declared in {config.config}")
 
 
 def known_name(name: str) -> str:
