@@ -277,6 +277,19 @@ def test_a_site_is_declared_in_its_own_script_or_as_punycode(tmp_path: Path) -> 
     assert "a site name is" in fault(tmp_path, '[sites."hội nông"]')
 
 
+def test_a_name_stands_for_one_site(tmp_path: Path) -> None:
+    text = '[sites.a]\naliases = ["old.example.vn", "hộinôngdân.vn"]\n[sites.b]\naliases = ["{}"]'
+    names = ("old.example.vn", "xn--hinngdn-uwa2n1471a.vn")
+    assert loaded(tmp_path, text.format("other")).sites["a"].aliases == names
+    itself = "is declared as a site itself: leave out one of both"
+    for alias in ("a", "b"):
+        assert fault(tmp_path, text.format(alias)) == f"sites.'b'.aliases: {alias} {itself}"
+    assert fault(tmp_path, text.format(names[0])) == (
+        f"sites.'b'.aliases: {names[0]} is an alias of a already"
+    )
+    assert "sites.'b'.aliases: a site name is" in fault(tmp_path, text.format("a b"))
+
+
 def test_an_unknown_name_is_an_error_wherever_it_stands(tmp_path: Path) -> None:
     assert "'prot'" in fault(tmp_path, "prot = 80")
     assert "'data-dir'" in fault(tmp_path, "data-dir = '/tmp'")

@@ -87,6 +87,7 @@ def test_all_keys_of_a_lane_hash_to_one_slot(lane: int, site: str, path: str, wr
         keys.bucket_key(lane, site, "total"),
         keys.page_key(lane, site, path),
         keys.pages_key(lane, site),
+        keys.merged_key(lane, site),
         keys.watermark_key(lane, writer),
         keys.ids_key(lane, 2592000),
     ]
@@ -168,6 +169,7 @@ def test_the_keys_of_robots_lie_beside_those_of_their_site(
 
 def test_a_note_on_a_correction_is_no_counter() -> None:
     assert keys.corrections_key(0, "demo") == "hc:{0}:corrections:demo"
+    assert keys.merged_key(0, "demo") == "hc:{0}:merged:demo"
     with pytest.raises(ValueError, match="not the key of a counter"):
         keys.counter_of(keys.corrections_key(0, "demo"))
 
