@@ -66,7 +66,7 @@ LADDER = """
     store: refusals log data_dir_lock
     store: scripts
     store: durability keys url
-    hit disk limits
+    hit disk limits metric_files
     site
     block period errors outcomes client_address __init__
 """
@@ -102,7 +102,7 @@ LIBRARIES = {
     "hiredis": {"store"},
     "sqlite3": {"exactly_once"},
     "aiohttp": {"web", "pages", "operations", "process"},
-    "prometheus_client": {"metrics", "operations"},
+    "prometheus_client": {"metrics", "metric_files", "operations"},
     "is_bot": {"robots"},
 }
 BAD_NAMES = {"utils", "core", "services", "common", "manager", "helper", "base", "data", "info"}

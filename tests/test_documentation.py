@@ -21,7 +21,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 # Prometheus' own clients name a counter with this ending, whatever it is declared as.
 ENDINGS = {"_counter": "_total"}
 # What can become of a hit: no error, or one that a request to a counting endpoint may meet.
-NOT_OF_A_HIT = {"not_found", "foreign_host", "internal", "store_unfit"}
+NOT_OF_A_HIT = {"not_found", "foreign_host", "store_unfit"}
 OUTCOMES = {"counted", "stored", "prefetch", "repeat", "robot", "own", "limited"} | (
     STATUSES.keys() - NOT_OF_A_HIT
 )

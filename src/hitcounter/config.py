@@ -86,7 +86,12 @@ class Config:
     robot_words: tuple[str, ...] = _setting(
         (), parse.words, "more words by which robots call themselves"
     )
-    limits: str = _setting("on", parse.on_or_off, "how much one visitor may add; on or off")
+    limits: str = _setting(
+        "on", parse.one_of("on", "off"), "how much one visitor may add; on or off"
+    )
+    promise_wanted: str = _setting(
+        "B", parse.one_of("A", "B", "off"), "promise of the store below which operations are told"
+    )
     kept_window_s: float = _setting(
         5.0, parse.seconds, "seconds for which confirmed hits can be sent again"
     )

@@ -4,31 +4,20 @@ No label can be chosen by a visitor: `site` is a declared site or `(other)`, `re
 ours. What a hit costs in metrics is paid once per flush.
 
 All workers write into one directory, each under an id that survives its restarts, so operations can
-answer for all of them. Two living processes never share an id. What a dead one counted stays; what
-it measured goes.
-
-The files are memory-mapped, and a page that the disk has no room for would kill the worker that
-touches it. So a worker reserves all that its metrics can need before it maps a file; where that
-cannot be, its metrics stay in its memory, and it counts.
+answer for all of them (see `metric_files`).
 """
 
-import logging
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Literal, get_args
 
-from prometheus_client import Counter, Gauge, Histogram, values
-from prometheus_client.multiprocess import mark_process_dead
+from prometheus_client import Counter, Gauge, Histogram
 
 from hitcounter import __version__
+from hitcounter.metric_files import Mode, keep_values
 from hitcounter.outcomes import COUNTED, RESULTS, RESULTS_OF_OTHERS, STORED
 from hitcounter.store.durability import PROMISES
-
-log = logging.getLogger(__name__)
 
 OTHER_SITES = "(other)"
 # What becomes of a hit now, the best first: acknowledged by the store, by the journal, or refused.
@@ -38,12 +27,7 @@ UNAVAILABLE = "store_unavailable"
 UNFIT = "store_unfit"
 STATES = (READY, JOURNALING, UNAVAILABLE, UNFIT, "journal_full", "journal_failed")
 
-_FILE_BYTES = 1 << 16
-_SERIES_BYTES = 400  # of one series at most: its name, help and labels
-
 Inc = Callable[[float], None]
-# How the workers' gauges become one: their sum, their least, or one for all.
-Mode = Literal["livesum", "livemin", "livemax", "max"]
 
 
 class Metrics:
@@ -52,11 +36,12 @@ class Metrics:
     def __init__(self, directory: Path, worker_id: int, sites: Iterable[str]) -> None:
         """Declare every metric; `sites` are the declared ones, the only ones to become labels."""
         self._sites = frozenset(sites)
+        self._worker_id = worker_id
         self.directory = directory
         self._incs: dict[str, dict[str, Inc]] = {COUNTED: {}, STORED: {}}
         self._last_hits: dict[str, Gauge] = {}
         n_series = (len(self._sites) + 1) * (len(RESULTS + RESULTS_OF_OTHERS) + 1)
-        _keep_values(directory, worker_id, n_series)
+        keep_values(directory, worker_id, n_series)
 
         self._hits = _counter(
             "hitcounter_hits",
@@ -79,6 +64,9 @@ class Metrics:
             "hitcounter_unnamed_proxy_hits", "Hits through a private proxy that nobody named"
         )
         self._declare_counters_of_losses()
+        self.worker_restarts = _counter(
+            "hitcounter_worker_restarts", "Workers that were started in the place of one that ended"
+        )
         self._declare_histograms()
         self._declare_gauges()
         self._declare_gauges_of_the_store()
@@ -114,6 +102,9 @@ class Metrics:
         )
         self.pending = _gauge("hitcounter_hits_pending", "Hits that wait for the chunk before them")
         self.journal_bytes = _gauge("hitcounter_journal_bytes", "Size of the journals on disk")
+        self.journal_limit_bytes = _gauge(
+            "hitcounter_journal_limit_bytes", "Size to which the journals may grow, besides logs"
+        )
         self.journals_unread = _gauge(
             "hitcounter_journals_unread",
             "Files in the directory of the journals that cannot be read: their hits are missing",
@@ -133,6 +124,12 @@ class Metrics:
             "When a site was hit last",
             ["site"],
             mode="max",
+        )
+        self._heartbeat = _gauge(
+            "hitcounter_worker_heartbeat_timestamp_seconds",
+            "When a worker last had time for what is to be done",
+            ["worker"],
+            mode="livemax",
         )
         build = _gauge(
             "hitcounter_build_info", "The version that runs", ["version", "python"], mode="max"
@@ -155,6 +152,19 @@ class Metrics:
             "Which promise the store keeps: 2 is level A, 1 is level B, 0 none, -1 unknown",
             mode="livemin",
         )
+        self.store_promise_wanted = _gauge(
+            "hitcounter_store_promise_wanted",
+            "Which promise the store should keep: 2 is level A, 1 is level B, -1 any",
+            mode="livemax",
+        )
+        self.store_memory_bytes = _gauge(
+            "hitcounter_store_memory_bytes", "Memory that the store uses", mode="livemax"
+        )
+        self.store_memory_limit_bytes = _gauge(
+            "hitcounter_store_memory_limit_bytes",
+            "Memory that the store may use, or 0 where it has no bound or does not tell",
+            mode="livemax",
+        )
         self.clock_skew_s = _gauge(
             "hitcounter_store_clock_skew_seconds",
             "How far the clock of the store is from ours, in either direction",
@@ -163,6 +173,10 @@ class Metrics:
         # A worker that has only begun knows nothing bad of the store.
         self.store_up.set(1)
         self.store_promise.set(max(PROMISES.values()))
+
+    def beat(self) -> None:
+        """Note that this worker is not stuck."""
+        self._heartbeat.labels(self._worker_id).set_to_current_time()
 
     def set_state(self, now: str) -> None:
         """Show what becomes of a hit now, one of `STATES`."""
@@ -191,41 +205,6 @@ class Metrics:
     def label(self, site: str) -> str:
         """Name a site in metrics."""
         return site if site in self._sites else OTHER_SITES
-
-
-def _keep_values(directory: Path, worker_id: int, n_series: int) -> None:
-    """Choose where values live: in files that others can read, else in memory."""
-    sizes = {f"gauge_{mode}": _FILE_BYTES for mode in get_args(Mode)} | {
-        "histogram": _FILE_BYTES,
-        "counter": _FILE_BYTES + n_series * _SERIES_BYTES,
-        "gauge_max": _FILE_BYTES + n_series * _SERIES_BYTES,
-    }
-    files = {directory / f"{kind}_{worker_id}.db": n_bytes for kind, n_bytes in sizes.items()}
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        for file, n_bytes in files.items():
-            _reserve(file, n_bytes)
-    except OSError as error:
-        log.error("nobody can read the metrics of this worker: %s: %s", directory, error.strerror)
-        for file in files:
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
-        values.ValueClass = values.MutexValue
-        return
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: worker_id)  # type: ignore[no-untyped-call]
-
-
-def _reserve(path: Path, n_bytes: int) -> None:
-    """Let a file have so many bytes, all of them on the disk."""
-    with path.open("ab") as file:
-        file.write(bytes(max(0, n_bytes - file.tell())))
-
-
-def forget_gauges(directory: Path, worker_id: int) -> None:
-    """Take the gauges of a worker that has ended out of the answer."""
-    with suppress(OSError):  # somebody else did
-        mark_process_dead(worker_id, str(directory))  # type: ignore[no-untyped-call]
 
 
 def _counter(name: str, doc: str, labels: Sequence[str] = ()) -> Counter:

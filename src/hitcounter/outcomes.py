@@ -29,5 +29,6 @@ RESULTS = (
     "journal_failed",
     "outcome_unknown",
     "overloaded",
+    "internal",
 )
 RESULTS_OF_OTHERS = ("unknown_site", "too_many_sites", "bad_site")

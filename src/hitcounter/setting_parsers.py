@@ -94,11 +94,15 @@ def boolean(name: str, value: Any) -> bool:
     return said[value]
 
 
-def on_or_off(name: str, value: Any) -> str:
-    """Accept `on` or `off`."""
-    if value not in ("on", "off"):
-        raise ConfigError(f"{name}: {value!r} is not on or off")
-    return str(value)
+def one_of(*words: str) -> Parser:
+    """Make a parser of a word that is one of a few."""
+
+    def parse(name: str, value: Any) -> str:
+        if value not in words:
+            raise ConfigError(f"{name}: {value!r} is not {' or '.join(words)}")
+        return str(value)
+
+    return parse
 
 
 def port_or_off(name: str, value: Any) -> int | None:

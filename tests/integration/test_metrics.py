@@ -4,15 +4,17 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from hitcounter.metrics import OTHER_SITES
+from hitcounter.operations.collector import measured
 from hitcounter.outcomes import RESULTS, RESULTS_OF_OTHERS
 from tests.conftest import RunningService, StartService
 from tests.support.disks import fill, small_disk
-from tests.support.load import ask
+from tests.support.load import ask, metric
 from tests.support.processes import signal_all
 from tests.support.servers import store_server
 from tests.support.waiting import eventually
@@ -121,3 +123,55 @@ async def test_every_series_of_a_declared_site_begins_at_zero(
     text = (await ask(service.operations_port, "GET", "/metrics")).body.decode()
     for site in (OTHER_SITES, "demo", LONGEST_NAME):
         assert f'hitcounter_pages_refused_total{{site="{site}"}} 0.0' in text
+
+
+async def test_the_store_the_journal_and_the_workers_are_measured_whether_or_not_anybody_asks(
+    start_service: StartService,
+) -> None:
+    service = start_service(
+        workers=1, operations_port=0, promise_wanted="A", store_max_mb=100, journal_max_mb=2
+    )
+    assert await metric(service, "hitcounter_store_memory_limit_bytes") == 100 << 20
+    assert 0 < await metric(service, "hitcounter_store_memory_bytes") < 100 << 20
+    assert await metric(service, "hitcounter_store_promise_wanted") == 2
+    await becomes(service, "hitcounter_journal_limit_bytes", 2 << 20)
+    for number in (signal.SIGKILL, signal.SIGHUP):
+        beat_at, pids = await heartbeat(service), service.worker_pids()
+        await eventually(partial(beats_after, service, beat_at), "the worker lives")
+        signal_all(pids if number == signal.SIGKILL else [service.process.pid], number)
+        await replaced(service, pids)
+        await becomes(service, "hitcounter_worker_restarts_total", 1)
+
+
+async def becomes(service: RunningService, name: str, expected: float) -> None:
+    """Wait until a metric has a value."""
+
+    async def is_so() -> bool:
+        return await metric(service, name) == expected
+
+    await eventually(is_so, f"{name} is {expected}")
+
+
+async def heartbeat(service: RunningService) -> float:
+    """Read when the only worker said last that it is not stuck; 0 where it never did."""
+    (directory,) = service.data_dir.glob("metrics-*")
+    said = measured(directory, "hitcounter_worker_heartbeat_timestamp_seconds")
+    return max(said.values(), default=0.0)
+
+
+async def beats_after(service: RunningService, moment: float) -> bool:
+    """Tell whether the worker has said so again."""
+    return await heartbeat(service) > moment
+
+
+async def test_a_hit_that_meets_a_fault_of_ours_is_counted_as_such(
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = "import sys\nif 'hitcounter.process.worker_start' in sys.orig_argv:\n"
+    fault += "    from hitcounter.counting.counter import Counter\n    Counter.count = None\n"
+    (tmp_path / "sitecustomize.py").write_text(fault)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    service = start_service(operations_port=0)
+    answer = await ask(service.port, "POST", "/v1/sites/demo/hits")
+    assert (answer.status, answer.code) == (500, "internal")
+    assert (await hits(service))[OTHER_SITES, "internal"] == 1

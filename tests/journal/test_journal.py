@@ -820,6 +820,25 @@ async def test_on_a_full_disk_no_journal_can_be_made_and_nothing_is_left_of_the_
     await journal.remove()
 
 
+async def test_the_bound_of_a_journal_is_known_before_it_is_made_and_falls_with_the_room_for_it(
+    small_disk: Path,
+) -> None:
+    journals = Journals(small_disk, MAX_BYTES)
+    await journals.orphans()
+    bound = journals.limit_bytes
+    assert bound == min(MAX_BYTES, free_bytes(small_disk) // 10)
+    journal = await journals.create(WRITER)
+    await journal.append([whole(1)])
+    await journals.orphans()
+    assert journals.limit_bytes == bound
+    (small_disk / "others").write_bytes(bytes(free_bytes(small_disk)))
+    await journals.orphans()
+    assert journals.limit_bytes == (small_disk / journal.name).stat().st_size
+    await journal.remove()
+    await journals.orphans()
+    assert journals.limit_bytes == free_bytes(small_disk) // 10
+
+
 async def test_what_did_not_fit_on_the_disk_fits_when_there_is_room_again(
     small_disk: Path,
 ) -> None:

@@ -60,6 +60,8 @@ class StoreWatch:
         self._say(facts)
         await self._say_what_counts_no_more()
         self._metrics.store_promise.set(PROMISES[facts.level])
+        self._metrics.store_memory_bytes.set(facts.memory_bytes)
+        self._metrics.store_memory_limit_bytes.set(facts.memory_limit_bytes)
         if facts.clock_skew_s is not None:
             self._metrics.clock_skew_s.set(abs(facts.clock_skew_s))
         await self._sites.refresh()

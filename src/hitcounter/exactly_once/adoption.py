@@ -56,6 +56,7 @@ class Adoption:
                 log.error("cannot look for journals: %s", error)
         self._said = trouble
         self._metrics.journals_unread.set(len(self._journals.unread))
+        self._metrics.journal_limit_bytes.set(self._journals.limit_bytes)
         return found
 
     async def _adopt(self, journal: Journal) -> None:

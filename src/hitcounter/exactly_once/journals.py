@@ -32,13 +32,16 @@ _UNUSED_FOR_S = 60.0
 class Journals:
     """The directory of all writers' files on this host."""
 
-    unread: frozenset[str] = frozenset()  # what could not be read when we looked last
+    # When we looked last: what could not be read, and how far the file of our writer could grow.
+    unread: frozenset[str] = frozenset()
+    limit_bytes = 0
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
         """Let a file grow to `max_bytes`, or to less where little of the disk is free."""
         self._directory = directory
         self._max_bytes = max_bytes
         self._known: set[str] = set()  # files of ours
+        self._made: tuple[Path, int] | None = None  # the last one, and its bound
 
     def prepare(self) -> None:
         """Make the directory; raise `StartError` where that cannot be, or where it is of no use."""
@@ -65,7 +68,10 @@ class Journals:
         path = self._directory / f"0-{writer}-{len(self._known)}{SUFFIX}"
         self._known.add(path.name)
         try:
-            return Journal(path, journal_file.made(path, self._fitting_bytes()))
+            most_bytes = self._fitting_bytes()
+            journal = Journal(path, journal_file.made(path, most_bytes))
+            self._made = path, most_bytes
+            return journal
         except (sqlite3.Error, OSError) as error:
             # It holds nothing yet. The file goes last: a log without one would be set aside.
             for file in (journal_file.beside(path, WAL), journal_file.beside(path, ROLLBACK), path):
@@ -77,7 +83,16 @@ class Journals:
         free_bytes = shutil.disk_usage(self._directory).free
         return min(self._max_bytes, int(free_bytes * MAX_DISK_SHARE))
 
+    def _measure(self) -> None:
+        with suppress(OSError):  # a number for the metrics is worth no error
+            self.limit_bytes = self._fitting_bytes()
+            if self._made is not None and self._made[0].exists():
+                path, most_bytes = self._made
+                here_bytes = path.stat().st_size + shutil.disk_usage(path).free
+                self.limit_bytes = min(most_bytes, here_bytes)
+
     def _orphans(self) -> list[Journal]:
+        self._measure()
         found, unread = [], set()
         for path in self._files():
             try:

@@ -40,6 +40,7 @@ class Job:
     limits_fd: int
     # Somebody serves already: better no successor than one that begins without the store.
     is_successor: bool = False
+    is_restart: bool = False  # in the place of one that ended
 
     @property
     def name(self) -> str:

@@ -30,6 +30,7 @@ from hitcounter.process.handshake import Job
 from hitcounter.process.listener import HINT
 from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
 from hitcounter.store.client import Store
+from hitcounter.store.durability import ANY_PROMISE, PROMISES
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.app import App
 from hitcounter.web.server import Server
@@ -37,6 +38,7 @@ from hitcounter.web.server import Server
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
+BEAT_EVERY_S = 1.0
 _POLL_S = 0.01
 
 
@@ -49,6 +51,8 @@ async def _serve(job: Job, max_connections: int) -> None:
     shutdown = Shutdown()
     config = job.config
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
+    metrics.worker_restarts.inc(job.is_restart)
+    metrics.store_promise_wanted.set(PROMISES.get(config.promise_wanted, ANY_PROMISE))
     store = Store(job.store_url, config.store_timeout_s)
     journals = Journals(config.data_dir / "journal", config.journal_max_mb << 20)
     journals.prepare()
@@ -70,7 +74,8 @@ async def _serve(job: Job, max_connections: int) -> None:
 
     writer.flushing.add_done_callback(shutdown.task_ended)
     adoption = Adoption(store.connect, journals, metrics, window_s)
-    background = [asyncio.create_task(task) for task in (watch.run(), adoption.run())]
+    tasks = watch.run(), adoption.run(), _beat(metrics)
+    background = [asyncio.create_task(task) for task in tasks]
     for task in background:
         task.add_done_callback(shutdown.task_ended)
     await shutdown.requested.wait()
@@ -89,6 +94,13 @@ def _listen(acceptor: Acceptor, config: Config) -> None:
     except OSError as error:  # another service bound the port at the same moment
         where = f"{config.host} port {config.port}"
         raise StartError(f"cannot listen on {where}: {error.strerror}; {HINT}") from None
+
+
+async def _beat(metrics: Metrics) -> None:
+    """Show that the loop goes round, whatever the store and the disk do."""
+    while True:
+        metrics.beat()
+        await asyncio.sleep(BEAT_EVERY_S)
 
 
 def _tune_gc() -> None:

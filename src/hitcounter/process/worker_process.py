@@ -79,7 +79,7 @@ class WorkerProcess:
         if await process.wait() == -signal.SIGALRM:
             log.error("%s did not end in time; the kernel ended it", self._job.name)
         try:
-            from hitcounter.metrics import forget_gauges  # here, so that we start faster
+            from hitcounter.metric_files import forget_gauges  # here, so that we start faster
 
             forget_gauges(self._job.metrics_dir, self._job.worker_id)
         finally:

@@ -34,16 +34,19 @@ class WorkerSlot:
 
     async def run(self) -> None:
         """Start a worker, and again whenever it ends; raise `StartError` if it cannot serve."""
+        is_restart = False
         while True:
             async with self._changing:
                 worker = self._worker
                 if not worker.is_running:
-                    worker = self._worker = WorkerProcess(self._job)
+                    job = dataclasses.replace(self._job, is_restart=is_restart)
+                    worker = self._worker = WorkerProcess(job)
                     if await worker.start():
                         self.is_serving.set()
             await worker.is_done.wait()
             if worker is self._worker:
                 log.warning("%s ended with %s; starting it again", self._job.name, worker.code)
+                is_restart = True
                 await asyncio.sleep(self.restart_after_s)
 
     async def replace(self, config: Config) -> None:

@@ -14,6 +14,7 @@ FORMAT, OLDEST_READER = 1, "0.1"  # of what we write to a store, and which versi
 MAX_CLOCK_SKEW_S = 2.0
 # The levels, as a metric tells them: unknown is the least, and never looks better than it is.
 PROMISES: Mapping[str, int] = {"unknown": -1, "none": 0, "B": 1, "A": 2}
+ANY_PROMISE = min(PROMISES.values())
 
 # What is only right if it is one of a few things.
 _NEEDS = {
@@ -28,7 +29,8 @@ class StoreFacts:
     """What the store says of itself; None where it does not say it.
 
     `format` is that of what it holds, and `reader` the oldest version of ours that reads it.
-    `clock_skew_s` is how far its clock is ahead of ours. `refusals` are its words, by the question
+    `clock_skew_s` is how far its clock is ahead of ours. Memory is 0 where it does not tell, and so
+    is its limit where it has none. `refusals` are its words, by the question
     that it refused; `hit_refusal` what it said to a hit, or nothing if it took it.
     """
 
@@ -42,6 +44,8 @@ class StoreFacts:
     format: int = FORMAT
     reader: str = OLDEST_READER
     clock_skew_s: float | None = 0.0
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
     refusals: Mapping[str, str] = field(default_factory=dict)
     hit_refusal: str = ""
 

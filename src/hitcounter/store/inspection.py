@@ -64,6 +64,8 @@ class Inspection:
             format=format_,
             reader=reader,
             clock_skew_s=await told("TIME", self._clock_skew_s()),
+            memory_bytes=info.get("used_memory", 0),
+            memory_limit_bytes=info.get("maxmemory", 0),
             refusals=refusals,
         )
 

@@ -36,13 +36,21 @@ class App:
             else:
                 response = await self._other_answer(route, request, target)
         except Refusal as refusal:
-            if route is not None and route.is_counting(target):
-                self.metrics.not_counted(target.site, refusal.code)
+            self._note(route, target, refusal.code)
             is_flood = refusal.code == "flood"
             response = flood_answer(refusal) if is_flood else refusal_answer(refusal)
+        except ConnectionError:  # the client has left
+            raise
+        except Exception:  # a fault of ours, which `answering` answers
+            self._note(route, target, "internal")
+            raise
         if self.is_draining:
             response.force_close()
         return response
+
+    def _note(self, route: Route | None, target: Target, code: str) -> None:
+        if route is not None and route.is_counting(target):
+            self.metrics.not_counted(target.site, code)
 
     async def _other_answer(
         self, route: Route | None, request: web.BaseRequest, target: Target
