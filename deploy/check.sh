@@ -46,6 +46,11 @@ unit_is_clean() {
     ! grep -F hitcounter.service "$scratch/verify"
 }
 
+# What is deployed is what the template gives.
+rules_are_rendered() {
+    python deploy/prometheus/render.py | diff -u deploy/prometheus/rules.yml -
+}
+
 find deploy src -name '*.yaml' -o -name '*.yml' | sort >"$scratch/yaml"
 find .ci deploy requirements bench -name '*.sh' -o -path '.ci/*' | sort >"$scratch/shell"
 find src -name 'openapi.yaml' >"$scratch/openapi"
@@ -58,6 +63,9 @@ find src -name 'openapi.yaml' >"$scratch/openapi"
     have check-jsonschema && check "compose schema" \
         check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
     have promtool && check "promtool check config" promtool check config deploy/prometheus/prometheus.yml
+    have promtool && check "promtool test rules" promtool test rules deploy/prometheus/*.test.yml
+    have hitcounter && check "rules of Prometheus" rules_are_rendered
+    have amtool && check "amtool check-config" amtool check-config deploy/alertmanager/alertmanager.yml
     have shellcheck && check "shellcheck" shellcheck -x $(cat "$scratch/shell")
     have systemd-analyze && check "systemd-analyze verify" unit_is_clean
     have hitcounter && check "settings" \
