@@ -4,10 +4,7 @@ Prometheus answers with exactly as many pageviews as were acknowledged, whicheve
 """
 
 import json
-import re
 import subprocess
-import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService
+from tests.support.prometheus import asked, listening
 from tests.support.servers import program
 from tests.support.waiting import until
 
 HITS = {"north.example.vn": 36, "south.example.vn": 21}
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"}
-LISTENING = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:[0-9]+)')
 
 
 def test_prometheus_reads_every_pageview_once_whichever_worker_it_scrapes(
@@ -75,7 +72,7 @@ def fetch(url: str, method: str = "GET") -> bytes:
 @contextmanager
 def scraping(prometheus: str, service: RunningService, directory: Path) -> Iterator[str]:
     """Run a Prometheus that scrapes the service; give its URL."""
-    config, log = directory / "prometheus.yml", directory / "prometheus.log"
+    config = directory / "prometheus.yml"
     config.write_text(
         "scrape_configs:\n"
         "  - job_name: hitcounter\n"
@@ -84,27 +81,8 @@ def scraping(prometheus: str, service: RunningService, directory: Path) -> Itera
         f'    static_configs: [{{targets: ["127.0.0.1:{service.operations_port}"]}}]\n'
     )
     command = [prometheus, f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--web.listen-address=127.0.0.1:0"], stdout=output, stderr=output
-        )
-    try:
-        yield f"http://{listening_address(process, log)}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def listening_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until Prometheus says which port the system picked."""
-
-    def has_decided() -> bool:
-        return LISTENING.search(log.read_text()) is not None or process.poll() is not None
-
-    until(has_decided, "Prometheus listens or ends")
-    found = LISTENING.search(log.read_text())
-    assert found is not None, f"Prometheus does not listen:\n{log.read_text()}"
-    return found[1]
+    with listening(command, directory / "prometheus.log") as url:
+        yield url
 
 
 def expect(url: str, question: str, expected: Mapping[str, float]) -> None:
@@ -113,11 +91,5 @@ def expect(url: str, question: str, expected: Mapping[str, float]) -> None:
 
 
 def ask(url: str, question: str) -> dict[str, float]:
-    """Ask once; a Prometheus that is not ready yet knows nothing."""
-    query = urllib.parse.urlencode({"query": question})
-    try:
-        body = json.loads(fetch(f"{url}/api/v1/query?{query}"))
-    except urllib.error.HTTPError as error:
-        error.close()
-        return {}
-    return {r["metric"].get("site", ""): float(r["value"][1]) for r in body["data"]["result"]}
+    """Ask once."""
+    return {r["metric"].get("site", ""): float(r["value"][1]) for r in asked(url, question)}
