@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 # How the workers' gauges become one: their sum, their least, or one for all.
 Mode = Literal["livesum", "livemin", "livemax", "max"]
 
+_NEW = ".new"  # of a file that is not whole yet
 _FILE_BYTES = 1 << 16
 _SERIES_BYTES = 400  # of one series at most: its name, help and labels
 
@@ -42,6 +43,7 @@ def keep_values(directory: Path, worker_id: int, n_series: int) -> None:
         for file in files:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
+                file.with_suffix(_NEW).unlink(missing_ok=True)
         values.ValueClass = values.MutexValue
         return
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
@@ -49,9 +51,11 @@ def keep_values(directory: Path, worker_id: int, n_series: int) -> None:
 
 
 def _reserve(path: Path, n_bytes: int) -> None:
-    """Let a file have so many bytes, all of them on the disk."""
-    with path.open("ab") as file:
+    """Let a file have so many bytes, all of them on the disk, before anybody reads it."""
+    written = path if path.exists() else path.with_suffix(_NEW)
+    with written.open("ab") as file:
         file.write(bytes(max(0, n_bytes - file.tell())))
+    written.rename(path)
 
 
 def forget_gauges(directory: Path, worker_id: int) -> None:
