@@ -171,6 +171,7 @@ async def operations_fail(service: RunningService, hook: Webhook) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # on a busy machine each of many waits takes its time
 async def test_what_fails_is_told_where_it_belongs_and_taken_back_when_it_is_mended(
     start_service: StartService, tmp_path: Path
 ) -> None:

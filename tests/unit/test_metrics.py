@@ -31,7 +31,7 @@ def test_whoever_reads_while_a_worker_begins_meets_no_file_that_is_not_whole(
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
 
     def begin_often() -> None:
-        for _ in range(500):
+        for _ in range(200):
             keep_values(tmp_path, 0, len(SITES))
             forget_gauges(tmp_path, 0)
 
