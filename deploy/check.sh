@@ -62,6 +62,8 @@ find src -name 'openapi.yaml' >"$scratch/openapi"
     have yamllint && check "yamllint" yamllint --strict -c deploy/yamllint.yaml $(cat "$scratch/yaml")
     have check-jsonschema && check "compose schema" \
         check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+    have check-jsonschema && check "dashboard schema" \
+        check-jsonschema --schemafile deploy/grafana/schema.json deploy/grafana/hitcounter.json
     have promtool && check "promtool check config" promtool check config deploy/prometheus/prometheus.yml
     have promtool && check "promtool test rules" promtool test rules deploy/prometheus/*.test.yml
     have hitcounter && check "rules of Prometheus" rules_are_rendered
