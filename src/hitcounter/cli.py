@@ -6,6 +6,7 @@ the shell tells of ^C and of a reader that left early.
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -67,15 +68,17 @@ def _ending(action: Callable[[], None]) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Config:
-    links = config.service_links(os.environ)
-    if links:
-        print(f"hitcounter: passed over, as no settings: {', '.join(links)}", file=sys.stderr)
-    return config.load({name: getattr(args, name) for name in config.SETTINGS})
+    settings = config.load({name: getattr(args, name) for name in config.SETTINGS})
+    if args.command is _serve:
+        logs.set_up("supervisor", settings.log_format)
+    if links := config.service_links(os.environ):
+        logs.tell(logging.WARNING, f"passed over, as no settings: {', '.join(links)}")
+    return settings
 
 
 def _failed(error: Exception, code: int) -> int:
     with suppress(OSError):  # the exit code says enough
-        print(f"hitcounter: {one_line(error)}", file=sys.stderr, flush=True)
+        logs.tell(logging.CRITICAL, one_line(error))
     return code
 
 
@@ -212,5 +215,4 @@ def _reason(text: str) -> str:
 async def _serve(settings: Config, args: argparse.Namespace) -> None:
     from hitcounter.process import supervisor
 
-    logs.set_up("supervisor")
     await supervisor.serve(settings, lambda: _settings(args))

@@ -112,6 +112,11 @@ class Config:
     )
     watch_every_s: float = _setting(60.0, parse.seconds, "seconds between two checks of the store")
     journal_max_mb: int = _setting(256, parse.whole(1), "largest journal of a worker, in megabytes")
+    log_format: str = _setting(
+        "text",
+        parse.one_of("text", "json"),
+        "lines of the log for people (text) or machines (json)",
+    )
     config: Path | None = _setting(None, parse.path, "TOML file with these settings and [sites.…]")
     sites: Mapping[str, Site] = field(default_factory=dict)
     # What flags, environment or file named, whatever they said.

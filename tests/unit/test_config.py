@@ -142,6 +142,7 @@ def test_every_setting_is_read_by_one_rule_from_file_environment_and_flag(tmp_pa
         "watch_every_s": "7.5",
         "journal_max_mb": "64",
         "store_max_mb": "300",
+        "log_format": "json",
     }
     assert texts.keys() | {"config"} == SETTINGS.keys()
     by_flag = load(texts, {})
@@ -230,6 +231,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "watch_every_s": ["0", "", "-1", "1min", "nan", 3601, [60], True],
     "journal_max_mb": ["0", "-1", "", "256MB", "1.5", 10**9 + 1, 1.5, True, [256]],
     "store_max_mb": ["-1", "", "256MB", "1.5", 10**9 + 1, 1.5, True, [256]],
+    "log_format": ["", "JSON", "logfmt", True, ["json"], {}],
 }
 
 

@@ -33,7 +33,7 @@ def begin(serve: Callable[[Job], Coroutine[Any, Any, None]]) -> None:
     """Serve the job on standard input; refuse it in one line where that cannot be."""
     try:
         job = read_job(sys.stdin.buffer)
-        logs.set_up(job.name)
+        logs.set_up(job.name, job.config.log_format)
         require_c_parser()
         _run(serve(job))
     except (HitcounterError, *SURROUNDINGS) as error:

@@ -37,8 +37,9 @@ from hitcounter.store.embedded import EmbeddedStore, url
 log = logging.getLogger(__name__)
 
 # What holds for all that runs here, and so until the next start.
+OF_THE_STORE = ("data_dir", "redis_url", "store_binary", "store_max_mb")
 LISTENERS = ("host", "port", "operations_host", "operations_port")
-FIXED = (*LISTENERS, "workers", "data_dir", "redis_url", "store_binary", "store_max_mb")
+FIXED = (*LISTENERS, "workers", *OF_THE_STORE, "log_format")
 
 Reload = Callable[[], Config]
 

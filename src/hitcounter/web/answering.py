@@ -172,7 +172,7 @@ class Answering(web.RequestHandler):
         elif status < 500:
             response = error_answer("bad_request", NOT_UNDERSTOOD)
         else:
-            log.error("cannot answer %s %.200r", request.method, request.raw_path, exc_info=exc)
+            log.error("cannot answer a request: %.20s", request.method, exc_info=exc)
             response = error_answer("internal", "this is our fault; the log says more")
         response.force_close()
         return response
