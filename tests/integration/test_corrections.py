@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from hitcounter.config import Config
-from hitcounter.errors import CommandError
-from hitcounter.store import keys
+from hitcounter.errors import CommandError, StoreRefusesError
+from hitcounter.store import keys, scripts
 from hitcounter.store.client import Store
 from hitcounter.store.corrections import Correction, made, note
+from hitcounter.store.writer_connection import Commit
 from hitcounter.transfer import corrections
 from tests.conftest import RunningService, StartService
+from tests.faults.proxy import Proxy
 from tests.support.servers import StoreServer, connected, store_server
 from tests.support.wire import ask
 
@@ -93,6 +95,57 @@ async def test_a_note_on_what_was_not_made_is_not_shown(server: StoreServer) -> 
     await note(store, "demo", MISTAKE)
     assert await made(store, "demo") == []
     await store.close()
+
+
+async def test_a_page_that_went_meanwhile_goes_down_with_its_site_or_neither_does(
+    server: StoreServer,
+) -> None:
+    store = Store(server.unix_url, 10)
+    connection, total = store.connect("9f"), keys.bucket_key(0, "demo", "total")
+    pages = {(keys.pages_key(0, "demo"), 0): {keys.page_key(0, "demo", "/gone"): -1}}
+    (refusal,) = await connection.ask([Commit(0, 0, 1, {total: -1}, pages)])
+    assert isinstance(refusal, StoreRefusesError)
+    assert "/gone has less than is to be taken from it" in str(refusal)
+    assert await store.read([total, keys.watermark_key(0, "9f")]) == [100, None]
+    await connection.close()
+    await store.close()
+
+
+class LosesOneReply(Proxy):
+    """Loses the first reply to a write, and goes on with something else then."""
+
+    def __init__(self, path: Path, then: Callable[[], object]) -> None:
+        """Lead to a store."""
+        super().__init__(path)
+        self._then = then
+
+    def is_lost(self) -> bool:
+        """Lose a reply."""
+        is_lost = super().is_lost()
+        if is_lost:
+            self.loses = 0.0
+            self._then()
+        return is_lost
+
+
+async def test_what_may_be_done_is_never_called_refused(server: StoreServer) -> None:
+    with connected(server.socket_path) as raw:
+        raw.script_load(scripts.COMMIT.text)
+        proxy = LosesOneReply(server.socket_path, lambda: raw.config_set("maxmemory", 1))
+        await proxy.heal()
+        proxy.loses = 1.0
+        store = Store(f"redis://127.0.0.1:{proxy.port}", 10)
+        with pytest.raises(
+            CommandError, match=r"is full.*whether this was taken back is not known"
+        ):
+            await corrections.correct(store, SITE, MISTAKE)
+        raw.config_set("maxmemory", 0)
+        with pytest.raises(CommandError, match="was taken back on 1970-01-01 already"):
+            await corrections.correct(store, SITE, MISTAKE)
+        names = [keys.bucket_key(0, "demo", bucket) for bucket in BUCKETS]
+        assert await store.read(names) == [60] * 4
+        await store.close()
+        await proxy.close()
 
 
 async def test_two_corrections_at_once_take_no_more_than_there_is(server: StoreServer) -> None:

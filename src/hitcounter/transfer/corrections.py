@@ -53,12 +53,15 @@ async def _commit(store: Store, commit: Commit, writer: str) -> None:
     """Send it until the store answers; it is applied once."""
     connection = store.connect(writer)
     try:
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             (answer,) = await connection.ask([commit])
             if not isinstance(answer, StoreError):
                 return
-            if isinstance(answer, StoreRefusesError):
+            # Later, what was not answered before may have been done, or be done yet.
+            if attempt == 0 and isinstance(answer, StoreRefusesError):
                 raise CommandError(f"nothing was changed: {answer}")
-        raise CommandError("the store gave no answer: show tells whether this was taken back")
+        raise CommandError(
+            f"{answer}; whether this was taken back is not known: send it again, it is made once"
+        )
     finally:
         await connection.close()

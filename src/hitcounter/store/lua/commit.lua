@@ -68,7 +68,7 @@ for _, site in ipairs(sites) do
   local new, free = 0, limit - number(count_key)
   for page, increment in ipairs(pageviews) do
     local i = count_key + page
-    if is_held(i) or (applies and new < free) then
+    if is_held(i) or (applies and (new < free or increment < 0)) then
       new = new + (is_held(i) and 0 or 1)
       add(i, increment)
     else
