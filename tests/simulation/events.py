@@ -16,6 +16,15 @@ EXPECTED = (
     "hung up",
     "robots came",
     "robots counted",
+    "correction: made",
+    "correction: made before",
+    "correction: refused",
+    "correction: not sent",
+    "correction: unanswered",
+    "correction: killed",
+    "correction: made by who was not answered",
+    "correction: lost, and sent again",
+    "commit refused: it takes more than there is",
     "hits of two days in one chunk",
     "hits of two days in one entry",
     "commit applied",
@@ -95,6 +104,10 @@ class Events:
         if reaction is not None:
             self._react(reaction, by)
         self.tell(event, *details)
+
+    def react_no_longer(self) -> None:
+        """Let nothing follow what happens from now on."""
+        self._reactions = {}
 
     def tell(self, *details: object) -> None:
         """Write down what is only of interest to whoever reads the log."""

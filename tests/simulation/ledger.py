@@ -1,9 +1,10 @@
 """What was sent and answered, held against what is counted.
 
-For every counter: acknowledged <= counted <= received, less what was refused as not counted. The
-days, months and years of a site add up to its total. An answer with values contains its hit, and
-nothing that nobody sent. Hits with one id are one hit: whoever is told so can rely on the other,
-and no two of them are counted while the workers that they came to never missed the store.
+For every counter: acknowledged <= counted <= received, less what was refused as not counted, and
+what was taken back. The days, months and years of a site add up to its total. An answer with values
+contains its hit, and nothing that nobody sent. Hits with one id are one hit: whoever is told so can
+rely on the other, and no two of them are counted while the workers that they came to never missed
+the store. A correction takes away once what it says, however often it is sent.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from tests.simulation.schedule import N_PAGES, N_SITES
 SITES = [f"s{n}" for n in range(N_SITES)]
 UNKNOWN = "outcome_unknown"
 NOT_COUNTED = {"journal_full", "journal_failed", "store_unavailable", "unsettled"}
+_NOT_MADE = {"refused", "not sent"}  # of corrections
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,19 @@ class Sent:
     def of(cls, site: SiteKeys, page: PageKeys | None, id_: str | None) -> Self:
         """Tell what a hit adds to."""
         return cls(site, page, id_, site.counted if page is None else (*site.counted, page.key))
+
+
+@dataclass(slots=True, eq=False)
+class Taken:
+    """A correction: what it takes from which counters, and what became of it each time."""
+
+    number: int
+    site: int
+    date: str
+    page: str | None
+    minus: int
+    counters: tuple[str, ...]
+    outcomes: list[str] = field(default_factory=list)
 
 
 class Client(Protocol):
@@ -85,6 +100,9 @@ class Ledger:
         self.received: Counter[str] = Counter()
         self.acknowledged: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.corrections: list[Taken] = []
+        self.taken_at_least: Counter[str] = Counter()  # by corrections
+        self.taken_at_most: Counter[str] = Counter()
         self.problems: list[str] = []
         self._events = events
         self._same: dict[str, _Same] = {}
@@ -109,6 +127,17 @@ class Ledger:
         for key in robots.counted:
             self.received[key] += 1
         writer.count_robot(writer.lanes.of(robots.site), robots)
+
+    def correct(self, taken: Taken) -> None:
+        """Let somebody take something back, from now on."""
+        self.corrections.append(taken)
+        for key in taken.counters:
+            self.taken_at_most[key] += taken.minus
+
+    def corrected(self, taken: Taken, outcome: str) -> None:
+        """Hear what became of a correction that was sent."""
+        self._events.note(f"correction: {outcome}", taken.number)
+        taken.outcomes.append(outcome)
 
     async def _count_once(self, client: Client, sent: Sent, id_: str) -> None:
         """Do what the service does with the id of a hit."""
@@ -181,7 +210,8 @@ class Ledger:
         for key in sent.counters:
             self.acknowledged[key] += 1
             most = self.received[key] - self.refused[key]
-            if values is not None and not 1 <= values.get(key, 0) <= most:
+            least = max(0, 1 - self.taken_at_most[key])
+            if values is not None and not least <= values.get(key, 0) <= most:
                 self.problems.append(
                     f"an answer says {key} = {values.get(key)} when {most} were received"
                 )
@@ -204,12 +234,41 @@ class Ledger:
         for _ in range(len(same.hits) - same.n_refused - 1):
             self.refused.update(same.common)
 
+    def settle_corrections(self, *, keeps_commits: bool) -> None:
+        """Expect each one once that is made when it is sent for the last time, undisturbed.
+
+        A store that loses its last moments may have lost it before, and it was made again.
+        """
+        for taken in self.corrections:
+            *before, last = taken.outcomes
+            self._check_correction(taken, keeps_commits=keeps_commits)
+            for key in taken.counters:
+                if last.startswith("made"):
+                    self.taken_at_least[key] += taken.minus
+                elif _NOT_MADE.issuperset(before):
+                    self.taken_at_most[key] -= taken.minus
+
+    def _check_correction(self, taken: Taken, *, keeps_commits: bool) -> None:
+        """Hold what its operator was told each time against the last time."""
+        *before, last = taken.outcomes
+        was_made = any(outcome.startswith("made") for outcome in before)
+        if was_made and last != "made before":
+            self._events.note("correction: lost, and sent again")
+            if keeps_commits:
+                self.problems.append(f"the correction {taken.number} was made, and then {last}")
+        if last == "made before" and not was_made:
+            self._events.note("correction: made by who was not answered")
+            if _NOT_MADE.issuperset(before):
+                self.problems.append(f"the correction {taken.number} was refused, and is made")
+        if last not in ("made", "made before", "refused"):
+            self.problems.append(f"the correction {taken.number} is {last} in the end")
+
     def differences(self, counted: Mapping[str, int]) -> tuple[int, int, int]:
         """Count what is lost, doubled and skewed; say where."""
         n_lost = n_doubled = 0
         for key in dict.fromkeys([*self.received, *filter(_is_counter, counted)]):
-            least = self.acknowledged[key]
-            most = self.received[key] - self.refused[key]
+            least = max(0, self.acknowledged[key] - self.taken_at_most[key])
+            most = self.received[key] - self.refused[key] - self.taken_at_least[key]
             n = counted.get(key, 0)
             if not least <= n <= most:
                 n_lost += max(0, least - n)

@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from hitcounter.errors import StoreError, Unavailable
+from hitcounter.errors import CommandError, StoreError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.delivery import Delivery
 from hitcounter.exactly_once.increments import CutRule, Pageviews
@@ -23,15 +25,17 @@ from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage
 from hitcounter.exactly_once.records import Entry, Record, RecordLog
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.store import keys
+from hitcounter.store.client import Store
 from hitcounter.store.keys import SiteKeys
 from hitcounter.store.writer_connection import Answer as Answered
 from hitcounter.store.writer_connection import Commit as AskedCommit
+from hitcounter.transfer import corrections
 from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
 from tests.simulation.network import SimulatedLine
 from tests.simulation.store import Commit, Reply, SimulatedStore
 from tests.simulation.store import Values as StoreValues
 
-Replacement = tuple[type, str, Callable[..., Any] | property]
+Replacement = tuple[type | ModuleType, str, Callable[..., Any] | property]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ _ask = SimulatedLine.ask
 _create = SimulatedJournals.create
 _commit_in_store = SimulatedStore.commit
 _write = SimulatedStore.write
+_commit_correction = corrections._commit
+_random_ids = count(1)
 
 
 async def exchange_answered_early(self: Writer, lanes: Sequence[Lane]) -> None:
@@ -278,6 +284,31 @@ async def is_counted_once_claimed(self: SimulatedLine, lane: int, holder: str) -
     return True
 
 
+def writer_of_nothing(*_: object) -> str:
+    """Draw the id of a correction, as that of a writer is."""
+    return f"drawn{next(_random_ids)}"
+
+
+async def commit_and_forget(store: Store, commit: AskedCommit, writer: str) -> None:
+    """Let go of the watermark of a correction that is made."""
+    await _commit_correction(store, commit, writer)
+    connection = store.connect(writer)
+    with suppress(StoreError):
+        await connection.forget(commit.lane)
+    await connection.close()
+
+
+async def commit_once(store: Store, commit: AskedCommit, writer: str) -> None:
+    """Take a question that was not answered for a correction that was not made."""
+    connection = store.connect(writer)
+    try:
+        (answer,) = await connection.ask([commit])
+    finally:
+        await connection.close()
+    if isinstance(answer, StoreError):
+        raise CommandError(f"nothing was changed: {answer}")
+
+
 async def never_probe(self: Writer) -> None:
     """Let an idle writer never ask what the store still holds."""
 
@@ -397,6 +428,15 @@ MUTANTS = (
         "answers a repeat before the hit is counted",
         5_000,
         ((SimulatedLine, "_is_counted", is_counted_once_claimed),),
+    ),
+    Mutant("draws the id of a correction", 50, ((corrections, "writer_of", writer_of_nothing),)),
+    Mutant(
+        "forgets that a correction was made", 1_000, ((corrections, "_commit", commit_and_forget),)
+    ),
+    Mutant(
+        "takes no answer to a correction for a refusal",
+        1_000,
+        ((corrections, "_commit", commit_once),),
     ),
     Mutant("never asks while it is idle", 50, ((Writer, "_probe", never_probe),)),
 )

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hitcounter.errors import StoreError
+from hitcounter.errors import StoreError, StoreRefusesError
 from hitcounter.store import keys
 from hitcounter.store.writer_connection import Answer as Answered
 from hitcounter.store.writer_connection import Commit as AskedCommit
@@ -36,7 +36,7 @@ Answer = Reply | StoreError
 
 
 class Asker(Protocol):
-    """A worker, as the network knows it."""
+    """A worker or a command, as the network knows it."""
 
     is_aside: bool  # whether a split leaves it with the old store
     has_missed_store: bool  # whether a question of its was not answered
@@ -113,7 +113,7 @@ class SimulatedLine(WriterConnection):
         """Claim ids for a record; tell which of the others are counted, as the real one does."""
         ours = f"{self.writer}:{record}"
         key = keys.watermark_key(lane, self.writer)
-        reply = await self._ask_one(Claim(key, ours, tuple(ids)))
+        reply = await self.ask_one(Claim(key, ours, tuple(ids)))
         self._events.note("ids claimed", ours, *ids, by=self.owner)
         others = dict.fromkeys(holder for holder in reply.holders if holder != ours)
         counted = {holder: await self._is_counted(lane, holder) for holder in others}
@@ -122,7 +122,7 @@ class SimulatedLine(WriterConnection):
     async def _is_counted(self, lane: int, holder: str) -> bool:
         writer, _, record = holder.partition(":")
         key = keys.watermark_key(lane, writer)
-        is_counted = int(record) <= (await self._ask_one(Watermark(key))).watermark
+        is_counted = int(record) <= (await self.ask_one(Watermark(key))).watermark
         self._events.note(f"id is {'counted' if is_counted else 'unsettled'}", holder)
         if is_counted:
             self._network.promise(key, int(record))
@@ -132,9 +132,9 @@ class SimulatedLine(WriterConnection):
         """Delete the watermark."""
         key = keys.watermark_key(lane, self.writer)
         self._events.note("watermark deleted", key)
-        await self._ask_one(Forget(key))
+        await self.ask_one(Forget(key))
 
-    async def _ask_one(self, request: Request) -> Reply:
+    async def ask_one(self, request: Request) -> Reply:
         """Wait for an answer; raise `StoreError` if there is none."""
         self.questions = [self._network.send(self, request)]
         answer = await self.questions[0].answer
@@ -280,11 +280,16 @@ class Network:
         assert question.store is not None
         request = question.request
         if self._is_error(question):
-            question.end(StoreError("an error of the store"))
+            question.end(StoreRefusesError("an error of the store", is_forbidden=False))
             return
         before = question.store.watermark(request.key)
-        reply = question.store.answer(request, self._loop.time())
-        if isinstance(request, Commit):
+        reply: Answer
+        try:
+            reply = question.store.answer(request, self._loop.time())
+        except StoreRefusesError as error:
+            self._events.note("commit refused: it takes more than there is", *request[:3])
+            reply = error
+        if isinstance(request, Commit) and isinstance(reply, Reply):
             self._note(request, before, question)
         if self._goes_wrong("lose_replies"):
             self._events.note("reply lost", *request[:3], by=question.line.owner)

@@ -62,6 +62,10 @@ REACTED_TO = (
     "store is back",
 )
 
+# When a correction has read what there is, and leaves its note; and what goes wrong then.
+CORRECTS = "corrects"
+CUTTING = ("lose_replies", "strand_requests", "strand_requests", "lose_power")
+
 DATES = ("2026-07-14", "2026-10-31", "2026-12-31")
 N_SITES, N_PAGES = 4, 3
 
@@ -118,6 +122,19 @@ class RobotHit:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """Pageviews that somebody takes back, by a command that is sent once or more.
+
+    `times` tell when, and how soon it is killed each time if it still runs.
+    """
+
+    site: int
+    page: int | None
+    minus: int
+    times: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """All that a seed decides, but for the chances of single questions."""
 
@@ -134,6 +151,7 @@ class Schedule:
     reactions: tuple[Reaction, ...]
     hits: tuple[Hit, ...]
     robots: tuple[RobotHit, ...]
+    corrections: tuple[Correction, ...]
     end_s: float
     restarts: bool  # all of the service, in the end
 
@@ -166,9 +184,13 @@ def schedule_of(seed: int) -> Schedule:
         midnight_at_s=draw.choice(midnights_s),
         limits=draw.choice((Limits(), SMALL)),
         faults=tuple(faults),
-        reactions=tuple(_reaction(draw, names) for _ in range(draw.randint(0, 4))),
+        reactions=(
+            *(_reaction(draw, names) for _ in range(draw.randint(0, 4))),
+            *(_cut_off(random.Random(f"{seed} {nth}"), nth) for nth in (1, 2)),
+        ),
         hits=tuple(_hits(draw, faults, end_s)),
         robots=tuple(_robots(random.Random(f"{seed} robots"), end_s)),
+        corrections=tuple(_corrections(seed, faults, end_s)),
         end_s=end_s,
         restarts=draw.random() < 0.3,
     )
@@ -183,6 +205,12 @@ def _reaction(draw: random.Random, names: list[str]) -> Reaction:
     after_s = draw.choice((0.0, 0.002, 0.02, 0.2, 0.6)) * draw.uniform(0.5, 1.5)
     fault = _fault(draw, [*names, *DEADLY])
     return Reaction(draw.choice(REACTED_TO), draw.choice((1, 1, 1, 2, 3)), after_s, fault)
+
+
+def _cut_off(draw: random.Random, nth: int) -> Reaction:
+    """Draw what happens to a correction."""
+    fault = Fault(draw.choice(CUTTING), 0.3 * draw.random(), draw.random())
+    return Reaction(CORRECTS, nth, draw.uniform(0.002, 0.008), fault)
 
 
 def _hits(draw: random.Random, faults: list[tuple[float, Fault]], end_s: float) -> list[Hit]:
@@ -210,3 +238,25 @@ def _hits(draw: random.Random, faults: list[tuple[float, Fault]], end_s: float) 
 def _robots(draw: random.Random, end_s: float) -> Iterator[RobotHit]:
     for _ in range(draw.randint(0, 12)):
         yield RobotHit(draw.uniform(0.0, end_s), draw.randrange(N_SITES), draw.random())
+
+
+def _corrections(
+    seed: int, faults: list[tuple[float, Fault]], end_s: float
+) -> Iterator[Correction]:
+    """Draw corrections at about the same moment, often of the same numbers, that are sent again.
+
+    They may be cut off anywhere, mostly while something goes wrong.
+    """
+    if seed % 5 > 1:  # so seeds that failed before there were any are what they were
+        return
+    draw = random.Random(f"{seed} corrections")
+    moment_s = draw.choice((faults[-1][0], draw.uniform(0.4, 1.0) * end_s))
+    site = draw.choice((0, 0, 0, *range(N_SITES)))  # most hits are of the first
+    for _ in range(draw.randint(1, 3)):
+        at_s, times = max(0.0, moment_s + draw.uniform(-0.02, 0.0)), []
+        for _ in range(draw.randint(1, 3)):
+            killed_after_s = draw.choice((draw.uniform(0.0, 0.02), draw.uniform(0.008, 0.014), 5.0))
+            times.append((at_s, killed_after_s))
+            at_s += draw.choice((0.0, 0.02, 0.5)) * draw.random()
+        page = draw.choice((*(None,) * 6, *range(N_PAGES)))
+        yield Correction(site, page, draw.randint(1, 3), tuple(times))

@@ -7,15 +7,18 @@ synced steps are: that is the only thing that a log on disk promises.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
+from hitcounter.errors import StoreRefusesError
+
 Values = dict[str, int]
 
 
 class Reply(NamedTuple):
-    """What the store answers: a watermark, values of now, or who holds each id."""
+    """What the store answers: a watermark, values of now, who holds each id, or notes."""
 
     watermark: int = 0
     values: Values = {}  # noqa: RUF012 -- nobody writes to it
     holders: tuple[str, ...] = ()
+    notes: tuple[bytes, ...] = ()
 
 
 class Commit(NamedTuple):
@@ -48,15 +51,37 @@ class Forget(NamedTuple):
     key: str
 
 
-Request = Commit | Watermark | Claim | Forget
+class Read(NamedTuple):
+    """A question for the values of now."""
+
+    key: str  # the first of `names`
+    names: tuple[str, ...]
+
+
+class Note(NamedTuple):
+    """A note of some name that is left beside the counters, unless there is one of that name."""
+
+    key: str
+    name: str
+    text: bytes
+
+
+class Notes(NamedTuple):
+    """A question for the notes beside the counters."""
+
+    key: str
+
+
+Request = Commit | Watermark | Claim | Forget | Read | Note | Notes
 
 
 class _Step(NamedTuple):
-    """A write: when it was, and what it changed or claimed."""
+    """A write: when it was, and what it changed, claimed or noted."""
 
     at_s: float
     before: Mapping[str, int | None] = {}
     ids: Sequence[str] = ()
+    note: tuple[str, str] | None = None
 
 
 class SimulatedStore:
@@ -66,6 +91,7 @@ class SimulatedStore:
         """Start empty."""
         self.values: Values = {}
         self.holders: dict[str, str] = {}  # by id
+        self._notes: dict[tuple[str, str], bytes] = {}  # by key and name
         self.epoch = 0  # a connection lives in one
         self._expiring: list[str] = []
         self._history: list[_Step] = []
@@ -76,6 +102,7 @@ class SimulatedStore:
         other = type(self)()
         other.values = dict(self.values)
         other.holders = dict(self.holders)
+        other._notes = dict(self._notes)
         other._expiring = list(self._expiring)
         other._history = list(self._history)
         other._n_synced = self._n_synced
@@ -86,14 +113,27 @@ class SimulatedStore:
         return self.values.get(key, 0)
 
     def answer(self, request: Request, at_s: float) -> Reply:
-        """Do what is asked for."""
-        if isinstance(request, Commit):
-            return self.commit(request, at_s)
-        if isinstance(request, Claim):
-            return self._claim(request, at_s)
-        if isinstance(request, Forget):
-            self._expiring.append(request.key)
+        """Do what is asked for; raise `StoreRefusesError` where that is not done."""
+        match request:
+            case Commit():
+                return self.commit(request, at_s)
+            case Claim():
+                return self._claim(request, at_s)
+            case Read():
+                return Reply(values={k: self.values[k] for k in request.names if k in self.values})
+            case Note():
+                self._note(request, at_s)
+            case Notes():
+                found = (text for (key, _), text in self._notes.items() if key == request.key)
+                return Reply(notes=tuple(found))
+            case Forget():
+                self._expiring.append(request.key)
         return Reply(self.watermark(request.key))
+
+    def _note(self, note: Note, at_s: float) -> None:
+        if (note.key, note.name) not in self._notes:
+            self._history.append(_Step(at_s, note=(note.key, note.name)))
+            self._notes[note.key, note.name] = note.text
 
     def _claim(self, claim: Claim, at_s: float) -> Reply:
         """Give the ids that are free to whoever asks."""
@@ -116,6 +156,8 @@ class SimulatedStore:
             gains[count_key] = sum(page not in self.values for page in pages)
             gains |= pages
         answered = {name: self.values.get(name, 0) + applies * n for name, n in gains.items()}
+        if applies and any(n < 0 and answered[name] < 0 for name, n in gains.items()):
+            raise StoreRefusesError("it has less than is to be taken from it", is_forbidden=False)
         if not applies:
             names = (page for pages in commit.pages.values() for page in pages)
             answered |= {page: -1 for page in names if page not in self.values}
@@ -137,6 +179,8 @@ class SimulatedStore:
                 self.values[name] = value
         for id_ in step.ids:
             del self.holders[id_]
+        if step.note is not None:
+            del self._notes[step.note]
 
     def sync(self) -> None:
         """Bring all to the disk."""

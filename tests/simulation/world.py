@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from hitcounter.metrics import Metrics
 from hitcounter.store.keys import ROBOTS
+from tests.simulation.correcting import Command
 from tests.simulation.disk import Disk
 from tests.simulation.events import Events
-from tests.simulation.ledger import Ledger, Sent, page_keys, robot_keys_on, site_keys_on
+from tests.simulation.ledger import Ledger, Sent, Taken, page_keys, robot_keys_on, site_keys_on
 from tests.simulation.network import Network
-from tests.simulation.schedule import Fault, Hit, Reaction, RobotHit, Schedule
+from tests.simulation.schedule import Correction, Fault, Hit, Reaction, RobotHit, Schedule
 from tests.simulation.worker import SimulatedWorker
 
 POLL_S = 0.2
@@ -38,6 +39,7 @@ class World:
         self._robots = [robot_keys_on(schedule.n_lanes, schedule.date, days) for days in (0, 1)]
         self._pages = page_keys(schedule.n_lanes)
         self.workers: list[SimulatedWorker] = []
+        self._commands: list[Command] = []
         self.metrics = metrics
         self.events = Events(schedule.reactions, self._react, is_logging=is_logging)
         self.network = Network(self._faults, self._chance, self.events, schedule.timeout_s)
@@ -70,6 +72,8 @@ class World:
             self._later(hit.at_s, self._hit, hit)
         for robot in self._schedule.robots:
             self._later(robot.at_s, self._robot_hit, robot)
+        for correction in self._schedule.corrections:
+            self._plan(correction)
         for at_s, fault in self._schedule.faults:
             self._later(at_s, self._begin, fault)
         await asyncio.sleep(self._schedule.end_s)
@@ -79,13 +83,17 @@ class World:
             for worker in list(self.workers):
                 worker.close(max(GRACES_S))
             await self._drain()
+        await self._correct_again()
         self.network.store.expire()
         self.network.strand_no_longer()
         await asyncio.sleep(LATE_S)
         self._check_writers()
         if any(f":{ROBOTS}" in key for key in self.network.store.values):
             self.events.note("robots counted")
-        self.ledger.settle_ids(keeps_claims=not self.events.counts["power lost: commits forgotten"])
+        is_forgetful = self.events.counts["power lost: commits forgotten"] > 0
+        self.ledger.settle_ids(keeps_claims=not is_forgetful)
+        is_forgetful |= self.events.counts["split"] > 0
+        self.ledger.settle_corrections(keeps_commits=not is_forgetful)
 
     def _check_writers(self) -> None:
         for worker in self.workers:
@@ -95,6 +103,7 @@ class World:
     async def stop(self) -> None:
         """End all workers without a word."""
         tasks = [task for worker in self.workers for task in worker.tasks]
+        tasks += [command.running for command in self._commands]
         for worker in list(self.workers):
             worker.end()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -117,6 +126,37 @@ class World:
             writer = serving[int(hit.pick * len(serving))].writer
             day = self._robots[self._loop.time() >= self._schedule.midnight_at_s]
             self.ledger.send_robot(writer, day[hit.site])
+
+    def _plan(self, correction: Correction) -> None:
+        """Let a correction be sent each time, and killed where it still runs some time later."""
+        (at_s, _), *_ = correction.times
+        site = self._days[at_s >= self._schedule.midnight_at_s][correction.site]
+        page = None if correction.page is None else self._pages[correction.site][correction.page]
+        number = len(self.ledger.corrections)
+        taken = Taken(
+            number,
+            correction.site,
+            site.date,
+            page.path if page else None,
+            correction.minus,
+            site.counted if page is None else (*site.counted, page.key),
+        )
+        self.ledger.correct(taken)
+        for at_s, killed_after_s in correction.times:
+            self._later(at_s, self._correct, taken, killed_after_s)
+
+    def _correct(self, taken: Taken, killed_after_s: float) -> None:
+        command = Command(self, taken, is_aside=self._chance.random() < 0.5)
+        self._commands.append(command)
+        self._later(killed_after_s, command.kill)
+
+    async def _correct_again(self) -> None:
+        """Send all corrections once more, now that nothing disturbs them."""
+        self.events.react_no_longer()
+        for taken in self.ledger.corrections:
+            command = Command(self, taken, is_aside=False)
+            self._commands.append(command)
+            await asyncio.wait([command.running])
 
     async def _drain(self) -> None:
         deadline_s = self._loop.time() + LONGEST_DRAIN_S
