@@ -48,7 +48,7 @@ simulate: .venv/dev.stamp
 
 # Every interleaving of a few hits and faults: WRITERS=2 HITS=2 FAULTS=1 takes minutes.
 explore: .venv/dev.stamp
-	$(BIN)/python -m tests.search --writers $(or $(WRITERS),1) --hits $(or $(HITS),3) --faults $(or $(FAULTS),3)
+	$(BIN)/python -m tests.search --writers $(or $(WRITERS),1) --hits $(or $(HITS),3) --faults $(or $(FAULTS),3) $(if $(OTHERS),--others)
 
 check: .venv/dev.stamp
 	$(BIN)/python requirements/check.py

@@ -9,6 +9,10 @@ The writers are the production `Lane`; what is around them is the least that can
   At level B that is not promised where only the killed one still knew what the store has lost;
 - the journal refuses an append.
 
+With others than people, the last of several hits is a robot's, which nobody waits for, and a
+correction takes one of the total: the only record of a writer of its own, which two processes send
+that may be killed, and refused where the total has less.
+
 All but ticks, arrivals and answers cost one of the faults that a search allows.
 """
 
@@ -32,7 +36,8 @@ from tests.search.frozen import (
 ONE_SITE = CutRule(5, 5, 2)  # so what is held becomes as many records as it has hits
 SENT = -1  # of a question that the store has not answered
 COMING, WAITING, ACKNOWLEDGED, REFUSED, UNKNOWN = "coming", "waiting", "acked", "refused", "unknown"
-
+ROBOT = "robot"  # that is coming
+IDLE, AGAIN, MADE = "idle", "asking again", "made"
 
 Step = tuple[str, "World"]
 Entries = tuple[tuple[int, Hits], ...]  # of a journal: the sums, by number
@@ -45,6 +50,7 @@ class Packet(NamedTuple):
     expect: int
     last: int
     hits: Hits
+    takes: int = 0  # of the total
 
 
 class Question(NamedTuple):
@@ -64,10 +70,11 @@ class Process(NamedTuple):
 
 
 class Store(NamedTuple):
-    """Watermarks by writer, and how often each hit is counted."""
+    """Watermarks by writer and then of the correction, how often each hit is counted, and a sum."""
 
     watermarks: tuple[int, ...]
     counts: tuple[int, ...]
+    total: int = 0
 
 
 class World(NamedTuple):
@@ -80,6 +87,7 @@ class World(NamedTuple):
     synced: Store
     late: frozenset[Packet]
     hits: tuple[str, ...]
+    runs: tuple[str, ...]  # of the correction: what operators know, in order, whoever it is
     # All records that ever got a number, by writer: they never change.
     records: tuple[tuple[Hits, ...], ...]
     covered: tuple[int, ...]  # the last record that a journal has held, by writer
@@ -94,10 +102,11 @@ class Wrong(Exception):
     """What must never be; it says why."""
 
 
-def beginning(n_writers: int, n_hits: int, n_faults: int) -> World:
+def beginning(n_writers: int, n_hits: int, n_faults: int, *, has_others: bool = False) -> World:
     """Make a world in which nothing has happened; every writer gets `n_hits`."""
     lane = freeze(Lane(0, RecordLog(KEPT_WINDOW_S)))
-    store = Store((0,) * n_writers, (0,) * n_writers * n_hits)
+    hits = (*(COMING,) * (n_hits - 1), ROBOT if has_others and n_hits > 1 else COMING) * n_writers
+    store = Store((0,) * (n_writers + has_others), (0,) * len(hits))
     return World(
         (Process(lane),) * n_writers,
         (None,) * n_writers,
@@ -105,7 +114,8 @@ def beginning(n_writers: int, n_hits: int, n_faults: int) -> World:
         store,
         store,
         frozenset(),
-        (COMING,) * n_writers * n_hits,
+        hits,
+        (IDLE, IDLE) if has_others else (),
         ((),) * n_writers,
         (0,) * n_writers,
         frozenset(),
@@ -121,6 +131,8 @@ class Rules:
         for writer in range(len(world.writers)):
             yield from self._of_writer(world, writer)
             yield from self._of_adopter(world, writer)
+        for run in {*world.runs} & {IDLE, AGAIN}:
+            yield from self._of_run(world, run)
         for packet in world.late:
             left = world._replace(late=world.late - {packet})
             yield f"late {packet}", self._applied(left, packet)[0]
@@ -146,14 +158,14 @@ class Rules:
     def _next_hit(self, world: World, writer: int) -> int | None:
         n_each = len(world.hits) // len(world.writers)
         mine = range(writer * n_each, (writer + 1) * n_each)
-        return next((hit for hit in mine if world.hits[hit] == COMING), None)
+        return next((hit for hit in mine if world.hits[hit] in (COMING, ROBOT)), None)
 
     def _came(self, world: World, writer: int, hit: int) -> World:
         process = world.writers[writer]
         assert process is not None
         lane = thaw(process.lane)
         self.take(lane, hit)
-        world = _with_hits(world, [hit], WAITING)
+        world = _with_hits(world, [hit], WAITING if world.hits[hit] == COMING else UNKNOWN)
         return _with_process(world, "writers", writer, process._replace(lane=freeze(lane)))
 
     def take(self, lane: Lane, hit: int) -> None:
@@ -303,15 +315,16 @@ class Rules:
 
     def _applied(self, world: World, packet: Packet) -> tuple[World, int]:
         """Do what the commit script does; return the watermark of then."""
-        watermarks, counts = world.store
-        if not self.applies(packet, watermarks[packet.writer]):
+        watermarks, counts, total = world.store
+        total += len(packet.hits) - packet.takes
+        if not self.applies(packet, watermarks[packet.writer]) or total < 0:
             return world, watermarks[packet.writer]
         added = list(counts)
         for hit in packet.hits:
             added[hit] += 1
         moved = _with(watermarks, packet.writer, packet.last)
         forgotten = world.forgotten.difference(packet.hits)
-        store = Store(moved, tuple(added))
+        store = Store(moved, tuple(added), total)
         return world._replace(store=store, forgotten=forgotten), packet.last
 
     def applies(self, packet: Packet, watermark: int) -> bool:
@@ -356,6 +369,26 @@ class Rules:
         missed = process._replace(lane=freeze(lane), question=None)
         return _with_process(world, who, writer, missed)
 
+    # A correction
+
+    def _of_run(self, world: World, run: str) -> Iterator[Step]:
+        """Send it; what an operator knows changes nothing else, so the answer comes at once."""
+        packet = Packet(len(world.writers), 0, 1, (), takes=1)
+        applied, watermark = self._applied(world, packet)
+        fate = MADE if watermark else self.fate_of_refused(run)
+        yield f"the correction is {fate}", _with_run(applied, run, fate)
+        if not world.n_faults:
+            return
+        late = world._replace(late=world.late | {packet})
+        for how, there in (("", applied), ("out, and is lost", world), ("out, and is late", late)):
+            cut_off = _with_fault(there)
+            yield f"the correction is sent{how}: no answer", _with_run(cut_off, run, AGAIN)
+            yield f"the correction is sent{how}: it is killed", _with_run(cut_off, run, UNKNOWN)
+
+    def fate_of_refused(self, run: str) -> str:
+        """Return what a refusal says: of what was asked before, it says nothing."""
+        return REFUSED if run == IDLE else UNKNOWN
+
     # The store and the time
 
     def _can_tick(self, world: World) -> bool:
@@ -384,7 +417,9 @@ class Rules:
         both = zip(world.store.counts, world.synced.counts, strict=True)
         lost = [hit for hit, (before, after) in enumerate(both) if before > after]
         forgotten = world.forgotten.union(lost)
-        world = world._replace(store=world.synced, late=late, forgotten=forgotten)
+        is_made = any(world.synced.watermarks[len(world.writers) :])
+        runs = tuple(sorted(IDLE if run == MADE and not is_made else run for run in world.runs))
+        world = world._replace(store=world.synced, late=late, forgotten=forgotten, runs=runs)
         for who in ("writers", "adopters"):
             for writer, process in enumerate(getattr(world, who)):
                 if process is not None and process.question is not None:
@@ -399,16 +434,21 @@ class Rules:
 def check(world: World) -> None:
     """Raise `Wrong` if the promise is broken, or is going to be."""
     counted = [0] * len(world.hits)
-    for watermark, records in zip(world.store.watermarks, world.records, strict=True):
+    for watermark, records in zip(world.store.watermarks, world.records, strict=False):
         for hits in records[:watermark]:
             for hit in hits:
                 counted[hit] += 1
-    if tuple(counted) != world.store.counts:
+    taken = sum(world.store.watermarks[len(world.writers) :])
+    if (tuple(counted), sum(counted) - taken) != world.store[1:]:
         raise Wrong("the counters are not the sum of the records up to the watermarks")
+    if MADE in world.runs and not taken:
+        raise Wrong("a correction is lost")
+    if taken and {*world.runs} <= {IDLE, REFUSED}:
+        raise Wrong("a correction is made, and was refused")
     for hit, (fate, n) in enumerate(zip(world.hits, world.store.counts, strict=True)):
         if n > 1:
             raise Wrong(f"hit {hit} is counted {n} times")
-        if n and fate in (COMING, REFUSED):
+        if n and fate in (COMING, ROBOT, REFUSED):
             raise Wrong(f"hit {hit} is counted, and is {fate}")
         if fate == ACKNOWLEDGED and not n and hit not in _known(world):
             raise Wrong(f"hit {hit} is lost")
@@ -421,10 +461,11 @@ def is_quiet(world: World) -> bool:
         not any(world.adopters)
         and not any(world.journals)
         and not world.late
+        and AGAIN not in world.runs
         and not any(each.question or _has_something_to_ask(each.lane) for each in processes)
         and not any(each.lane.is_away or each.appending is not None for each in processes)
         and all(
-            fate in (COMING, REFUSED, UNKNOWN) or n == 1
+            fate in (COMING, ROBOT, REFUSED, UNKNOWN) or n == 1
             for fate, n in zip(world.hits, world.store.counts, strict=True)
         )
     )
@@ -509,6 +550,12 @@ def _waiting(world: World, hits: list[int] | Hits) -> list[int]:
 
 def _with_fault(world: World) -> World:
     return world._replace(n_faults=world.n_faults - 1)
+
+
+def _with_run(world: World, before: str, after: str) -> World:
+    runs = list(world.runs)
+    runs[runs.index(before)] = after
+    return world._replace(runs=tuple(sorted(runs)))
 
 
 def _with_hits(world: World, hits: list[int], fate: str) -> World:

@@ -11,6 +11,8 @@ from hitcounter.exactly_once.lanes import Lane
 from tests.search.frozen import pageviews_of
 from tests.search.model import (
     ACKNOWLEDGED,
+    AGAIN,
+    MADE,
     REFUSED,
     Packet,
     Question,
@@ -23,12 +25,16 @@ from tests.simulation.mutants import MUTANTS as SIMULATED
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A wrong variant, and how large a search has to be to catch it: writers, hits, faults."""
+    """A wrong variant, and how large a search has to be to catch it: writers, hits, faults.
+
+    Some need others than people.
+    """
 
     name: str
     size: tuple[int, int, int]
     rules: Callable[[], Rules] = Rules
     applied: Callable[[], AbstractContextManager[None]] = nullcontext
+    has_others: bool = False
 
 
 class Unchecked(Rules):
@@ -133,6 +139,27 @@ class Demoted(Rules):
         return answer if question.packet.hits else max(answer, lane.records.watermark)
 
 
+class Drawn(Rules):
+    """A correction has another id each time that it is sent."""
+
+    def applies(self, packet: Packet, watermark: int) -> bool:
+        return packet.takes > 0 or super().applies(packet, watermark)
+
+
+class Assuming(Rules):
+    """A refusal is taken for one of all that a correction has asked."""
+
+    def fate_of_refused(self, _run: str) -> str:
+        return REFUSED
+
+
+class Promising(Rules):
+    """A correction that was not answered is taken for one that is made."""
+
+    def fate_of_refused(self, run: str) -> str:
+        return MADE if run == AGAIN else REFUSED
+
+
 def _simulated(name: str) -> Callable[[], AbstractContextManager[None]]:
     (mutant,) = [each for each in SIMULATED if each.name == name]
     return mutant.applied
@@ -153,6 +180,11 @@ MUTANTS = (
     Mutant("removes an adopted journal at confirmation", (1, 1, 3), Hasty),
     Mutant("keeps records for less than the store needs to sync", (1, 1, 1), Lagging),
     Mutant("moves the watermark in a separate command", (1, 1, 2), Separate),
+    Mutant("draws the id of a correction", (1, 2, 0), Drawn, has_others=True),
+    Mutant(
+        "takes a refusal for one of what was asked before", (1, 1, 1), Assuming, has_others=True
+    ),
+    Mutant("takes no answer to a correction for one", (1, 1, 1), Promising, has_others=True),
     Mutant("asks a node that is not the store any more", (1, 1, 1), Demoted),
     _of_simulation("journals without the batch of unknown fate", (1, 1, 2)),
     _of_simulation("journals without the kept records", (1, 2, 3)),

@@ -31,13 +31,16 @@ def search(
     n_faults: int,
     rules: Rules | None = None,
     seen: Callable[[int], object] = bool,
+    *,
+    has_others: bool = False,
 ) -> Found:
     """Go through every state that some writers, hits for each of them, and faults lead to.
 
-    `seen` hears of every new state.
+    `seen` hears of every new state. With `has_others`, robots and a correction come too.
     """
+    first = beginning(n_writers, n_hits, n_faults, has_others=has_others)
     with _one_site_per_record():
-        return _Search(rules or Rules(), seen).run(beginning(n_writers, n_hits, n_faults))
+        return _Search(rules or Rules(), seen).run(first)
 
 
 @contextmanager
