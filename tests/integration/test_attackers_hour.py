@@ -1,6 +1,6 @@
-"""What one client adds within an hour, whatever it changes: the real counter and store.
+"""What clients add, whatever they change: one within an hour, many in days; real counter and store.
 
-Only the clock of the limits is ours, so the hour takes seconds.
+Only the clock of the limits is ours, so an hour takes seconds.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from prometheus_client import values
 
-from hitcounter.client_address import Clients
+from hitcounter.client_address import Client, Clients
 from hitcounter.config import Config
 from hitcounter.counting.counter import Counter
 from hitcounter.exactly_once.journals import Journals
@@ -22,6 +22,7 @@ from hitcounter.hit import Hit
 from hitcounter.limits import Limits, shared_memory
 from hitcounter.metrics import Metrics
 from hitcounter.store.client import Store
+from hitcounter.transfer import housekeeping
 from tests.support.clocks import TurnedClock
 from tests.support.servers import StoreServer, connected, store_server
 
@@ -143,3 +144,59 @@ async def test_hits_at_once_begin_no_more_pages_than_one_after_the_other(
     await asyncio.gather(*(counter.count(attack.hit(number)) for number in range(400)))
     with connected(server.socket_path) as redis:
         assert sum(1 for _ in redis.scan_iter("hc:*:page:*", count=10_000)) == NEW_PAGES
+
+
+def of_many(numbers: range, path: str) -> list[Hit]:
+    """Make hits of as many addresses; the path may name the number."""
+    return [
+        Hit(
+            "demo",
+            path.format(number),
+            None,
+            time.time(),
+            client=Client(number.to_bytes(4), is_visitor=True),
+            agent=AGENT.format(1),
+            languages="vi",
+        )
+        for number in numbers
+    ]
+
+
+async def page_totals(counter: Counter, hits: list[Hit]) -> list[int | None]:
+    """Count hits at once; tell what is known of the page of each."""
+    return [each.page_total for each in await asyncio.gather(*map(counter.count, hits))]
+
+
+async def test_invented_pages_of_one_address_leave_room_for_real_ones_at_once(
+    counter: Counter,
+) -> None:
+    attack = Attack(0, agents=500, changes_page=True)
+    for first in range(0, 10_000, 500):
+        invented = [attack.hit(number) for number in range(first, first + 500)]
+        await asyncio.gather(*map(counter.count, invented))
+    real = of_many(range(500), "/tin-tuc/{}")
+    assert await page_totals(counter, real) == [1] * len(real)
+
+
+@pytest.mark.slow
+async def test_many_addresses_take_45_hours_for_all_room_and_prune_gives_it_back(
+    counter: Counter, clock: TurnedClock, server: StoreServer, tmp_path: Path
+) -> None:
+    store = Store(server.unix_url, 10)
+    assert await page_totals(counter, of_many(range(1), "/real") * 2) == [2, 2]
+    await page_totals(counter, of_many(range(1, 1_500), "/{}"))
+    for hour in range(45):
+        assert (await housekeeping.summaries(store))[0].n_pages <= 1_000 + 200 * hour
+        clock.now_s += HOUR_S
+        await page_totals(counter, of_many(range(10_000 + 300 * hour, 10_300 + 300 * hour), "/{}"))
+    assert 9_999 <= (await housekeeping.summaries(store))[0].n_pages <= 10_000
+    clock.now_s += HOUR_S
+    await page_totals(counter, of_many(range(2), "/filling-{}"))
+    assert await page_totals(counter, of_many(range(2), "/late")) == [None, None]
+    assert await page_totals(counter, of_many(range(1), "/real")) == [3]
+    pages = await housekeeping.pages_below(store, "demo", 2)
+    file = tmp_path / "pruned.ndjson"
+    assert await housekeeping.prune(store, "demo", pages, 2, file, iter) == 9_999
+    assert await page_totals(counter, of_many(range(150), "/tin-tuc/{}")) == [1] * 150
+    assert await page_totals(counter, of_many(range(1), "/real")) == [4]
+    await store.close()
