@@ -3,10 +3,16 @@
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hitcounter.config import Config
+from hitcounter.errors import StoreError
+from hitcounter.store.client import Answer, Store
+from hitcounter.transfer import export, housekeeping
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.test_commands import sealed_counts
 from tests.support.load import (
@@ -22,7 +28,7 @@ from tests.support.load import (
     zone_at_noon,
 )
 from tests.support.load import send as send_hits
-from tests.support.servers import connected, mortal_store
+from tests.support.servers import connected, mortal_store, store_server
 
 INVENTED = Target("invented.example.vn", "/x")
 KEPT = Target("kept.example.vn", "/tin-tuc")
@@ -209,3 +215,58 @@ async def test_thousands_of_invented_pages_and_sites_go_at_once(
     assert await listed(service) == {}
     again = service.run("import", str(file)).stdout
     assert again == f"{1 + len(sites)} sites read, {len(gone)} numbers raised\n"
+
+
+class EndingStore(Store):
+    """A store whose answers end at one of the questions, which it still does or not."""
+
+    n_left = 1_000_000
+    is_last_done = False
+
+    async def ask(self, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        """Ask, as long as there are answers."""
+        self.n_left -= 1
+        if self.n_left == 0 and self.is_last_done:
+            await super().ask(question)
+        if self.n_left <= 0:
+            raise StoreError("cut off")
+        return await super().ask(question)
+
+
+async def test_a_prune_that_was_cut_off_anywhere_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "BATCH_KEYS", 2)  # so that it takes several steps
+    once = {f"hc:{{0}}:page:demo:/once/{n}": 1 for n in range(5)}
+    left = {b"hc:{0}:page:demo:/kept", b"hc:{0}:pages:demo"}
+    with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
+        store, n_questions, has_ended = Store(server.unix_url, 10), 0, True
+        while has_ended:
+            n_questions += 1
+            for is_last_done in (False, True):
+                raw.flushall()
+                raw.mset(once | {"hc:{0}:page:demo:/kept": 5, "hc:{0}:pages:demo": 6})
+                ending = EndingStore(server.unix_url, 10)
+                ending.n_left, ending.is_last_done = n_questions, is_last_done
+                cut, rest = (tmp_path / f"{name}-{n_questions}-{is_last_done}" for name in "cr")
+                has_ended = await has_been_cut_off(ending, cut)
+                assert not await has_been_cut_off(store, rest)
+                assert {*raw.keys("hc:*:page*")} == left
+                assert await store.read(["hc:{0}:pages:demo"]) == [1]
+                for file in filter(Path.exists, (cut, rest)):
+                    sites = export.read_export(file.read_text())
+                    await export.import_counts(store, Config(), sites, iter)
+                assert await store.read([*once, "hc:{0}:pages:demo"]) == [1] * 5 + [6]
+                await ending.close()
+        await store.close()
+    assert n_questions > 10
+
+
+async def has_been_cut_off(store: Store, file: Path) -> bool:
+    """Take out what has one pageview; tell whether that was cut off."""
+    try:
+        pages = await housekeeping.pages_below(store, "demo", 2)
+        await housekeeping.prune(store, "demo", pages, 2, file, iter)
+    except StoreError:
+        return True
+    return False

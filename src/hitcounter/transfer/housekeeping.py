@@ -60,9 +60,14 @@ async def summaries(store: Store) -> list[Summary]:
 
 
 async def pages_below(store: Store, site: str, below: int) -> dict[str, int]:
-    """Find the pages of a site with fewer pageviews, by key."""
+    """Find the pages of a site with fewer pageviews, by key.
+
+    Delete those that a command which was cut off has taken out, and left there.
+    """
     names = {name async for name in store.counter_keys(["page"], site)}
     found = await _values(store, names)
+    for left in batches(sorted(names - found.keys())):
+        await store.sweep([keys.pages_key(store.lane_of(site), site), *left])
     return {name: n for name, n in found.items() if n < below}
 
 
