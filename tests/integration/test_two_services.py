@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningService, StartService
+from tests.support import load, wire
 from tests.support.load import Tally, Target, by_site, counted, more, visiting, zone_at_noon
 from tests.support.servers import free_port, mortal_store, program
 from tests.support.waiting import comes_true, until
 
 WHEEL = Path(__file__).parent / "older" / "hitcounter-0.1.0-py3-none-any.whl"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operating.md"
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "Accept-Language": "vi"}
+ROBOT = BROWSER | {"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://google.com/bot)"}
+LOUD = Target("loud.example.vn")
 SITES = [Target(f"site{n}.example.vn", "/") for n in range(5)]
 
 
@@ -80,20 +85,37 @@ def version_0_1(store_url: str, zone: str, directory: Path) -> Iterator[int]:
         process.stdout.close()
 
 
+def uncounted(port: int) -> Counter[str]:
+    """Send hits of a robot, and more of one visitor than count; tell what became of all."""
+    hits = [(SITES[0].site, ROBOT)] * 20
+    hits += [(LOUD.site, BROWSER | {"X-Forwarded-For": "198.51.100.7"})] * 400
+    states: Counter[str] = Counter()
+    with wire.Connection(port) as connection:
+        for site, headers in hits:
+            connection.send(wire.request("POST", f"/v1/sites/{site}/hits", b"", headers))
+            answer = connection.receive()
+            assert answer is not None
+            states[answer.json["state"]] += 1
+    return states
+
+
 @pytest.mark.slow
 async def test_an_older_and_a_newer_one_count_together_and_the_newer_takes_over(
-    start_service: StartService, tmp_path: Path
+    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(load, "JSON", load.JSON | BROWSER)
     zone, left, tally = zone_at_noon(), tmp_path / "left", Tally()
     async with mortal_store(tmp_path / "store") as store:
         settings = {"redis_url": store.url, "timezone": zone}
-        newer = start_service(data_dir=tmp_path / "newer", **settings)
+        told = {"count_robots": "false", "limits": "on", "trusted_proxies": "127.0.0.1"}
+        newer = start_service(data_dir=tmp_path / "newer", **told, **settings)
         with version_0_1(store.url, zone, left) as port:
             async with (
                 visiting(port, tally, SITES, n_clients=4),
                 visiting(newer.port, tally, SITES, n_clients=4),
             ):
                 await more(tally, "counted", 300)
+                states = await asyncio.to_thread(uncounted, newer.port)
                 await store.kill()
                 await more(tally, "stored", 200)
                 await store.start()
@@ -110,7 +132,10 @@ async def test_an_older_and_a_newer_one_count_together_and_the_newer_takes_over(
         found = await counted(newer.port, sent)
         uncertain = by_site(tally.unanswered + tally.unknown)
         assert all(acked[s] <= found[s] <= acked[s] + uncertain.get(s, 0) for s in acked)
+        assert states == {"robot": 20, "counted": states["counted"], "limited": states["limited"]}
+        assert (await counted(newer.port, [LOUD]))[LOUD] == states["counted"] < 400
         assert newer.stop() == 0
+        assert store.ask("GET", f"hc:{{0}}:site:{SITES[0].site}:robots:total") == b"20"
 
 
 @pytest.mark.slow
