@@ -4,13 +4,14 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hitcounter.config import Config
-from hitcounter.errors import StoreError
+from hitcounter.errors import CommandError, StoreError
 from hitcounter.store.client import Answer, Store
 from hitcounter.transfer import export, housekeeping
 from tests.conftest import RunningService, StartService, run_command
@@ -270,3 +271,33 @@ async def has_been_cut_off(store: Store, file: Path) -> bool:
     except StoreError:
         return True
     return False
+
+
+@pytest.mark.slow
+async def test_a_removal_that_was_cut_off_anywhere_is_run_again(tmp_path: Path) -> None:
+    buckets = dict.fromkeys(("2019-04-19", "2019-04", "2019", "total"), 3)
+    counters = {f"hc:{{0}}:site:demo:{bucket}": n for bucket, n in buckets.items()}
+    tombstone = b"hc:{0}:removed:demo"
+    with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
+        store, n_questions, has_ended = Store(server.unix_url, 10), 0, True
+        while has_ended:
+            n_questions += 1
+            for is_last_done in (False, True):
+                raw.flushall()
+                raw.mset(counters | {"hc:{0}:page:demo:/": 3, "hc:{0}:pages:demo": 1})
+                raw.hset("hc:{0}:corrections:demo", "9f", "a note")
+                ending = EndingStore(server.unix_url, 10)
+                ending.n_left, ending.is_last_done = n_questions, is_last_done
+                cut, rest = (tmp_path / f"{name}-{n_questions}-{is_last_done}" for name in "cr")
+                has_ended = False
+                try:
+                    await housekeeping.remove(ending, ["demo"], cut, iter)
+                except StoreError:
+                    has_ended = True
+                with suppress(CommandError):  # there is nothing left
+                    await housekeeping.remove(store, ["demo"], rest, iter)
+                assert raw.keys("hc:*") == [tombstone]
+                assert raw.ttl(tombstone) > 0
+                await ending.close()
+        await store.close()
+    assert n_questions > 6

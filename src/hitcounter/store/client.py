@@ -165,13 +165,14 @@ class Store:
     async def _sweep(self, site: str, names: Sequence[str], *, is_removed: bool) -> None:
         """Delete what was marked as removed, and all else of a site that is."""
         lane = self.lane_of(site)
-        await self.sweep([keys.pages_key(lane, site), *names])
         if is_removed:
             notes = keys.corrections_key(lane, site), keys.merged_key(lane, site)
             removed_key = keys.removed_key(lane, site)
             await self.ask(lambda redis: redis.expire(removed_key, TOMBSTONE_S))
             await self.ask(lambda redis: redis.srem(keys.SITES_KEY, site))
             await self.ask(lambda redis: redis.delete(*notes))
+        # Last: as long as anything is there, whoever was cut off can go on.
+        await self.sweep([keys.pages_key(lane, site), *names])
 
     async def sweep(self, names: Sequence[str]) -> None:
         """Delete what is marked as taken out."""
