@@ -24,7 +24,6 @@ EXPECTED = (
     "correction: killed",
     "correction: made by who was not answered",
     "correction: lost, and sent again",
-    "commit refused: it takes more than there is",
     "hits of two days in one chunk",
     "hits of two days in one entry",
     "commit applied",
