@@ -61,12 +61,12 @@ class _Notes:
         self._line = line
         self._events = events
 
-    async def hsetnx(self, key: str, name: str, text: bytes) -> None:
+    async def hset(self, key: str, name: str, text: bytes) -> None:
         self._events.note(CORRECTS, key, name)
         await self._line.ask_one(Note(key, name, text))
 
-    async def hvals(self, key: str) -> tuple[bytes, ...]:
-        return (await self._line.ask_one(Notes(key))).notes
+    async def hgetall(self, key: str) -> dict[str, bytes]:
+        return dict((await self._line.ask_one(Notes(key))).notes)
 
 
 class Command:

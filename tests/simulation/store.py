@@ -18,7 +18,7 @@ class Reply(NamedTuple):
     watermark: int = 0
     values: Values = {}  # noqa: RUF012 -- nobody writes to it
     holders: tuple[str, ...] = ()
-    notes: tuple[bytes, ...] = ()
+    notes: tuple[tuple[str, bytes], ...] = ()
 
 
 class Commit(NamedTuple):
@@ -59,7 +59,7 @@ class Read(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A note of some name that is left beside the counters, unless there is one of that name."""
+    """A note of some name that is left beside the counters."""
 
     key: str
     name: str
@@ -81,7 +81,7 @@ class _Step(NamedTuple):
     at_s: float
     before: Mapping[str, int | None] = {}
     ids: Sequence[str] = ()
-    note: tuple[str, str] | None = None
+    note: tuple[tuple[str, str], bytes | None] | None = None
 
 
 class SimulatedStore:
@@ -124,16 +124,18 @@ class SimulatedStore:
             case Note():
                 self._note(request, at_s)
             case Notes():
-                found = (text for (key, _), text in self._notes.items() if key == request.key)
+                found = [
+                    (name, note) for (key, name), note in self._notes.items() if key == request.key
+                ]
                 return Reply(notes=tuple(found))
             case Forget():
                 self._expiring.append(request.key)
         return Reply(self.watermark(request.key))
 
     def _note(self, note: Note, at_s: float) -> None:
-        if (note.key, note.name) not in self._notes:
-            self._history.append(_Step(at_s, note=(note.key, note.name)))
-            self._notes[note.key, note.name] = note.text
+        name = note.key, note.name
+        self._history.append(_Step(at_s, note=(name, self._notes.get(name))))
+        self._notes[name] = note.text
 
     def _claim(self, claim: Claim, at_s: float) -> Reply:
         """Give the ids that are free to whoever asks."""
@@ -172,15 +174,19 @@ class SimulatedStore:
         self.values |= writes
 
     def _undo(self, step: "_Step") -> None:
-        for name, value in step.before.items():
+        for key, value in step.before.items():
             if value is None:
-                del self.values[name]
+                del self.values[key]
             else:
-                self.values[name] = value
+                self.values[key] = value
         for id_ in step.ids:
             del self.holders[id_]
         if step.note is not None:
-            del self._notes[step.note]
+            name, text = step.note
+            if text is None:
+                del self._notes[name]
+            else:
+                self._notes[name] = text
 
     def sync(self) -> None:
         """Bring all to the disk."""
