@@ -339,15 +339,17 @@ def is_new_day(tally: Tally, date: str) -> bool:
 
 @pytest.mark.slow
 async def test_operators_are_told_of_the_hits_of_today(
-    start_service: StartService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService,
+    store: MortalStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = FakeClock(tmp_path / "clock")
     clock.set("2019-04-19 16:58:59")
     for name, value in clock.environment().items():
         monkeypatch.setenv(name, value)
-    service = start_service(
-        config=declared(tmp_path / "toml", [Target("demo")]), operations_port=0, timezone=HANOI
-    )
+    settings = {"redis_url": store.url, "timezone": HANOI, "operations_port": 0}
+    service = start_service(config=declared(tmp_path / "toml", [Target("demo")]), **settings)
 
     async def told(expected: str) -> bool:
         said = await asyncio.to_thread(service.run, "show", "demo")
