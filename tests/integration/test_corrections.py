@@ -160,6 +160,7 @@ async def test_two_corrections_at_once_take_no_more_than_there_is(server: StoreS
     await store.close()
 
 
+@pytest.mark.slow
 def test_commands_name_pages_as_their_site_does(
     start_service: StartService, tmp_path: Path
 ) -> None:

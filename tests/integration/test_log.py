@@ -20,6 +20,7 @@ TEXT = re.compile(
 PATH = "/quetzal"  # of visitors, which no line may name
 
 
+@pytest.mark.slow
 def test_every_line_for_machines_is_an_object_and_says_nothing_of_visitors(
     start_service: StartService,
 ) -> None:

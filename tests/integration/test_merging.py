@@ -117,6 +117,7 @@ async def test_another_name_of_a_site_is_the_site(
         assert len(failed.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_go_into_a_site_stays_where_it_is(start_service: StartService) -> None:
     service = start_service(max_pages=3)
     assert service.run(*MERGE, check=False).stderr == (

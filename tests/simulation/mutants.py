@@ -45,6 +45,7 @@ class Mutant:
     name: str
     bound: int
     replacements: tuple[Replacement, ...]
+    is_endless: bool = False  # whether its schedules go on until they are stopped
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -387,7 +388,12 @@ MUTANTS = (
             (Adoption, "_replay", replay_and_forget),
         ),
     ),
-    Mutant("never believes a lower watermark", 50, ((RecordLog, "confirm", confirm_only_upwards),)),
+    Mutant(
+        "never believes a lower watermark",
+        50,
+        ((RecordLog, "confirm", confirm_only_upwards),),
+        is_endless=True,
+    ),
     Mutant(
         "refuses a hit on its way as not counted",
         200,

@@ -12,9 +12,17 @@ from tests.simulation.run import run_schedules
 SOON = 50  # schedules, which take a second
 
 
+def takes_long(mutant: Mutant) -> bool:
+    """Return whether a mutant is none for whoever waits."""
+    return mutant.bound > SOON or mutant.is_endless
+
+
 @pytest.mark.parametrize(
     "mutant",
-    [pytest.param(each, marks=pytest.mark.slow if each.bound > SOON else ()) for each in MUTANTS],
+    [
+        pytest.param(mutant, marks=pytest.mark.slow if takes_long(mutant) else ())
+        for mutant in MUTANTS
+    ],
     ids=lambda mutant: mutant.name,
 )
 def test_a_wrong_variant_is_caught(mutant: Mutant) -> None:

@@ -117,6 +117,7 @@ def test_robots_of_an_outage_are_in_the_store_after_it(service: RunningService) 
     until(lambda: robots(service, "away").get("total") == 40, "the robots are in the store")
 
 
+@pytest.mark.slow
 def test_an_older_store_is_told_of_once_and_removed_as_a_whole(
     start_service: StartService,
 ) -> None:
