@@ -248,6 +248,7 @@ def test_check_makes_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_command_names_its_store_and_no_reader_leaves_anything_in_it(tmp_path: Path) -> None:
     with store_server(tmp_path / "store", "--requirepass", "s3cret") as server:
         tcp = server.tcp_url.replace("//", "//user:s3cret@").replace("user", "default")

@@ -32,6 +32,7 @@ def hit(service: RunningService) -> Any:
     return ask(service.port, "POST", "/v1/sites/demo/hits", b'{"path":"/x"}').json
 
 
+@pytest.mark.slow
 def test_a_spike_is_taken_back_while_hits_come(service: RunningService) -> None:
     date = [hit(service) for _ in range(20)][-1]["date"]
     command = ["correct", "demo", "--date", date, "--minus", "15", "--page", "/x"]

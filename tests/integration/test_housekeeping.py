@@ -100,6 +100,7 @@ async def test_hits_in_a_journal_count_from_zero_after_their_site_was_removed(
         assert await fresh(successor.port, [INVENTED]) == {INVENTED: 5}
 
 
+@pytest.mark.slow
 async def test_pages_are_pruned_while_they_are_counted(
     start_service: StartService, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def as_one(counters: dict[tuple[str, str], int]) -> Counter[str]:
     return both
 
 
+@pytest.mark.slow
 async def test_a_site_goes_into_another_while_both_are_counted(
     start_service: StartService,
 ) -> None:

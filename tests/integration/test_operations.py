@@ -121,6 +121,7 @@ async def test_a_flood_of_questions_about_readiness_asks_the_store_once_a_second
     assert n_asked <= n_seconds + 3  # the two of ours, and perhaps one of the watch
 
 
+@pytest.mark.slow
 async def test_operations_that_die_are_started_again_and_nobody_is_refused_meanwhile(
     start_service: StartService,
 ) -> None:
