@@ -215,6 +215,7 @@ async def test_in_the_styles_of_other_pages_all_rows_are_alike(
     assert heights[0] in (1.9, 3.4)  # all labels beside their numbers, or all above
 
 
+@pytest.mark.slow
 async def test_no_value_of_an_attribute_becomes_markup_style_or_script(
     service: RunningService, page: Page, pages: Pages
 ) -> None:

@@ -75,6 +75,7 @@ async def test_operations_are_for_those_who_know_them_by_name_and_for_no_page(
     assert service.worker_pids() == service.pids_of("worker")
 
 
+@pytest.mark.slow
 async def test_operations_say_in_detail_what_becomes_of_hits_and_everybody_else_in_one_word(
     start_service: StartService,
 ) -> None:

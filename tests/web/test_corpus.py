@@ -42,6 +42,7 @@ def test_the_corpus_is_large_and_no_two_have_one_name() -> None:
     assert len(set(names)) == len(names) >= 500
 
 
+@pytest.mark.slow
 def test_every_request_of_the_corpus_gets_its_answer_and_only_what_was_answered_counts(
     services: Services,
 ) -> None:
