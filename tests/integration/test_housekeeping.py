@@ -3,16 +3,14 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hitcounter.config import Config
 from hitcounter.errors import CommandError, StoreError
-from hitcounter.store.client import Answer, Store
+from hitcounter.store.client import Store
 from hitcounter.transfer import export, housekeeping
 from tests.conftest import RunningService, StartService, run_command
 from tests.integration.test_commands import sealed_counts
@@ -30,6 +28,7 @@ from tests.support.load import (
 )
 from tests.support.load import send as send_hits
 from tests.support.servers import connected, mortal_store, store_server
+from tests.support.stores import endings
 
 INVENTED = Target("invented.example.vn", "/x")
 KEPT = Target("kept.example.vn", "/tin-tuc")
@@ -219,22 +218,6 @@ async def test_thousands_of_invented_pages_and_sites_go_at_once(
     assert again == f"{1 + len(sites)} sites read, {len(gone)} numbers raised\n"
 
 
-class EndingStore(Store):
-    """A store whose answers end at one of the questions, which it still does or not."""
-
-    n_left = 1_000_000
-    is_last_done = False
-
-    async def ask(self, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
-        """Ask, as long as there are answers."""
-        self.n_left -= 1
-        if self.n_left == 0 and self.is_last_done:
-            await super().ask(question)
-        if self.n_left <= 0:
-            raise StoreError("cut off")
-        return await super().ask(question)
-
-
 async def test_a_prune_that_was_cut_off_anywhere_is_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,36 +225,27 @@ async def test_a_prune_that_was_cut_off_anywhere_is_run_again(
     once = {f"hc:{{0}}:page:demo:/once/{n}": 1 for n in range(3)}
     left = {b"hc:{0}:page:demo:/kept", b"hc:{0}:pages:demo"}
     with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
-        store, n_questions, has_ended = Store(server.unix_url, 10), 0, True
-        while has_ended:
-            n_questions += 1
-            for is_last_done in (False, True):
-                raw.flushall()
-                raw.mset(once | {"hc:{0}:page:demo:/kept": 5, "hc:{0}:pages:demo": 4})
-                ending = EndingStore(server.unix_url, 10)
-                ending.n_left, ending.is_last_done = n_questions, is_last_done
-                cut, rest = (tmp_path / f"{name}-{n_questions}-{is_last_done}" for name in "cr")
-                has_ended = await has_been_cut_off(ending, cut)
-                assert not await has_been_cut_off(store, rest)
-                assert {*raw.keys("hc:*:page*")} == left
-                assert await store.read(["hc:{0}:pages:demo"]) == [1]
-                for file in filter(Path.exists, (cut, rest)):
-                    sites = export.read_export(file.read_text())
-                    await export.import_counts(store, Config(), sites, iter)
-                assert await store.read([*once, "hc:{0}:pages:demo"]) == [1] * 3 + [4]
-                await ending.close()
+        store = Store(server.unix_url, 10)
+        async for name, ending in endings(server.unix_url):
+            raw.flushall()
+            raw.mset(once | {"hc:{0}:page:demo:/kept": 5, "hc:{0}:pages:demo": 4})
+            cut, rest = (tmp_path / f"{name}-{part}" for part in ("cut", "rest"))
+            with suppress(StoreError):
+                await prune_once(ending, cut)
+            await prune_once(store, rest)
+            assert {*raw.keys("hc:*:page*")} == left
+            assert await store.read(["hc:{0}:pages:demo"]) == [1]
+            for file in filter(Path.exists, (cut, rest)):
+                sites = export.read_export(file.read_text())
+                await export.import_counts(store, Config(), sites, iter)
+            assert await store.read([*once, "hc:{0}:pages:demo"]) == [1] * 3 + [4]
         await store.close()
-    assert n_questions > 6
 
 
-async def has_been_cut_off(store: Store, file: Path) -> bool:
-    """Take out what has one pageview; tell whether that was cut off."""
-    try:
-        pages = await housekeeping.pages_below(store, "demo", 2)
-        await housekeeping.prune(store, "demo", pages, 2, file, iter)
-    except StoreError:
-        return True
-    return False
+async def prune_once(store: Store, file: Path) -> None:
+    """Take out what has one pageview."""
+    pages = await housekeeping.pages_below(store, "demo", 2)
+    await housekeeping.prune(store, "demo", pages, 2, file, iter)
 
 
 @pytest.mark.slow
@@ -280,25 +254,16 @@ async def test_a_removal_that_was_cut_off_anywhere_is_run_again(tmp_path: Path) 
     counters = {f"hc:{{0}}:site:demo:{bucket}": n for bucket, n in buckets.items()}
     tombstone = b"hc:{0}:removed:demo"
     with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
-        store, n_questions, has_ended = Store(server.unix_url, 10), 0, True
-        while has_ended:
-            n_questions += 1
-            for is_last_done in (False, True):
-                raw.flushall()
-                raw.mset(counters | {"hc:{0}:page:demo:/": 3, "hc:{0}:pages:demo": 1})
-                raw.hset("hc:{0}:corrections:demo", "9f", "a note")
-                ending = EndingStore(server.unix_url, 10)
-                ending.n_left, ending.is_last_done = n_questions, is_last_done
-                cut, rest = (tmp_path / f"{name}-{n_questions}-{is_last_done}" for name in "cr")
-                has_ended = False
-                try:
-                    await housekeeping.remove(ending, ["demo"], cut, iter)
-                except StoreError:
-                    has_ended = True
-                with suppress(CommandError):  # there is nothing left
-                    await housekeeping.remove(store, ["demo"], rest, iter)
-                assert raw.keys("hc:*") == [tombstone]
-                assert raw.ttl(tombstone) > 0
-                await ending.close()
+        store = Store(server.unix_url, 10)
+        async for name, ending in endings(server.unix_url):
+            raw.flushall()
+            raw.mset(counters | {"hc:{0}:page:demo:/": 3, "hc:{0}:pages:demo": 1})
+            raw.hset("hc:{0}:corrections:demo", "9f", "a note")
+            cut, rest = (tmp_path / f"{name}-{part}" for part in ("cut", "rest"))
+            with suppress(StoreError):
+                await housekeeping.remove(ending, ["demo"], cut, iter)
+            with suppress(CommandError):  # there is nothing left
+                await housekeeping.remove(store, ["demo"], rest, iter)
+            assert raw.keys("hc:*") == [tombstone]
+            assert raw.ttl(tombstone) > 0
         await store.close()
-    assert n_questions > 6

@@ -4,18 +4,26 @@ import asyncio
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
 import pytest
 
+from hitcounter.config import Config
+from hitcounter.errors import StoreError
+from hitcounter.store.client import Store
+from hitcounter.store.corrections import merged
+from hitcounter.transfer import export, merging
 from tests.conftest import PROGRAM, RunningService, StartService
 from tests.integration.test_commands import sealed_counts
 from tests.support.load import Tally, Target, ask, more, visiting, zone_at_noon
-from tests.support.stores import store_of
+from tests.support.servers import connected, store_server
+from tests.support.stores import endings, store_of
 
 OLD, NEW = "tinh.example.vn", "vung.example.vn"
+BUCKETS = ("2019-04-19", "2019-04", "2019", "total")
 MERGE = ("merge", OLD, "into", NEW)
 ALIASES = f"""
 [sites."{NEW}"]
@@ -93,6 +101,36 @@ def test_a_merge_that_is_killed_anywhere_and_repeated_is_made_once(
     assert service.run("sites").stdout.split("\t")[2] == "6000"
 
 
+async def test_a_merge_that_was_cut_off_anywhere_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "BATCH_KEYS", 2)  # so that it takes several steps
+    monkeypatch.setattr(export, "BATCH_KEYS", 2)
+    config = Config()
+    new = config.site(NEW)
+    with store_server(tmp_path / "store") as server, connected(server.socket_path) as raw:
+        store = Store(server.unix_url, 10)
+        async for _, ending in endings(server.unix_url):
+            raw.flushall()
+            for site, n in ((OLD, 3), (NEW, 40)):
+                raw.mset({f"hc:{{0}}:site:{site}:{bucket}": n for bucket in BUCKETS})
+                raw.mset({f"hc:{{0}}:page:{site}:/{page}": n for page in f"ab{site[0]}"})
+                raw.mset({f"hc:{{0}}:pages:{site}": 3, f"hc:{{0}}:site:{site}:robots:total": n})
+            raw.hset(f"hc:{{0}}:corrections:{OLD}", "9f", "a note")
+            with suppress(StoreError):
+                await merging.merge(ending, config, OLD, new, iter)
+            await merging.merge(store, config, OLD, new, iter)
+            names = [*(f"site:{NEW}:{bucket}" for bucket in (*BUCKETS, "robots:total"))]
+            pages = [f"page:{NEW}:/{page}" for page in "abvt"]
+            read = await store.read([f"hc:{{0}}:{name}" for name in (*names, *pages)])
+            assert read == [43] * (len(names) + 2) + [40, 3]
+            assert await store.read([f"hc:{{0}}:pages:{NEW}"]) == [4]
+            assert [*raw.scan_iter(f"*:{OLD}*")] == [f"hc:{{0}}:removed:{OLD}".encode()]
+            assert raw.hgetall(f"hc:{{0}}:corrections:{NEW}") == {b"9f": b"a note"}
+            assert await merged(store, NEW) == {OLD: pytest.approx(time.time(), abs=60)}
+        await store.close()
+
+
 async def test_another_name_of_a_site_is_the_site(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -135,5 +173,12 @@ def test_what_cannot_go_into_a_site_stays_where_it_is(start_service: StartServic
     )
     assert exported(service) == before
     service.run("prune", OLD, "--page", "/a", "--export-to", str(service.data_dir / "a.ndjson"))
+    with store_of(service) as redis:
+        redis.set(f"hc:{{0}}:site:{OLD}:2001", 7)
+        redis.hset(f"hc:{{0}}:site:{NEW}:2001", "of", "another program")
+        failed = service.run(*MERGE, check=False)
+        assert f"hc:{{0}}:site:{NEW}:2001 does not hold an integer" in failed.stderr
+        assert redis.hgetall(f"hc:{{0}}:site:{NEW}:2001") == {b"of": b"another program"}
+        redis.delete(f"hc:{{0}}:site:{NEW}:2001")
     service.run(*MERGE)
-    assert exported(service)[NEW, "/b"] == 10
+    assert (exported(service)[NEW, "/b"], exported(service)[NEW, "2001"]) == (10, 7)

@@ -40,6 +40,10 @@ for i = 1, n do
   moved[i] = value or 0
   if value then
     local sum = (before or 0) + value
+    -- MGET gives nothing for a hash or a list, and MSET would destroy it.
+    if not stored[2 + n + i] and redis.call('EXISTS', KEYS[2 + n + i]) == 1 then
+      error({err = 'ERR ' .. KEYS[2 + n + i] .. ' does not hold an integer'})
+    end
     if sum >= LIMIT then
       error({err = 'ERR ' .. KEYS[2 + n + i] .. ' would be beyond 2^53'})
     end
