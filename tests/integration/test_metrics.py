@@ -56,6 +56,7 @@ async def test_metrics_lie_where_no_cleaner_comes(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_a_service_counts_and_answers_on_when_the_files_of_its_metrics_are_removed(
     start_service: StartService,
 ) -> None:
@@ -125,6 +126,7 @@ async def test_every_series_of_a_declared_site_begins_at_zero(
         assert f'hitcounter_pages_refused_total{{site="{site}"}} 0.0' in text
 
 
+@pytest.mark.slow
 async def test_the_store_the_journal_and_the_workers_are_measured_whether_or_not_anybody_asks(
     start_service: StartService,
 ) -> None:

@@ -167,6 +167,7 @@ async def test_operations_that_cannot_start_never_end_the_counting(
     assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_port_of_operations_that_is_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -61,7 +61,8 @@ def unpacked(path: Path) -> bytes:
     return b"".join(zlib.decompress(row) for (row,) in rows)
 
 
-@pytest.mark.parametrize("trusted", ["127.0.0.1", pytest.param("", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("trusted", ["127.0.0.1", ""])
 def test_nothing_that_is_kept_says_who_came(start_service: StartService, trusted: str) -> None:
     given = {"trusted_proxies": trusted} if trusted else {}
     service = start_service(limits="on", count_robots="false", operations_port=0, **given)
