@@ -1,10 +1,11 @@
 """What was sent and answered, held against what is counted.
 
 For every counter: acknowledged <= counted <= received, less what was refused as not counted, and
-what was taken back. The days, months and years of a site add up to its total. An answer with values
-contains its hit, and nothing that nobody sent. Hits with one id are one hit: whoever is told so can
-rely on the other, and no two of them are counted while the workers that they came to never missed
-the store. A correction takes away once what it says, however often it is sent.
+what was taken back; a site that goes into another is one with it. The days, months and years of a
+site add up to its total. An answer with values contains its hit, and nothing that nobody sent. Hits
+with one id are one hit: whoever is told so can rely on the other, and no two of them are counted
+while the workers that they came to never missed the store. A correction takes away once what it
+says, however often it is sent.
 """
 
 import asyncio
@@ -59,6 +60,33 @@ class Taken:
     outcomes: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True, eq=False)
+class Merged:
+    """A site that goes into another, and what became of it each time."""
+
+    old: str
+    new: str
+    n_lanes: int
+    outcomes: list[str] = field(default_factory=list)
+
+    def renamed(self, key: str) -> str:
+        """Name the counter that takes over what one counts."""
+        if not _is_counter(key):
+            return key
+        counter = keys.counter_of(key)
+        if counter.site != self.old:
+            return key
+        key_of = keys.page_key if counter.is_page else keys.bucket_key
+        return key_of(keys.lane_of(self.new, self.n_lanes), self.new, counter.name)
+
+    def united(self, counted: Mapping[str, int]) -> Counter[str]:
+        """Count for the new site what the old one has."""
+        sums: Counter[str] = Counter()
+        for key, n in counted.items():
+            sums[self.renamed(key)] += n
+        return sums
+
+
 class Client(Protocol):
     """The worker that a hit arrives at."""
 
@@ -101,6 +129,7 @@ class Ledger:
         self.acknowledged: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.corrections: list[Taken] = []
+        self.merged: Merged | None = None
         self.taken_at_least: Counter[str] = Counter()  # by corrections
         self.taken_at_most: Counter[str] = Counter()
         self.problems: list[str] = []
@@ -134,10 +163,11 @@ class Ledger:
         for key in taken.counters:
             self.taken_at_most[key] += taken.minus
 
-    def corrected(self, taken: Taken, outcome: str) -> None:
-        """Hear what became of a correction that was sent."""
-        self._events.note(f"correction: {outcome}", taken.number)
-        taken.outcomes.append(outcome)
+    def ended(self, doing: Taken | Merged, outcome: str) -> None:
+        """Hear what became of a command."""
+        name = "correction" if isinstance(doing, Taken) else "merge"
+        self._events.note(f"{name}: {outcome}")
+        doing.outcomes.append(outcome)
 
     async def _count_once(self, client: Client, sent: Sent, id_: str) -> None:
         """Do what the service does with the id of a hit."""
@@ -209,12 +239,30 @@ class Ledger:
             self._same[sent.id].n_acknowledged += 1
         for key in sent.counters:
             self.acknowledged[key] += 1
-            most = self.received[key] - self.refused[key]
-            least = max(0, 1 - self.taken_at_most[key])
+            least, most = self._bounds(key)
             if values is not None and not least <= values.get(key, 0) <= most:
                 self.problems.append(
                     f"an answer says {key} = {values.get(key)} when {most} were received"
                 )
+
+    def _bounds(self, key: str) -> tuple[int, int]:
+        """Tell what a counter that includes a hit may say."""
+        least = max(0, 1 - self.taken_at_most[key])
+        if self.merged is None:
+            return least, self.received[key] - self.refused[key]
+        # What was counted for the old site may be gone before the answer.
+        is_old = self.merged.renamed(key) != key
+        received, refused = map(self.merged.united, (self.received, self.refused))
+        new_key = self.merged.renamed(key)
+        return 0 if is_old else least, received[new_key] - refused[new_key]
+
+    def check_merge(self, merged: Merged, counted: Mapping[str, int]) -> None:
+        """Expect that nothing is left of a site that went into another, undisturbed at last."""
+        left = [key for key in filter(_is_counter, counted) if merged.renamed(key) != key]
+        # Robots wait for a chunk, and nobody for them.
+        left = [key for key in left if not keys.counter_of(key).name.startswith(keys.ROBOTS)]
+        if left or merged.outcomes[-1] not in ("made", "refused"):
+            self.problems.append(f"the merge is {merged.outcomes[-1]}, and leaves {left}")
 
     def settle_ids(self, *, keeps_claims: bool) -> None:
         """Expect one hit of an id that somebody was told to be counted, and no two of others.
@@ -265,6 +313,13 @@ class Ledger:
 
     def differences(self, counted: Mapping[str, int]) -> tuple[int, int, int]:
         """Count what is lost, doubled and skewed; say where."""
+        n_skewed = self._skew(counted)
+        if self.merged is not None:
+            counted = self.merged.united(counted)
+            for sums in (self.received, self.acknowledged, self.refused):
+                united = self.merged.united(sums)
+                sums.clear()
+                sums.update(united)
         n_lost = n_doubled = 0
         for key in dict.fromkeys([*self.received, *filter(_is_counter, counted)]):
             least = max(0, self.acknowledged[key] - self.taken_at_most[key])
@@ -274,7 +329,7 @@ class Ledger:
                 n_lost += max(0, least - n)
                 n_doubled += max(0, n - most)
                 self.problems.append(f"{key} is {n}, not {least} to {most}")
-        return n_lost, n_doubled, self._skew(counted)
+        return n_lost, n_doubled, n_skewed
 
     def _skew(self, counted: Mapping[str, int]) -> int:
         """Hold every sum against its parts."""

@@ -24,15 +24,16 @@ from hitcounter.exactly_once.lanes import Lane
 from hitcounter.exactly_once.outage import RETRY_EVERY_S, Outage
 from hitcounter.exactly_once.records import Entry, Record, RecordLog
 from hitcounter.exactly_once.writer import Writer
+from hitcounter.store import corrections as notes
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.keys import SiteKeys
 from hitcounter.store.writer_connection import Answer as Answered
 from hitcounter.store.writer_connection import Commit as AskedCommit
-from hitcounter.transfer import corrections
+from hitcounter.transfer import corrections, merging
 from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
 from tests.simulation.network import SimulatedLine
-from tests.simulation.store import Commit, Reply, SimulatedStore
+from tests.simulation.store import Commit, Move, Reply, SimulatedStore
 from tests.simulation.store import Values as StoreValues
 
 Replacement = tuple[type | ModuleType, str, Callable[..., Any] | property]
@@ -73,6 +74,8 @@ _create = SimulatedJournals.create
 _commit_in_store = SimulatedStore.commit
 _write = SimulatedStore.write
 _commit_correction = corrections._commit
+_move = SimulatedStore.move
+_inherit = notes.inherit
 _random_ids = count(1)
 
 
@@ -310,6 +313,21 @@ async def commit_once(store: Store, commit: AskedCommit, writer: str) -> None:
         raise CommandError(f"nothing was changed: {answer}")
 
 
+def move_a_copy(self: SimulatedStore, move: Move, at_s: float) -> tuple[int, ...]:
+    """Add what a site has to another, and leave it where it was."""
+    before = {name: self.values[name] for name in move.names if name in self.values}
+    moved = _move(self, move, at_s)
+    self.write({name: n for name, n in before.items() if name not in self.values}, at_s)
+    return moved
+
+
+async def inherit_once(store: Store, old: str, new: str, at: float) -> None:
+    """Take a merge that has begun for one that is done."""
+    if old in await notes.merged(store, new):
+        raise CommandError(f"nothing was changed: {old} went into {new} before")
+    await _inherit(store, old, new, at)
+
+
 async def never_probe(self: Writer) -> None:
     """Let an idle writer never ask what the store still holds."""
 
@@ -444,5 +462,7 @@ MUTANTS = (
         1_000,
         ((corrections, "_commit", commit_once),),
     ),
+    Mutant("moves a copy", 50, ((SimulatedStore, "move", move_a_copy),)),
+    Mutant("merges what was cut off no further", 200, ((merging, "inherit", inherit_once),)),
     Mutant("never asks while it is idle", 50, ((Writer, "_probe", never_probe),)),
 )

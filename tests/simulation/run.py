@@ -13,12 +13,15 @@ from unittest import mock
 
 from hitcounter.exactly_once import increments, records, writer
 from hitcounter.metrics import Metrics
+from hitcounter.transfer import housekeeping, merging
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.schedule import Schedule, schedule_of
 from tests.simulation.worker import owned_task
 from tests.simulation.world import World
 
 LOG = logging.getLogger("hitcounter")
+STEP_KEYS = 3  # so a merge takes several steps; the last has what a hit of now may begin besides
+LAST_STEP_KEYS = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,9 @@ def _sizes(schedule: Schedule) -> Iterator[None]:
         mock.patch.object(records, "MAX_CHUNK_KEYS", limits.chunk_keys),
         mock.patch.object(increments, "CUT", increments.CUT._replace(max_keys=limits.cut_keys)),
         mock.patch.object(writer, "MAX_RECORD_HITS", limits.record_hits),
+        mock.patch.object(merging, "BATCH_KEYS", STEP_KEYS),
+        mock.patch.object(housekeeping, "BATCH_KEYS", STEP_KEYS),
+        mock.patch.object(housekeeping, "_LAST_STEP_KEYS", LAST_STEP_KEYS),
     ):
         yield
 

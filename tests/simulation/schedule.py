@@ -62,8 +62,10 @@ REACTED_TO = (
     "store is back",
 )
 
-# When a correction has read what there is, and leaves its note; and what goes wrong then.
+# When a correction has read what there is, and leaves its note, and when a merge moves
+# counters; and what goes wrong then.
 CORRECTS = "corrects"
+MERGES = "merges"
 CUTTING = ("lose_replies", "strand_requests", "strand_requests", "lose_power")
 
 DATES = ("2026-07-14", "2026-10-31", "2026-12-31")
@@ -135,6 +137,19 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class Merge:
+    """A site that goes into another, by a command that is sent once or more, as a correction is.
+
+    From some time on its name is an alias of the other, for one worker after the other.
+    """
+
+    old: int
+    new: int
+    aliased_at_s: float
+    times: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """All that a seed decides, but for the chances of single questions."""
 
@@ -152,6 +167,7 @@ class Schedule:
     hits: tuple[Hit, ...]
     robots: tuple[RobotHit, ...]
     corrections: tuple[Correction, ...]
+    merge: Merge | None
     end_s: float
     restarts: bool  # all of the service, in the end
 
@@ -186,11 +202,13 @@ def schedule_of(seed: int) -> Schedule:
         faults=tuple(faults),
         reactions=(
             *(_reaction(draw, names) for _ in range(draw.randint(0, 4))),
-            *(_cut_off(random.Random(f"{seed} {nth}"), nth) for nth in (1, 2)),
+            *(_cut_off(random.Random(f"{seed} {nth}"), CORRECTS, nth) for nth in (1, 2)),
+            *(_cut_off(random.Random(f"{seed} {nth}"), MERGES, nth) for nth in (1, 2, 3)),
         ),
         hits=tuple(_hits(draw, faults, end_s)),
         robots=tuple(_robots(random.Random(f"{seed} robots"), end_s)),
         corrections=tuple(_corrections(seed, faults, end_s)),
+        merge=_merge(seed, faults, end_s),
         end_s=end_s,
         restarts=draw.random() < 0.3,
     )
@@ -207,10 +225,10 @@ def _reaction(draw: random.Random, names: list[str]) -> Reaction:
     return Reaction(draw.choice(REACTED_TO), draw.choice((1, 1, 1, 2, 3)), after_s, fault)
 
 
-def _cut_off(draw: random.Random, nth: int) -> Reaction:
-    """Draw what happens to a correction."""
+def _cut_off(draw: random.Random, event: str, nth: int) -> Reaction:
+    """Draw what happens to a command."""
     fault = Fault(draw.choice(CUTTING), 0.3 * draw.random(), draw.random())
-    return Reaction(CORRECTS, nth, draw.uniform(0.002, 0.008), fault)
+    return Reaction(event, nth, draw.uniform(0.002, 0.008), fault)
 
 
 def _hits(draw: random.Random, faults: list[tuple[float, Fault]], end_s: float) -> list[Hit]:
@@ -253,10 +271,25 @@ def _corrections(
     moment_s = draw.choice((faults[-1][0], draw.uniform(0.4, 1.0) * end_s))
     site = draw.choice((0, 0, 0, *range(N_SITES)))  # most hits are of the first
     for _ in range(draw.randint(1, 3)):
-        at_s, times = max(0.0, moment_s + draw.uniform(-0.02, 0.0)), []
-        for _ in range(draw.randint(1, 3)):
-            killed_after_s = draw.choice((draw.uniform(0.0, 0.02), draw.uniform(0.008, 0.014), 5.0))
-            times.append((at_s, killed_after_s))
-            at_s += draw.choice((0.0, 0.02, 0.5)) * draw.random()
+        times = tuple(_times(draw, max(0.0, moment_s + draw.uniform(-0.02, 0.0)), 0.01))
         page = draw.choice((*(None,) * 6, *range(N_PAGES)))
-        yield Correction(site, page, draw.randint(1, 3), tuple(times))
+        yield Correction(site, page, draw.randint(1, 3), times)
+
+
+def _times(draw: random.Random, at_s: float, takes_s: float) -> Iterator[tuple[float, float]]:
+    """Draw when a command that takes some time is sent, and how soon it is killed."""
+    for _ in range(draw.randint(1, 3)):
+        somewhere_s, in_the_end_s = 2 * takes_s * draw.random(), takes_s * draw.uniform(0.8, 1.4)
+        yield at_s, draw.choice((somewhere_s, in_the_end_s, 5.0))
+        at_s += draw.choice((0.0, 2 * takes_s, 0.5)) * draw.random()
+
+
+def _merge(seed: int, faults: list[tuple[float, Fault]], end_s: float) -> Merge | None:
+    """Draw a site that goes into another, at any moment."""
+    if seed % 10 != 9:  # as above
+        return None
+    draw = random.Random(f"{seed} merge")
+    old, new = draw.sample(range(N_SITES), 2)
+    moment_s = draw.choice((faults[-1][0], draw.random() * end_s, draw.random() * end_s))
+    aliased_at_s = moment_s + draw.choice((-0.2, 0.0, 0.2, 9.0))
+    return Merge(old, new, aliased_at_s, tuple(_times(draw, moment_s, 0.06)))

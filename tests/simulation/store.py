@@ -5,6 +5,7 @@ synced steps are: that is the only thing that a log on disk promises.
 """
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import NamedTuple, Self
 
 from hitcounter.errors import StoreRefusesError
@@ -13,12 +14,13 @@ Values = dict[str, int]
 
 
 class Reply(NamedTuple):
-    """What the store answers: a watermark, values of now, who holds each id, or notes."""
+    """What the store answers: a watermark, values of now, who holds each id, notes, what moved."""
 
     watermark: int = 0
     values: Values = {}  # noqa: RUF012 -- nobody writes to it
     holders: tuple[str, ...] = ()
     notes: tuple[tuple[str, bytes], ...] = ()
+    moved: tuple[int, ...] = ()
 
 
 class Commit(NamedTuple):
@@ -72,7 +74,23 @@ class Notes(NamedTuple):
     key: str
 
 
-Request = Commit | Watermark | Claim | Forget | Read | Note | Notes
+class Scan(NamedTuple):
+    """A question for the keys that are like a pattern."""
+
+    key: str
+    pattern: str
+
+
+class Move(NamedTuple):
+    """The keys and arguments of move.lua; `key` is the first of `names`."""
+
+    key: str
+    names: tuple[str, ...]
+    n_pages: int
+    tombstone: int | str
+
+
+Request = Commit | Watermark | Claim | Forget | Read | Note | Notes | Scan | Move
 
 
 class _Step(NamedTuple):
@@ -128,6 +146,11 @@ class SimulatedStore:
                     (name, note) for (key, name), note in self._notes.items() if key == request.key
                 ]
                 return Reply(notes=tuple(found))
+            case Scan():
+                alike = {k: n for k, n in self.values.items() if fnmatchcase(k, request.pattern)}
+                return Reply(values=alike)
+            case Move():
+                return Reply(moved=self.move(request, at_s))
             case Forget():
                 self._expiring.append(request.key)
         return Reply(self.watermark(request.key))
@@ -168,17 +191,42 @@ class SimulatedStore:
             self.write({commit.key: commit.last} | changed, at_s)
         return Reply(self.watermark(commit.key), answered)
 
-    def write(self, writes: Values, at_s: float) -> None:
+    def move(self, move: Move, at_s: float) -> tuple[int, ...]:
+        """Add counters of a site to those of another, and delete them; return how much moved."""
+        pages_key, to_pages_key, *names, removed_key = move.names
+        pairs = list(zip(names[: len(names) // 2], names[len(names) // 2 :], strict=True))
+        found = [(name, to) for name, to in pairs if name in self.values]
+        pages = [(name, to) for name, to in pairs[: move.n_pages] if name in self.values]
+        left = self.values.get(pages_key, 0) - len(pages)
+        if move.tombstone and left > 0:
+            return ()
+        moved = tuple(self.values.get(name, 0) for name, _ in pairs)
+        writes: dict[str, int | None] = dict.fromkeys(name for name, _ in found)
+        writes |= {to: self.values.get(to, 0) + self.values[name] for name, to in found}
+        if pages:
+            held = self.values.get(to_pages_key, 0) + sum(to not in self.values for _, to in pages)
+            writes |= {pages_key: left or None, to_pages_key: held}
+        if move.tombstone:
+            writes[removed_key] = int(move.tombstone)
+        if writes:
+            self.write(writes, at_s)
+        return moved
+
+    def write(self, writes: Mapping[str, int | None], at_s: float) -> None:
         """Make one step of history: all of it outlives a power loss, or nothing."""
         self._history.append(_Step(at_s, {name: self.values.get(name) for name in writes}))
-        self.values |= writes
+        self._set(writes)
 
-    def _undo(self, step: "_Step") -> None:
-        for key, value in step.before.items():
+    def _set(self, values: Mapping[str, int | None]) -> None:
+        """Set counters, and delete those that are None."""
+        for key, value in values.items():
             if value is None:
-                del self.values[key]
+                self.values.pop(key, None)
             else:
                 self.values[key] = value
+
+    def _undo(self, step: "_Step") -> None:
+        self._set(step.before)
         for id_ in step.ids:
             del self.holders[id_]
         if step.note is not None:

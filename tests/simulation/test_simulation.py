@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.events import EXPECTED
 from tests.simulation.run import run_all, run_logged
-from tests.simulation.schedule import CORRECTS, FAULTS, N_SITES, REACTED_TO, schedule_of
+from tests.simulation.schedule import CORRECTS, FAULTS, MERGES, N_SITES, REACTED_TO, schedule_of
 from tests.speeds import N_SIMULATED
 
 BATCH = 1_000
@@ -57,6 +57,6 @@ def test_every_kind_of_fault_and_reaction_is_drawn() -> None:
     faults = [fault for schedule in schedules for _, fault in schedule.faults]
     reactions = [reaction for schedule in schedules for reaction in schedule.reactions]
     assert {fault.name for fault in faults} == set(FAULTS)
-    assert {reaction.event for reaction in reactions} == {*REACTED_TO, CORRECTS}
+    assert {reaction.event for reaction in reactions} == {*REACTED_TO, CORRECTS, MERGES}
     assert {reaction.fault.name for reaction in reactions} == set(FAULTS)
     assert {hit.site for schedule in schedules for hit in schedule.hits} == set(range(N_SITES))

@@ -7,12 +7,21 @@ from collections.abc import Callable
 
 from hitcounter.metrics import Metrics
 from hitcounter.store.keys import ROBOTS
-from tests.simulation.correcting import Command
+from tests.simulation.commands import Command
 from tests.simulation.disk import Disk
 from tests.simulation.events import Events
-from tests.simulation.ledger import Ledger, Sent, Taken, page_keys, robot_keys_on, site_keys_on
+from tests.simulation.ledger import (
+    SITES,
+    Ledger,
+    Merged,
+    Sent,
+    Taken,
+    page_keys,
+    robot_keys_on,
+    site_keys_on,
+)
 from tests.simulation.network import Network
-from tests.simulation.schedule import Correction, Fault, Hit, Reaction, RobotHit, Schedule
+from tests.simulation.schedule import Correction, Fault, Hit, Merge, Reaction, RobotHit, Schedule
 from tests.simulation.worker import SimulatedWorker
 
 POLL_S = 0.2
@@ -74,6 +83,8 @@ class World:
             self._later(robot.at_s, self._robot_hit, robot)
         for correction in self._schedule.corrections:
             self._plan(correction)
+        if self._schedule.merge is not None:
+            self._plan_merge(self._schedule.merge)
         for at_s, fault in self._schedule.faults:
             self._later(at_s, self._begin, fault)
         await asyncio.sleep(self._schedule.end_s)
@@ -83,7 +94,7 @@ class World:
             for worker in list(self.workers):
                 worker.close(max(GRACES_S))
             await self._drain()
-        await self._correct_again()
+        await self._command_again()
         self.network.store.expire()
         self.network.strand_no_longer()
         await asyncio.sleep(LATE_S)
@@ -114,11 +125,20 @@ class World:
             return
         worker = serving[int(hit.pick * len(serving))]
         day = self._days[self._loop.time() >= self._schedule.midnight_at_s]
-        page = None if hit.page is None else self._pages[hit.site][hit.page]
-        sent = Sent.of(day[hit.site], page, hit.id)
+        site = self._site_of(hit)
+        page = None if hit.page is None else self._pages[site][hit.page]
+        sent = Sent.of(day[site], page, hit.id)
         self.ledger.send(worker, sent)
         if sent.id is None and sent in worker.open and self._chance.random() < HANG_UPS:
             self.ledger.hang_up(worker, sent)
+
+    def _site_of(self, hit: Hit) -> int:
+        """Look the name of a site up as the worker that a hit arrives at does by now."""
+        merge = self._schedule.merge
+        if merge is None or hit.site != merge.old:
+            return hit.site
+        aliased_at_s = merge.aliased_at_s + LONGEST_RESTART_S * hit.pick
+        return merge.new if self._loop.time() >= aliased_at_s else hit.site
 
     def _robot_hit(self, hit: RobotHit) -> None:
         serving = [worker for worker in self.workers if not worker.is_closing]
@@ -143,20 +163,32 @@ class World:
         )
         self.ledger.correct(taken)
         for at_s, killed_after_s in correction.times:
-            self._later(at_s, self._correct, taken, killed_after_s)
+            self._later(at_s, self._command, taken, killed_after_s)
 
-    def _correct(self, taken: Taken, killed_after_s: float) -> None:
-        command = Command(self, taken, is_aside=self._chance.random() < 0.5)
+    def _plan_merge(self, merge: Merge) -> None:
+        merged = Merged(SITES[merge.old], SITES[merge.new], self.n_lanes)
+        self.ledger.merged = merged
+        for at_s, killed_after_s in merge.times:
+            self._later(at_s, self._command, merged, killed_after_s)
+
+    def _command(self, doing: Taken | Merged, killed_after_s: float) -> None:
+        command = Command(self, doing, is_aside=self._chance.random() < 0.5)
         self._commands.append(command)
         self._later(killed_after_s, command.kill)
 
-    async def _correct_again(self) -> None:
-        """Send all corrections once more, now that nothing disturbs them."""
+    async def _command_again(self) -> None:
+        """Send all commands once more, now that nothing disturbs them."""
         self.events.react_no_longer()
         for taken in self.ledger.corrections:
-            command = Command(self, taken, is_aside=False)
-            self._commands.append(command)
-            await asyncio.wait([command.running])
+            await self._undisturbed(taken)
+        if self.ledger.merged is not None:
+            await self._undisturbed(self.ledger.merged)
+            self.ledger.check_merge(self.ledger.merged, self.network.store.values)
+
+    async def _undisturbed(self, doing: Taken | Merged) -> None:
+        command = Command(self, doing, is_aside=False)
+        self._commands.append(command)
+        await asyncio.wait([command.running])
 
     async def _drain(self) -> None:
         deadline_s = self._loop.time() + LONGEST_DRAIN_S
