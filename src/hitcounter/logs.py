@@ -7,10 +7,13 @@ import json
 import logging
 import re
 import sys
+from collections import Counter
 from datetime import datetime
 
 # Control characters, line separators, and characters that turn the writing direction.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# Of one kind: enough to see what is wrong, and a disk is not filled by what goes wrong at each hit.
+LINES_A_MINUTE = 30
 
 
 def set_up(process: str, log_format: str) -> None:
@@ -26,6 +29,7 @@ def handler(process: str, log_format: str) -> logging.Handler:
     kind = _Json if log_format == "json" else _Text
     handler.setFormatter(kind(f"%(asctime)s %(levelname)s {process}: %(message)s", process))
     handler.addFilter(_printable)
+    handler.addFilter(_RateLimit())
     return handler
 
 
@@ -58,6 +62,24 @@ class _Json(_Text):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+class _RateLimit(logging.Filter):
+    """Lets so many lines of one place in the code pass in each minute, and says what is missing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._minute = 0
+        self._n_lines: Counter[tuple[str, int]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        place, minute = (record.pathname, record.lineno), int(record.created // 60)
+        if minute != self._minute:
+            self._minute, self._n_lines = minute, Counter()
+        self._n_lines[place] += 1
+        if self._n_lines[place] == LINES_A_MINUTE:
+            record.msg += " (more lines of this kind are left out for the rest of this minute)"
+        return self._n_lines[place] <= LINES_A_MINUTE
 
 
 def _printable(record: logging.LogRecord) -> bool:
