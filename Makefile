@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What starts hundreds of processes must not compile everything anew for each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all install run test test-all faults simulate explore check lines widget bench screenshots robots lock clean
+.PHONY: all install run test test-all faults simulate explore check lines widget bench screenshots robots release lock clean
 all: check test-all
 
 install: .venv/serve.stamp
@@ -89,6 +89,11 @@ $(BIN)/python: ;
 # Judge the patterns of is-bot, before the lock moves to a new release of it; WITH=is-bot==0.3.8 tries one. Needs npm.
 robots: .venv/dev.stamp
 	sh requirements/robots.sh $(WITH)
+
+# Check everything, and build what is released into dist/, with the changelog's section as its notes.
+release: all
+	rm -rf dist
+	$(BIN)/python requirements/release.py
 
 # Resolve anew after pyproject.toml changed; hashes pin every file of every dependency.
 lock: .venv/dev.stamp

@@ -14,7 +14,18 @@ import pytest
 
 from tests.conftest import RunningService, StartService
 from tests.support import load, wire
-from tests.support.load import Tally, Target, by_site, counted, more, visiting, zone_at_noon
+from tests.support.load import (
+    Tally,
+    Target,
+    by_site,
+    counted,
+    expect_exact,
+    more,
+    send,
+    settled,
+    visiting,
+    zone_at_noon,
+)
 from tests.support.servers import free_port, mortal_store, program
 from tests.support.waiting import comes_true, until
 
@@ -136,6 +147,25 @@ async def test_an_older_and_a_newer_one_count_together_and_the_newer_takes_over(
         assert (await counted(newer.port, [LOUD]))[LOUD] == states["counted"] < 400
         assert newer.stop() == 0
         assert store.ask("GET", f"hc:{{0}}:site:{SITES[0].site}:robots:total") == b"20"
+
+
+@pytest.mark.slow
+async def test_after_an_end_in_order_an_older_one_counts_on_with_exact_numbers(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    zone, data_dir, tally = zone_at_noon(), tmp_path / "data", Tally()
+    async with mortal_store(tmp_path / "store") as store:
+        newer = start_service(data_dir=data_dir, redis_url=store.url, timezone=zone)
+        await send(newer.port, tally, SITES * 20, 4)
+        await store.kill()
+        await send(newer.port, tally, SITES * 4, 4)
+        await store.start()
+        await settled(newer)
+        assert newer.stop() == 0
+        assert not list((data_dir / "journal").glob("*.journal"))
+        with version_0_1(store.url, zone, data_dir) as port:
+            await send(port, tally, SITES * 20, 4)
+            await expect_exact(port, tally)
 
 
 @pytest.mark.slow
