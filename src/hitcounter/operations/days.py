@@ -46,9 +46,10 @@ async def note(directory: Path, sites: Iterable[Site]) -> None:
         if begun:
             # With the first note, all hits are of now: the directory is as old as the service.
             hits = collector.of_sites(directory)[0] if before else {}
-            before |= {name: Before(dates[name], now_s, hits.get(name, {})) for name in begun}
-            with suppress(OSError):  # the disk is full, which others say: less is known of today
-                disk.replace(directory / _FILE, msgspec.json.encode(before))
+            noted = {name: Before(dates[name], now_s, hits.get(name, {})) for name in begun}
+            with suppress(OSError):  # the disk is full, which others say: tried again
+                disk.replace(directory / _FILE, msgspec.json.encode(before | noted))
+                before |= noted
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
