@@ -10,13 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.conftest import RunningService, StartService
+from tests.support.clocks import server_of_tomorrow
 from tests.support.load import Tally, Target, ask, metric, send
 from tests.support.servers import (
     MortalStore,
     free_port,
-    libfaketime,
     mortal_store,
-    packaged_program,
 )
 from tests.support.waiting import eventually
 
@@ -145,21 +144,12 @@ async def test_a_level_is_known_again_after_an_outage_that_changed_it(
         assert await asyncio.to_thread(service.stop) == 0
 
 
-@pytest.fixture
-def server_of_tomorrow(tmp_path: Path) -> str:
-    """Make a server program that believes that it is a day later."""
-    path = tmp_path / "server"
-    environment = f"LD_PRELOAD={libfaketime()} FAKETIME=+1d FAKETIME_DONT_FAKE_MONOTONIC=1"
-    path.write_text(f'#!/bin/sh\n{environment} exec {packaged_program()} "$@"\n')
-    path.chmod(0o700)
-    return str(path)
-
-
 @pytest.mark.slow
 async def test_a_store_whose_clock_is_wrong_is_reported_but_counts_on_our_day(
-    start_service: StartService, tmp_path: Path, server_of_tomorrow: str
+    start_service: StartService, tmp_path: Path
 ) -> None:
-    async with mortal_store(tmp_path / "store", program=server_of_tomorrow) as store:
+    program = server_of_tomorrow(tmp_path / "server")
+    async with mortal_store(tmp_path / "store", program=program) as store:
         service = serve(start_service, store)
         await expect_level(service, "A")
         (warning,) = (await ask(service.operations_port, "GET", "/readyz")).json["warnings"]

@@ -4,7 +4,15 @@ import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.servers import libfaketime
+from tests.support.servers import libfaketime, packaged_program
+
+
+def server_of_tomorrow(path: Path) -> str:
+    """Make a server program that believes that it is a day later."""
+    environment = f"LD_PRELOAD={libfaketime()} FAKETIME=+1d FAKETIME_DONT_FAKE_MONOTONIC=1"
+    path.write_text(f'#!/bin/sh\n{environment} exec {packaged_program()} "$@"\n')
+    path.chmod(0o700)
+    return str(path)
 
 
 class Clock:

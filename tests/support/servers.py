@@ -114,14 +114,14 @@ class MortalStore:
         self.socket_path = directory / "socket"
         self.url = f"unix://{self.socket_path}"
         self._options = options
-        self._program = program
+        self.program = program
         self._running = ExitStack()
         self._starting: asyncio.Future[StoreServer] | None = None
         self._server: StoreServer | None = None
 
     async def start(self, *options: str) -> None:
         """Start the server, this time with more options, and wait until it has loaded its data."""
-        server = store_server(self.directory, *self._options, *options, program=self._program)
+        server = store_server(self.directory, *self._options, *options, program=self.program)
         starting = asyncio.to_thread(self._running.enter_context, server)
         self._starting = asyncio.ensure_future(starting)
         self._server = await asyncio.shield(self._starting)  # `end` waits for it if we do not
