@@ -85,7 +85,7 @@ class WorkerProcess:
         finally:
             self.is_done.set()
 
-    async def succeed(self) -> None:
+    async def start_as_successor(self) -> None:
         """Start beside another; if it does not serve, end it and raise `StartError`."""
         reason = f"{self._job.name} was ended before it served"
         try:
@@ -99,7 +99,7 @@ class WorkerProcess:
         await self._end(signal.SIGKILL, STOP_S)
         raise StartError(reason)
 
-    def retire(self) -> None:
+    def drain(self) -> None:
         """Let it end when its clients have left."""
         self.is_done.set()
         self._leaving = asyncio.create_task(self._end(DRAIN_SIGNAL, LEFT_S))

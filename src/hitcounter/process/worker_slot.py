@@ -55,10 +55,10 @@ class WorkerSlot:
         async with self._changing:
             job = dataclasses.replace(self._job, config=config, worker_id=self._spare_id)
             self._other = WorkerProcess(dataclasses.replace(job, is_successor=True))
-            await self._other.succeed()
+            await self._other.start_as_successor()
             self._spare_id, self._job = self._job.worker_id, job
             self._worker, self._other = self._other, self._worker
-        self._other.retire()
+        self._other.drain()
 
     async def stop(self) -> None:
         """End who is here; they answer what they received first."""
