@@ -40,10 +40,12 @@ def reviving(selector: str, source: str, when: str) -> str:
     return code.replace("WHEN", when)
 
 
-def keep_scripts(body: str, kind: str, source: str) -> str:
-    """Change the scripts of a page so that the browser passes them over."""
+def keep_scripts(body: str, kind: str, source: str, opt_out: str = " ") -> str:
+    """Change scripts so that the browser passes them over, but for those that opt out."""
 
     def _keep(match: re.Match[str]) -> str:
+        if opt_out in match[1].split():
+            return match[0]
         attributes = match[1].replace(" src=", f" {source}=")
         return f"<script {kind}{attributes}>{match[2]}</script>"
 
@@ -56,12 +58,17 @@ def untouched(body: str) -> str:
 
 
 def moves_scripts(body: str) -> str:
-    """Move all scripts to the end of the body, one per address, as NukeViet 4.5 does."""
+    """Move scripts to the end of the body, one per address, as NukeViet 4.5 does."""
     kept: dict[str, str] = {}
-    for match in SCRIPT.finditer(body):
+
+    def _move(match: re.Match[str]) -> str:
+        if 'data-show="inline"' in match[1]:
+            return match[0]
         source = SRC.search(match[1])
         kept.setdefault(source[1] if source else match[0], match[0])
-    return SCRIPT.sub("", body) + "".join(kept.values())
+        return ""
+
+    return SCRIPT.sub(_move, body) + "".join(kept.values())
 
 
 def defers(body: str) -> str:
@@ -71,27 +78,27 @@ def defers(body: str) -> str:
 
 def rocket_loader(body: str) -> str:
     """Run scripts after the page was loaded, as Cloudflare's Rocket Loader does."""
-    kept = keep_scripts(body, 'type="0f1e2d3c-text/javascript"', "src")
+    kept = keep_scripts(body, 'type="0f1e2d3c-text/javascript"', "src", 'data-cfasync="false"')
     return kept + reviving('script[type$="-text/javascript"]', "src", AT_LOAD)
 
 
 def pagespeed(body: str) -> str:
     """Run scripts after the page was loaded, as PageSpeed's "defer" does."""
     source = "data-pagespeed-orig-src"
-    kept = keep_scripts(body, 'type="text/psajs"', source)
+    kept = keep_scripts(body, 'type="text/psajs"', source, 'data-pagespeed-no-defer=""')
     return kept + reviving('script[type="text/psajs"]', source, AT_LOAD)
 
 
 def wp_rocket(body: str) -> str:
     """Run scripts at the first interaction, as WP Rocket's "delay" does."""
     source = "data-rocket-src"
-    kept = keep_scripts(body, 'type="rocketlazyloadscript"', source)
+    kept = keep_scripts(body, 'type="rocketlazyloadscript"', source, 'nowprocket=""')
     return kept + reviving('script[type="rocketlazyloadscript"]', source, AT_INTERACTION)
 
 
 def litespeed(body: str) -> str:
     """Run scripts at the first interaction, as LiteSpeed's "delay" does."""
-    kept = keep_scripts(body, 'type="litespeed/javascript"', "data-src")
+    kept = keep_scripts(body, 'type="litespeed/javascript"', "data-src", 'data-no-defer="1"')
     return kept + reviving('script[type="litespeed/javascript"]', "data-src", AT_INTERACTION)
 
 
@@ -116,6 +123,16 @@ DELAYED: dict[str, Loader] = {
     "WP Rocket": wp_rocket,
     "LiteSpeed": litespeed,
     "Flying Scripts": flying_scripts,
+}
+
+
+# Those that a script can opt out of; the documents have one tag with all of these attributes.
+WITH_OPT_OUT: dict[str, Loader] = {
+    "NukeViet": moves_scripts,
+    "Rocket Loader": rocket_loader,
+    "PageSpeed": pagespeed,
+    "WP Rocket": wp_rocket,
+    "LiteSpeed": litespeed,
 }
 
 

@@ -3,7 +3,9 @@
 Where the tag alone cannot count, nothing throws; a place and a bare tag count once, in the place.
 """
 
+import re
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -26,6 +28,7 @@ from tests.support.waiting import comes_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
 ARTICLE = "/tin-tuc/1"
 OTHERS = "<script src='/menu.js'></script>"
 
@@ -89,6 +92,22 @@ async def test_a_loader_that_waits_for_the_visitor_counts_when_they_do_something
     await shows_once(page, 1)
     await assert_counted(service, traffic)
     assert faults.seen == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loader", loaders.WITH_OPT_OUT)
+async def test_a_tag_that_opts_out_of_all_loaders_counts_at_once_where_it_stands(
+    service: RunningService, page: Page, pages: Pages, traffic: Traffic, loader: str
+) -> None:
+    (attributes,) = re.findall(r'widget\.js" (data-cfasync="false".*?)></script>', DOCUMENT, re.S)
+    tag = (
+        f'<script async="" src="{service.url}/widget.js" {attributes} data-show="inline"></script>'
+    )
+    body = loaders.WITH_OPT_OUT[loader](with_sidebar(place(service) + tag))
+    assert tag in body.partition("<p>")[0]
+    await page.goto(pages.put(ARTICLE, document(body)))
+    await shows_once(page, 1)
+    await assert_counted(service, traffic)
 
 
 async def test_scripts_that_move_to_the_end_leave_the_block_in_its_place(
