@@ -22,7 +22,7 @@ from hitcounter.config import Config
 from hitcounter.pages import front_page
 from hitcounter.pages.front_page import Choice
 from hitcounter.web.badge import Look
-from hitcounter.web.hit_request import accepts_gzip
+from hitcounter.web.responses import accepts_gzip
 from hitcounter.web.scripts import CURRENT
 from tests.conftest import RunningService, StartService
 from tests.support.stores import keyspace

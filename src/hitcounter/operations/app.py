@@ -19,8 +19,12 @@ from hitcounter.errors import MethodNotAllowed, Refusal, Unavailable
 from hitcounter.operations.collector import of_all_workers
 from hitcounter.operations.readiness import asked
 from hitcounter.site import one_origin, origin_host
-from hitcounter.web.hit_request import accepts_gzip
-from hitcounter.web.responses import COMMON_HEADERS, json_answer, refusal_answer
+from hitcounter.web.responses import (
+    COMMON_HEADERS,
+    accepts_gzip,
+    json_answer,
+    refusal_answer,
+)
 
 if TYPE_CHECKING:
     from hitcounter.store.client import Store

@@ -31,7 +31,6 @@ _SEC_PURPOSE, _PURPOSE, _X_MOZ = istr("Sec-Purpose"), istr("Purpose"), istr("X-M
 
 _NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _HEADER_NAMES = re.compile(rf"{_NAME}(?:[ \t]*,[ \t]*{_NAME})*")
-_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 Headers = CIMultiDictProxy[str]
 
@@ -190,20 +189,6 @@ def read(
         headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT] if is_browser else "",
         languages,
     )
-
-
-@lru_cache(maxsize=64)
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether an `Accept-Encoding` takes gzip, and likes it as much as plain text."""
-    weights: dict[str, float] = {}
-    for item in accept_encoding.lower().split(","):
-        coding, _, weight = item.partition(";")
-        name, _, value = weight.partition("=")
-        is_weight = name.strip() == "q" and _WEIGHT.fullmatch(value.strip())
-        weights[coding.strip()] = float(value) if is_weight else 1.0
-    rest = weights.get("*", 0.0)
-    gzip = weights.get("gzip", weights.get("x-gzip", rest))
-    return gzip > 0 and gzip >= weights.get("identity", 0.0)
 
 
 def wanted_headers(headers: Headers) -> str:

@@ -1,5 +1,6 @@
 """What goes out: the JSON of the contract, and one place that turns refusals into responses."""
 
+import re
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
@@ -30,6 +31,8 @@ PICTURE_HEADERS = COMMON_HEADERS | {
     "Expires": "0",
 }
 JSON_HEADERS = COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": "application/json"}
+
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
 class Line(msgspec.Struct, gc=False):
@@ -220,3 +223,17 @@ def error_answer(code: str, message: str) -> web.Response:
 
 def _error(code: str, message: str) -> dict[str, dict[str, str]]:
     return {"error": {"code": code, "message": message}}
+
+
+@lru_cache(maxsize=64)
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether an `Accept-Encoding` takes gzip, and likes it as much as plain text."""
+    weights: dict[str, float] = {}
+    for item in accept_encoding.lower().split(","):
+        coding, _, weight = item.partition(";")
+        name, _, value = weight.partition("=")
+        is_weight = name.strip() == "q" and _WEIGHT.fullmatch(value.strip())
+        weights[coding.strip()] = float(value) if is_weight else 1.0
+    rest = weights.get("*", 0.0)
+    gzip = weights.get("gzip", weights.get("x-gzip", rest))
+    return gzip > 0 and gzip >= weights.get("identity", 0.0)

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from hitcounter.counting.counter import Counter
 from hitcounter.web import hit_request
 from hitcounter.web.hit_request import Target
-from hitcounter.web.responses import COMMON_HEADERS
+from hitcounter.web.responses import COMMON_HEADERS, accepts_gzip
 
 JAVASCRIPT = "text/javascript; charset=utf-8"
 AN_HOUR = "public, max-age=3600"
@@ -72,6 +72,6 @@ async def serve(
     if hit_request.holds(request.headers, script.version):
         return web.Response(status=304, headers=headers)
     headers |= {"Content-Type": JAVASCRIPT}
-    if hit_request.accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
+    if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
         return web.Response(body=script.gzipped, headers=headers | {"Content-Encoding": "gzip"})
     return web.Response(body=script.content, headers=headers)
