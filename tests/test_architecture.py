@@ -170,7 +170,7 @@ def test_each_library_is_used_only_where_it_belongs() -> None:
     ("process", "unneeded"),
     [
         ("supervisor", {"aiohttp", "prometheus_client", "redis", "sqlite3"}),
-        ("operations", {"redis", "sqlite3"}),
+        ("operations", {"redis", "regex", "sqlite3"}),
     ],
 )
 def test_a_process_does_not_load_what_only_others_need(process: str, unneeded: set[str]) -> None:
