@@ -1,4 +1,4 @@
-"""Builds what is released into dist/: wheel, source archive, notes and checksums.
+"""Builds what is released into dist/: wheel, source archive, what they need, notes, checksums.
 
 It refuses whatever would make the version another than the one that its changelog describes.
 """
@@ -14,6 +14,7 @@ from hitcounter import __version__
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
+LOCKS = ("serve.txt", "embedded.txt")
 HEADING = re.compile(r"## (\S+) – (\S+)")  # version, and the day of its release
 
 
@@ -42,11 +43,13 @@ def require_clean_tree() -> None:
 
 
 def build() -> list[Path]:
-    """Build the wheel and the source archive, the same bytes each time."""
+    """Build the wheel and the source archive, the same bytes each time, and the pins for them."""
     environment = os.environ | {"SOURCE_DATE_EPOCH": git("log", "-1", "--format=%ct")}
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(DIST)]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    return sorted(DIST.glob(f"hitcounter-{__version__}*"))
+    pins = "".join((ROOT / "requirements" / name).read_text("utf-8") for name in LOCKS)
+    (DIST / "requirements.txt").write_text(pins, "utf-8")
+    return [*sorted(DIST.glob(f"hitcounter-{__version__}*")), DIST / "requirements.txt"]
 
 
 def main() -> None:

@@ -42,6 +42,17 @@ def again(tree: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=tree, capture_output=True, text=True)
 
 
+def install(dist: Path, place: Path) -> str:
+    """Install a release as the documents say; return what its program says of itself."""
+    document = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    _, _, section = document.partition("\n## Installing a release\n")
+    lines = section.partition("```sh\n")[2].partition("```")[0]
+    lines = lines.replace("/opt/hitcounter", str(place))
+    subprocess.run(["sh", "-ec", lines], cwd=dist, check=True, capture_output=True)
+    version = [str(place / ".venv/bin/hitcounter"), "--version"]
+    return subprocess.run(version, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.mark.parametrize("heading", [f"## {__version__} – unreleased", "## 0.0.9 – 2026-11-30"])
 def test_what_the_changelog_does_not_release_is_refused(tree: Path, heading: str) -> None:
     refused = release(tree, heading)
@@ -51,7 +62,7 @@ def test_what_the_changelog_does_not_release_is_refused(tree: Path, heading: str
 
 
 def test_a_release_is_the_same_bytes_each_time_and_never_of_what_is_not_committed(
-    tree: Path,
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, registry: None
 ) -> None:
     done = release(tree, f"## {__version__} – 2026-11-30")
     assert done.returncode == 0, done.stderr
@@ -59,11 +70,13 @@ def test_a_release_is_the_same_bytes_each_time_and_never_of_what_is_not_committe
     assert [line.split()[1] for line in sums.splitlines()] == [
         f"hitcounter-{__version__}-py3-none-any.whl",
         f"hitcounter-{__version__}.tar.gz",
+        "requirements.txt",
     ]
     assert (tree / "dist/NOTES.md").read_text() == "- All is new.\n"
     subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=tree / "dist", check=True)
     assert again(tree).returncode == 0
     assert (tree / "dist/SHA256SUMS").read_text() == sums
+    assert install(tree / "dist", tmp_path_factory.mktemp("opt")) == f"{__version__}\n"
     (tree / "README.md").write_text("changed")
     assert again(tree).stderr == "not committed:\nM README.md\n"
     subprocess.run(["git", "checkout", "-q", "README.md"], cwd=tree, check=True)

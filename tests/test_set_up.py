@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import UV
 from tests.support.acceptance import BASELINE, ONE_MORE
 from tests.support.wire import ask
 
@@ -23,7 +24,6 @@ ROOT = Path(__file__).parent.parent
 FILES = ("Makefile", "requirements", "pyproject.toml", "README.md", "LICENSE", "src")
 # All that set-up may need beside Python; uv is there only where a test says so.
 PROGRAMS = ("make", "sh", "rm", "touch", "cat", "grep", "dirname")
-UV = Path(sys.executable).with_name("uv")
 TOOLS = ("pip", "uv")
 
 pytestmark = pytest.mark.timeout(600)  # pip has much to do where others have too
@@ -164,18 +164,6 @@ def test_without_a_registry_nothing_half_made_stays(fresh: Machine) -> None:
     assert result.returncode != 0
     assert "Setting up" in result.stdout
     assert not fresh.venv.exists()
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skip where no package can be had, except that CI must not pass without."""
-    target = tmp_path_factory.mktemp("probe")
-    command = [str(UV), "pip", "install", "--no-cache", "--target", str(target), "iniconfig"]
-    if not UV.exists() or subprocess.run(command, capture_output=True).returncode:
-        reason = "no package registry can be reached"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 @pytest.fixture(params=TOOLS)
