@@ -1,10 +1,9 @@
-"""The service below a path of a site's own host, behind each proxy as the document sets it up."""
+"""The service below a path of a site's own host, behind each proxy as it is deployed."""
 
 import re
 from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
-from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
@@ -13,8 +12,8 @@ import yaml  # type: ignore[import-untyped]
 
 from hitcounter.web.scripts import CURRENT
 from tests.conftest import RunningService, start
-from tests.integration.proxies import below_a_path, documented
-from tests.support.wire import ANSWER_TIMEOUT_S, Answer
+from tests.integration.proxies import PROXIES, Site, Visitor, deployed
+from tests.support.wire import Answer
 
 pytestmark = pytest.mark.xdist_group("below a path")
 
@@ -31,27 +30,23 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture(
     params=[
-        "nginx",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("apache", "caddyfile")),
+        name if name == "nginx" else pytest.param(name, marks=pytest.mark.slow) for name in PROXIES
     ]
 )
-def host(request: pytest.FixtureRequest, service: RunningService, tmp_path: Path) -> Iterator[str]:
-    """Run a proxy with the snippet of the document."""
-    snippet = documented(request.param)
-    with below_a_path(request.param, snippet, service.port, tmp_path) as address:
-        yield address
+def site(request: pytest.FixtureRequest, service: RunningService, tmp_path: Path) -> Iterator[Site]:
+    """Run a proxy."""
+    with deployed(request.param, service.port, tmp_path) as site:
+        yield site
 
 
-def test_all_is_found_below_the_path_and_says_so(host: str) -> None:
+def test_all_is_found_below_the_path_and_says_so(site: Site) -> None:
+    host = site.below_a_path.removesuffix("/dem")
+
     def get(address: str, method: str = "GET", **headers: str) -> Answer:
         assert address.startswith(host)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        netloc = host.removeprefix("http://")
-        with closing(HTTPConnection(netloc, timeout=ANSWER_TIMEOUT_S)) as connection:
-            connection.request(method, address.removeprefix(host), headers=named)
-            answer = connection.getresponse()
-            got = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, got, answer.read())
+        with closing(Visitor(host, site.trust)) as visitor:
+            return visitor.ask(method, address.removeprefix(host), headers=named)
 
     redirect = get(f"{host}/dem")
     base = urljoin(f"{host}/dem", redirect.headers["location"])
@@ -79,8 +74,8 @@ def test_all_is_found_below_the_path_and_says_so(host: str) -> None:
         assert get(f"{base}{path}", **held).status == 304
 
     # What counts, also of a site in its own script; and what a browser asks before.
-    site = f"hội{host.rpartition(':')[2]}.vn"
-    sites = urljoin(base, f"v1/sites/{quote(site)}/")
+    name = f"hội{host.rpartition(':')[2]}.vn"
+    sites = urljoin(base, f"v1/sites/{quote(name)}/")
     assert get(f"{sites}hits", "POST").json["total"] == 1
     assert get(f"{sites}pixel.gif?path={quote('/tin-tức/1 2')}").status == 200
     assert get(f"{sites}badge.svg?count=1&path=/a&utm_source=x").status == 200

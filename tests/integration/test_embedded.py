@@ -4,10 +4,8 @@ import asyncio
 import fcntl
 import os
 import re
-import shutil
 import signal
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from tests.support.processes import is_running, signal_all
 from tests.support.servers import (
     PROGRAMS,
     StoreServer,
+    certify,
     config_of,
     debian_program,
     named_program,
@@ -282,25 +281,12 @@ def tls_store(tmp_path: Path) -> Iterator[StoreServer]:
         yield store
 
 
-def certify(directory: Path) -> tuple[Path, Path]:
-    """Make a certificate for the loopback that nobody else vouches for."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    certificate, key = directory / "certificate.pem", directory / "key.pem"
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    name = ["-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([openssl, "req", *kind, *name, *files], check=True, capture_output=True)
-    return certificate, key
-
-
 @pytest.mark.slow
 async def test_a_store_behind_tls_counts_if_its_certificate_is_vouched_for(
     start_service: StartService, tls_store: StoreServer, tmp_path: Path
 ) -> None:
     url = tls_store.tcp_url.replace("redis://", "rediss://")
-    await counts_on(start_service, f"{url}?ssl_ca_certs={tmp_path / 'certificate.pem'}", 0)
+    await counts_on(start_service, f"{url}?ssl_ca_certs={tmp_path / 'cert.pem'}", 0)
     await counts_on(start_service, f"{url}?ssl_cert_reqs=none", 50)
     stranger = start_service(redis_url=url)
     refused = await ask(stranger.port, "POST", "/v1/sites/demo/hits")

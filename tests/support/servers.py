@@ -69,6 +69,17 @@ def program(name: str) -> str:
     return path
 
 
+def certify(directory: Path, names: str = "IP:127.0.0.1") -> tuple[Path, Path]:
+    """Make a certificate that nobody else vouches for, and its key."""
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    name = ["-subj", "/CN=test", "-addext", f"subjectAltName={names}", "-days", "1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = [program("openssl"), "req", *kind, *name, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
 def libfaketime() -> Path:
     """Find the library of Debian's package of that name; skip where it is not installed.
 
