@@ -24,12 +24,12 @@ HITS, PIXEL = "/v1/sites/demo/hits", "/v1/sites/demo/pixel.gif"
 BADGE = "/v1/sites/demo/badge.svg"
 COUNTING = [("POST", HITS), ("GET", PIXEL), ("GET", f"{BADGE}?count=1")]
 SENT = [" ".join(each) for each in COUNTING]
-# For how long each keeps an idle connection to the counter.
+# How each says for how long it keeps an idle connection to the counter.
 IDLE = {
     "nginx": "keepalive_timeout ([0-9]+)s;",
     "apache": "ttl=([0-9]+)",
     "caddy": "keepalive ([0-9]+)s",
-    "haproxy": "http-keep-alive ([0-9]+)s",
+    "haproxy": "pool-purge-delay ([0-9]+)s",
 }
 
 
