@@ -56,10 +56,17 @@ make_proxies_readable() {
     openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=www.example.vn \
         -keyout "$scratch/key.pem" -out "$scratch/cert.pem" || return 1
     cat "$scratch/cert.pem" "$scratch/key.pem" >"$scratch/cert-and-key.pem"
-    for file in nginx.conf Caddyfile haproxy.cfg; do
+    for file in nginx.conf Caddyfile haproxy.cfg apache.conf; do
         sed "s|/etc/ssl/hitcounter|$scratch|g; s|443|8443|" "deploy/proxies/$file" >"$scratch/$file" || return 1
     done
-    echo "pid pid; events {} http { access_log off; include nginx.conf; }" >"$scratch/around.conf"
+    echo "pid pid; events {} http { access_log off; include nginx.conf; }" >"$scratch/around-nginx.conf"
+    {
+        printf 'ServerRoot %s\nDefaultRuntimeDir .\nPidFile pid\nErrorLog error.log\nServerName www.example.vn\nListen 127.0.0.1:8443\n' "$scratch"
+        for module in mpm_event authz_core alias headers proxy proxy_http socache_shmcb ssl; do
+            echo "LoadModule ${module}_module /usr/lib/apache2/modules/mod_$module.so"
+        done
+        echo 'Include apache.conf'
+    } >"$scratch/around-apache.conf"
 }
 
 find deploy src -name '*.yaml' -o -name '*.yml' | sort >"$scratch/yaml"
@@ -85,9 +92,10 @@ find src -name 'openapi.yaml' >"$scratch/openapi"
     have hitcounter && check "rules of Prometheus" rules_are_rendered
     have amtool && check "amtool check-config" amtool check-config deploy/alertmanager/alertmanager.yml
     have openssl && check "files of proxies" make_proxies_readable
-    have nginx && check "nginx -t" nginx -t -p "$scratch" -e stderr -c around.conf
+    have nginx && check "nginx -t" nginx -t -p "$scratch" -e stderr -c around-nginx.conf
     have caddy && check "caddy validate" \
         env HOME="$scratch" caddy validate --adapter caddyfile --config "$scratch/Caddyfile"
+    have apache2 && check "apache2 -t" apache2 -t -f "$scratch/around-apache.conf"
     have haproxy && check "haproxy -c" haproxy -c -f "$scratch/haproxy.cfg"
     have shellcheck && check "shellcheck" shellcheck -x $(cat "$scratch/shell")
     have systemd-analyze && check "systemd-analyze verify" unit_is_clean
