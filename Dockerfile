@@ -1,20 +1,24 @@
-FROM python:3.13-slim-bookworm AS build
+# One base for all stages, by its exact tag; whoever releases with a registry at hand adds its digest.
+ARG BASE=python:3.13.16-slim-trixie
+
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY requirements/build.txt requirements/serve.txt requirements/
+COPY requirements/build.txt requirements/serve.txt requirements/embedded.txt requirements/
 # The build backend stays outside /venv, so that the image serves with nothing but what serving needs.
 RUN python -m venv --without-pip /venv \
-    && pip install --require-hashes --no-deps -r requirements/build.txt \
-    && pip --python /venv/bin/python install --require-hashes --no-deps \
+    && pip install --no-compile --require-hashes --no-deps -r requirements/build.txt \
+    && pip --python /venv/bin/python install --no-compile --require-hashes --no-deps \
         -r requirements/serve.txt -r requirements/embedded.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+# The root file system may be read-only, so the byte code is compiled here; whoever builds may set all times of files.
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
-    && pip --python /venv/bin/python install --no-deps dist/*.whl \
-    && pip --python /venv/bin/python check
+    && pip --python /venv/bin/python install --no-compile --no-deps dist/*.whl \
+    && pip --python /venv/bin/python check \
+    && /venv/bin/python -m compileall -qf --invalidation-mode unchecked-hash /venv/lib
 
-FROM python:3.13-slim-bookworm
-# The root file system may be read-only: the byte code was compiled in the build stage.
+FROM ${BASE}
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -34,3 +38,9 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["hitcounter", "check", "--live"]
 ENTRYPOINT ["hitcounter"]
 CMD ["serve"]
+ARG VERSION REVISION
+LABEL org.opencontainers.image.title="hitcounter" \
+    org.opencontainers.image.description="A self-hosted web-visit counter that counts every acknowledged hit exactly once" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.revision="${REVISION}"
