@@ -22,7 +22,7 @@ LADDER = """
     process: worker_slot
     process: worker_process operations worker
     process: serving
-    process: handshake listener memory deadlines
+    process: handshake listener memory deadlines init
     operations: app
     operations: readiness days
     operations: collector

@@ -16,6 +16,10 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: os._exit(0))
+        if os.getpid() == 1:
+            from hitcounter.process import init
+
+            init.go_on_in_a_child()
     from hitcounter import cli
 
     cli.main()

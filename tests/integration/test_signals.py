@@ -3,8 +3,10 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,6 +22,18 @@ from tests.support.waiting import until
 
 ENDS = [signal.SIGTERM, signal.SIGINT]
 LOADING = "Loading RDB produced by"
+ITS_FIRST_PROCESS = """
+import os, signal, subprocess
+from hitcounter.process import init
+from tests.support.waiting import until
+init.go_on_in_a_child()
+assert os.getpid() > os.getppid() == 1
+orphan = subprocess.check_output(["sh", "-c", "sleep 0.1 >/dev/null & echo $!"], text=True)
+until(lambda: not os.path.exists(f"/proc/{int(orphan)}"), "the orphan is reaped")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+os.kill(1, signal.SIGTERM)
+signal.pause()
+"""
 
 
 @contextmanager
@@ -180,3 +194,11 @@ def test_whatever_comes_during_the_end_changes_nothing(start_service: StartServi
     assert service.process.returncode == 0
     assert not any(map(is_running, pids))
     assert "ERROR" not in service.log
+
+
+def test_the_first_process_of_a_container_reaps_passes_signals_on_and_ends_as_its_child() -> None:
+    container = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*container, "true"]).returncode != 0:
+        pytest.skip("this machine gives no processes of one's own")
+    command = [*container, sys.executable, "-c", ITS_FIRST_PROCESS]
+    assert subprocess.run(command, timeout=STOP_TIMEOUT_S).returncode == 7
