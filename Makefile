@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What starts hundreds of processes must not compile everything anew for each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all install run test test-all faults simulate explore check lines widget bench screenshots robots release lock clean
+.PHONY: all install run test test-all image faults simulate explore check lines widget bench screenshots robots release lock clean
 all: check test-all
 
 install: .venv/serve.stamp
@@ -37,6 +37,11 @@ test-all: .venv/dev.stamp
 	$(PYTEST) tests/unit $(PURE:%=--cov=hitcounter.%) $(EVERY_BRANCH)
 	$(PYTEST) tests/journal $(KEEPING:%=--cov=hitcounter.exactly_once.%) $(EVERY_BRANCH)
 	$(PYTEST) --ignore=tests/unit --ignore=tests/journal
+
+# The image, built without a container engine, and run; test-all runs it too, once it is there. Needs root, buildah and runc.
+image: .venv/dev.stamp
+	.ci/image
+	$(PYTEST) tests/image
 
 # More fault schedules than test-all runs: N=1000, or one of them again: SEED=123.
 faults: .venv/dev.stamp
