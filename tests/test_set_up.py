@@ -84,7 +84,8 @@ class Machine:
     ) -> "subprocess.CompletedProcess[str]":
         """Run `make` to its end."""
         links = dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS"), str(self.newer))
-        links["PIP_NO_COMPILE"] = "1"  # most of pip's time, and nobody runs what is set up here
+        # Most of pip's time, and nobody runs what is set up here. 0 is its way to say: do not.
+        links["PIP_NO_COMPILE"] = "0"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
         environment = inherited | links | variables | {"PATH": str(self.programs)}
         command = ["make", *targets, f"PYTHON={python}"]
