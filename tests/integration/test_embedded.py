@@ -190,6 +190,21 @@ def test_a_command_waits_for_no_store_that_hangs(service: RunningService) -> Non
 
 
 @pytest.mark.slow
+def test_a_command_says_that_the_store_of_a_running_service_is_gone(
+    start_service: StartService,
+) -> None:
+    service = start_service()
+    (manifest,) = service.data_dir.glob("store/appendonlydir/*.manifest")
+    manifest.write_text("damaged")  # so that the service cannot start its store again
+    signal_all(service.store_pids(), signal.SIGKILL)
+    until(lambda: "our own store ended with -9" in service.log, "the store has ended")
+    assert service.run("check", check=False).stderr == (
+        f"hitcounter: data_dir: {service.data_dir} is in use by process {service.process.pid},"
+        " and its store does not answer: its log says why\n"
+    )
+
+
+@pytest.mark.slow
 def test_a_second_service_on_the_same_directory_is_refused(service: RunningService) -> None:
     result = run_command("serve", port="0", data_dir=str(service.data_dir))
     owner = f"data_dir: {service.data_dir} is in use by process {service.process.pid}"

@@ -68,7 +68,9 @@ async def test_a_file_that_cannot_be_read_is_said_everywhere_until_it_can(
     assert await metric(service, "hitcounter_journals_unread") == 1
     (warning,) = (await ask(service.operations_port, "GET", "/readyz")).json["warnings"]
     assert warning.startswith("1 of what is in data_dir/journal cannot be read")
-    assert f"journal: {journal} cannot be read by this user" in service.run("check").stdout
+    checked = service.run("check").stdout
+    assert f"journal: {journal} cannot be read by this user" in checked
+    assert "warning: 1 of what is in data_dir/journal cannot be read by the service" in checked
     journal.chmod(0o600)
     done = f"the store holds all of the journal {journal.name}"
     await comes_true(lambda: done in service.log, "it is replayed")

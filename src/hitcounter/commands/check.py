@@ -14,6 +14,16 @@ from hitcounter.config import Config
 from hitcounter.errors import CommandError, one_line
 
 LIVE_TIMEOUT_S = 2.0
+_MET_BY_SERVICE = {
+    "hitcounter_unnamed_proxy_hits_total": (
+        "hits came through a proxy of a private address that trusted_proxies did not name, since"
+        " the service started: their visitors cannot be told apart"
+    ),
+    "hitcounter_journals_unread": (
+        "of what is in data_dir/journal cannot be read by the service, and its hits are missing:"
+        " the log says why"
+    ),
+}
 
 
 async def check_service(settings: Config, args: argparse.Namespace) -> None:
@@ -34,7 +44,7 @@ async def check_service(settings: Config, args: argparse.Namespace) -> None:
     else:
         _tell_of_no_store(settings)
     _check_journals(settings.data_dir)
-    _check_proxies(settings.data_dir)
+    _check_running(settings.data_dir)
     if refusal:
         raise CommandError(f"hits would go to the journal: {refusal}")
 
@@ -79,17 +89,14 @@ def _check_journals(data_dir: Path) -> None:
         print(f"journal: {path} is set aside; its hits are not counted")
 
 
-def _check_proxies(data_dir: Path) -> None:
-    """Say whether a proxy is in front of the service that runs here, and is not named."""
+def _check_running(data_dir: Path) -> None:
+    """Say what the service here has met: a proxy that is not named, a file that it cannot read."""
     from hitcounter.operations.collector import of_all_workers
 
-    name = "hitcounter_unnamed_proxy_hits_total"
     for directory in data_dir.glob("metrics-*"):
-        if n := of_all_workers(directory, ()).get_sample_value(name):
-            print(
-                f"warning: {n:.0f} hits came through a proxy of a private address that"
-                " trusted_proxies does not name: their visitors cannot be told apart"
-            )
+        for name, meaning in _MET_BY_SERVICE.items():
+            if n := of_all_workers(directory, ()).get_sample_value(name):
+                print(f"warning: {n:.0f} {meaning}")
 
 
 async def _check_live(settings: Config) -> None:

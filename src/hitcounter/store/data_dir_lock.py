@@ -11,10 +11,14 @@ LOCK_TIMEOUT_S = 5.0
 _POLL_S = 0.005
 
 
+class InUseError(StartError):
+    """Another process owns a data directory."""
+
+
 async def lock(data_dir: Path) -> int:
     """Lock a data directory until the file descriptor is closed.
 
-    Raise `StartError` if another process owns it.
+    Raise `InUseError` if another process owns it, `StartError` if nobody can.
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -29,7 +33,7 @@ async def lock(data_dir: Path) -> int:
     except TimeoutError:
         owner = os.pread(lock_fd, 32, 0).decode(errors="replace").partition("\n")[0]
         os.close(lock_fd)
-        raise StartError(f"data_dir: {data_dir} is in use by process {owner}") from None
+        raise InUseError(f"data_dir: {data_dir} is in use by process {owner}") from None
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
     return lock_fd

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from hitcounter.errors import StartError
 from hitcounter.store import programs
-from hitcounter.store.data_dir_lock import lock
+from hitcounter.store.data_dir_lock import InUseError, lock
 from hitcounter.store.log import StoreLog
 from hitcounter.store.programs import Program
 
@@ -185,7 +185,10 @@ async def borrowed(data_dir: Path, configured: str) -> AsyncIterator[str]:
     if is_running:
         yield url(data_dir)
         return
-    store = await EmbeddedStore.locked(data_dir, configured)
+    try:
+        store = await EmbeddedStore.locked(data_dir, configured)
+    except InUseError as error:
+        raise StartError(f"{error}, and its store does not answer: its log says why") from None
     try:
         await store.start()
         yield url(data_dir)
