@@ -12,9 +12,11 @@ import pytest
 
 from tests.conftest import RunningService, StartService
 from tests.support.alerts import Webhook, alertmanager, prometheus, webhook
+from tests.support.dashboard import filled, panels
 from tests.support.disks import fill, small_disk
 from tests.support.load import Tally, Target, declared, metric, visiting, zone_at_noon
 from tests.support.processes import signal_all
+from tests.support.prometheus import asked
 from tests.support.servers import MortalStore, mortal_store
 from tests.support.waiting import eventually
 
@@ -23,6 +25,13 @@ SITES = [Target(f"site{n}.example.vn", "/tin-tuc") for n in range(3)]
 # shorter, where all would wait for the end.
 DURATIONS = {"stuck": "4s", "restarts": "20s", "budget_later_short": "5s"}
 DURATIONS |= {"budget_ticket_short": "10s", "budget_later": "15s"}
+
+
+def n_shown(url: str) -> float:
+    """Tell how many alerts the dashboard shows."""
+    (panel,) = (panel for panel in panels() if panel["title"] == "Alerts")
+    (result,) = asked(url, filled(panel["targets"][0]["expr"], instance=".*"))
+    return float(result["value"][1])
 
 
 async def end_worker(service: RunningService, pid: int) -> None:
@@ -81,14 +90,15 @@ async def test_what_fails_is_told_where_it_belongs_and_taken_back_when_it_is_men
     async with mortal_store(tmp_path / "store") as store:
         with (
             small_disk(tmp_path / "data" / "journal", "8m") as disk,
-            webhook() as (hook, url),
-            alertmanager(tmp_path, url) as alerts_to,
+            webhook() as (hook, hook_url),
+            alertmanager(tmp_path, hook_url) as alerts_to,
         ):
             service = start_service(redis_url=store.url, **given)
-            with prometheus(tmp_path, service, alerts_to, DURATIONS):
+            with prometheus(tmp_path, service, alerts_to, DURATIONS) as url:
                 await hook.hears("firing", "HitcounterWatchdog")
                 async with visiting(service.port, Tally(), SITES, per_s=200):
                     await workers_fail(service, hook)
+                    assert n_shown(url) > 0
                     await store_and_disk_fail(store, disk, hook)
                     await hook.hears(
                         "resolved", "HitcounterWorkersRestart", "HitcounterWorkerHangs"

@@ -97,8 +97,11 @@ def alertmanager(directory: Path, url: str) -> Iterator[str]:
 @contextmanager
 def prometheus(
     directory: Path, service: RunningService, alerts_to: str, others: Mapping[str, str]
-) -> Iterator[None]:
-    """Run Prometheus with the rules that are deployed: seconds for minutes, but for `others`."""
+) -> Iterator[str]:
+    """Run Prometheus with the rules that are deployed: seconds for minutes, but for `others`.
+
+    Give its URL.
+    """
     rendering = runpy.run_path(str(DEPLOY / "prometheus" / "render.py"))
     durations = {name: shortened(each) for name, each in rendering["DURATIONS"].items()}
     (directory / "rules.yml").write_text(rendering["render"]({**durations, **others}))
@@ -112,5 +115,5 @@ def prometheus(
     command = [program("prometheus"), f"--config.file={path}"]
     # It takes seconds to find Alertmanager, and what is told before is told again after this time.
     more = [f"--storage.tsdb.path={directory / 'tsdb'}", "--rules.alert.resend-delay=1s"]
-    with listening([*command, *more], directory / "prometheus.log"):
-        yield
+    with listening([*command, *more], directory / "prometheus.log") as running:
+        yield running
