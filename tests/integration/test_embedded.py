@@ -205,6 +205,15 @@ def test_a_command_says_that_the_store_of_a_running_service_is_gone(
 
 
 @pytest.mark.slow
+def test_a_disk_that_is_full_at_the_first_start_is_named(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "data", "1m") as disk:
+        fill(disk / "full")
+        result = run_command("serve", port="0", data_dir=str(disk))
+    refusal = f"hitcounter: data_dir: cannot write to {disk}: No space left on device\n"
+    assert (result.returncode, result.stderr) == (1, refusal)
+
+
+@pytest.mark.slow
 def test_a_second_service_on_the_same_directory_is_refused(service: RunningService) -> None:
     result = run_command("serve", port="0", data_dir=str(service.data_dir))
     owner = f"data_dir: {service.data_dir} is in use by process {service.process.pid}"

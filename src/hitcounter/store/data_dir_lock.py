@@ -24,7 +24,7 @@ async def lock(data_dir: Path) -> int:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock_fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartError(f"data_dir: cannot write to {data_dir}: {error.strerror}") from None
+        raise _unwritable(data_dir, error) from None
     try:
         # A predecessor that was killed leaves a server that takes a moment to follow it.
         async with asyncio.timeout(LOCK_TIMEOUT_S):
@@ -34,8 +34,12 @@ async def lock(data_dir: Path) -> int:
         owner = os.pread(lock_fd, 32, 0).decode(errors="replace").partition("\n")[0]
         os.close(lock_fd)
         raise InUseError(f"data_dir: {data_dir} is in use by process {owner}") from None
-    os.ftruncate(lock_fd, 0)
-    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock_fd)
+        raise _unwritable(data_dir, error) from None
     return lock_fd
 
 
@@ -52,6 +56,10 @@ def noted_address(data_dir: Path) -> str:
     except FileNotFoundError:
         return ""
     return lines[1] if len(lines) > 1 else ""
+
+
+def _unwritable(data_dir: Path, error: OSError) -> StartError:
+    return StartError(f"data_dir: cannot write to {data_dir}: {error.strerror}")
 
 
 def _locks(lock_fd: int) -> bool:
