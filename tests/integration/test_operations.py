@@ -92,6 +92,12 @@ async def test_operations_say_in_detail_what_becomes_of_hits_and_everybody_else_
         # by whether this hit finds the store away, or the writer did before it
         assert await hit(service) in ("outcome_unknown", "journal_failed")
         await eventually(lambda: are_said(service, 503, "journal_failed"), "hits are refused")
+        refused = await ask(service.port, "POST", HITS)
+        told = "the store is away and the journal fails"
+        assert refused.json["error"]["message"] == f"{told}; the hit was not counted"
+        assert (
+            f"{told}: unable to open" in service.log
+        )  # which names paths, and is not for visitors
         journals.unlink()
         journals.mkdir()
         assert await hit(service) == "stored"

@@ -241,16 +241,17 @@ def unwritable(directory: Path) -> Iterator[None]:
 
 async def test_without_its_directory_nothing_is_written_and_nothing_found(tmp_path: Path) -> None:
     journals = Journals(tmp_path / "nowhere", MAX_BYTES)
-    with pytest.raises(JournalError, match="No such file") as refused:
+    with pytest.raises(JournalError) as refused:
         await journals.create(WRITER)
     assert refused.value.code == "journal_failed"
+    assert isinstance(refused.value.__cause__, FileNotFoundError)
     assert await journals.orphans() == []
 
 
 async def test_without_its_log_a_journal_is_not_made(directory: Path) -> None:
     in_the_way = directory / f"{FILE}-wal"
     in_the_way.mkdir()
-    with pytest.raises(JournalError, match="the journal fails: ") as refused:
+    with pytest.raises(JournalError, match=r"the journal fails$") as refused:
         await made(directory)
     assert refused.value.code == "journal_failed"
     assert names(directory) == {in_the_way.name}
@@ -262,9 +263,10 @@ async def test_a_journal_that_would_be_without_a_log_is_not_made(
     # SQLite goes on without one also after some errors of the disk: see the sweep of its calls.
     without = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     monkeypatch.setattr("hitcounter.exactly_once.journal_file.connect", lambda *_: without)
-    with pytest.raises(JournalError, match="no write-ahead log, but memory") as refused:
+    with pytest.raises(JournalError) as refused:
         await made(directory)
     assert refused.value.code == "journal_failed"
+    assert "no write-ahead log, but memory" in str(refused.value.__cause__)
     assert names(directory) == set()
 
 
@@ -869,9 +871,10 @@ async def test_an_insert_that_fails_is_not_there_and_bars_no_other(directory: Pa
     await journal.append([whole(1)])
     journal._connection.execute("ALTER TABLE log RENAME TO lost")
     for _ in range(2):
-        with pytest.raises(JournalError, match="the journal fails: no such table") as refused:
+        with pytest.raises(JournalError, match=r"the journal fails$") as refused:
             await journal.append([whole(2)])
         assert refused.value.code == "journal_failed"
+        assert "no such table" in str(refused.value.__cause__)
     journal._connection.execute("ALTER TABLE lost RENAME TO log")
     await journal.append([whole(3)])
     assert flat(await journal.sums()) == flat([whole(1), whole(3)])

@@ -159,8 +159,8 @@ def code_of(error: Exception) -> int:
 
 
 def not_written(error: sqlite3.Error | OSError) -> JournalError:
-    """Say that nothing was written, and why."""
+    """Say that nothing was written; the cause is for the log alone, as it names paths."""
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if is_full or code_of(error) == sqlite3.SQLITE_FULL:
         return JournalError("journal_full", "the store is away and the journal is full")
-    return JournalError("journal_failed", f"the store is away and the journal fails: {error}")
+    return JournalError("journal_failed", "the store is away and the journal fails")

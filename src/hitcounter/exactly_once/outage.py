@@ -115,7 +115,7 @@ class Outage:
                 await self._append(entries)
         except JournalError as error:
             if self.journal_error is None:
-                log.error("hits are refused: %s", error)
+                log.error("hits are refused: %s: %s", error, error.__cause__)
             self.journal_error = error
             self._refuse(lanes, Unavailable(error.code, f"{error}; the hit was not counted"))
             return False
