@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from tests.conftest import RunningService, StartService, run_command
 from tests.support.load import ask
+from tests.support.processes import signal_all
 from tests.support.stores import frozen_store, store_of
 from tests.support.waiting import comes_true, eventually
 from tests.support.wire import Answer, exchange, request
@@ -112,6 +114,28 @@ async def are_said(service: RunningService, status: int, word: str) -> bool:
     ]
     words = [a.json["status"] if a.status == 200 else a.code for a in answers]
     return {(a.status, w) for a, w in zip(answers, words, strict=True)} == {(status, word)}
+
+
+@pytest.mark.slow
+async def test_a_worker_that_hangs_is_named_until_it_goes_on(start_service: StartService) -> None:
+    service = start_service(workers=2, operations_port=0)
+
+    async def named() -> set[str]:
+        warnings = (await ask(service.operations_port, "GET", "/readyz")).json["warnings"]
+        return {worker for line in warnings for worker in re.findall("^worker ([0-3]) has", line)}
+
+    async def is_named() -> bool:
+        return len(await named()) == 1
+
+    async def is_well() -> bool:
+        return not await named()
+
+    assert await is_well()
+    hanging = service.worker_pids()[:1]
+    signal_all(hanging, signal.SIGSTOP)
+    await eventually(is_named, "the worker is named")
+    signal_all(hanging, signal.SIGCONT)
+    await eventually(is_well, "it goes on")
 
 
 async def test_a_flood_of_questions_about_readiness_asks_the_store_once_a_second(

@@ -1,5 +1,6 @@
 """Whether hits can be counted, in detail: what the store says, and what only workers know."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # loaded by whoever asks for it
 
 _JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
 _UNREAD = "cannot be read, and its hits are missing: the log names it"
+_STUCK_S = 10.0
 
 
 async def asked(
@@ -27,7 +29,8 @@ async def asked(
         return refused
     n_unread = measured(metrics_dir, "hitcounter_journals_unread").get("", 0)
     unread = [f"{n_unread:.0f} of what is in data_dir/journal {_UNREAD}"] if n_unread else []
-    journaling = {"status": JOURNALING, "level": "A", "promise": _JOURNALING, "warnings": unread}
+    warnings = unread + _stuck(metrics_dir)
+    journaling = {"status": JOURNALING, "level": "A", "promise": _JOURNALING, "warnings": warnings}
     is_journaling = states[-1] == JOURNALING
     try:
         facts = await inspection.rehearsed(is_open=is_open)
@@ -35,7 +38,7 @@ async def asked(
         return journaling
     except StoreUnfitError as error:
         return journaling if is_journaling else Unavailable(UNFIT, str(error))
-    told = facts.warnings + unread
+    told = facts.warnings + warnings
     if is_journaling:
         return {**journaling, "warnings": told}
     return {
@@ -45,3 +48,14 @@ async def asked(
         "promise": facts.promise,
         "warnings": told,
     }
+
+
+def _stuck(metrics_dir: Path) -> list[str]:
+    """Name the workers that hang: each says every second, by the same clock, that it does not."""
+    beats = measured(metrics_dir, "hitcounter_worker_heartbeat_timestamp_seconds")
+    ages_s = {worker: time.time() - beat_s for worker, beat_s in beats.items()}
+    return [
+        f"worker {worker} has done nothing for {age_s:.0f} s: its visitors wait"
+        for worker, age_s in ages_s.items()
+        if age_s > _STUCK_S
+    ]
