@@ -145,16 +145,19 @@ def naive(cores: Cores, scratch: Path) -> Iterator[Contender]:
 
 
 @contextmanager
-def hitcounter(cores: Cores, scratch: Path) -> Iterator[Contender]:
-    """Run the real service with its own store."""
+def hitcounter(cores: Cores, scratch: Path, *flags: str) -> Iterator[Contender]:
+    """Run the real service with its own store; with `flags` it need not count all that comes."""
     log = scratch / "hitcounter.log"
-    with running(serve_command(scratch / "hitcounter"), cores.store, log) as process:
+    command = [*serve_command(scratch / "hitcounter"), *flags]
+    with running(command, cores.store, log) as process:
         url = first_line(process, log).rpartition(" ")[2]
         found = family(process.pid)
         pin(found["worker"], cores.worker)
         service = found | {"supervisor": process.pid}
         store_pid = service.pop("store")
-        yield Contender("hitcounter", url, cores, service, store_pid, load.Tally())
+        yield Contender(
+            "hitcounter", url, cores, service, store_pid, None if flags else load.Tally()
+        )
         if family(process.pid) != found:
             raise BenchError("a process of hitcounter was replaced during the measurement")
 

@@ -1,5 +1,6 @@
 -- Hits as the widget sends them from Chrome on an Android phone, each for a random page of a random site.
--- wrk -s hits.lua URL -- SITES PAGES THINK_MS
+-- wrk -s hits.lua URL -- SITES PAGES THINK_MS ADDRESSES AGENT
+-- With ADDRESSES > 0 they come through a proxy, from so many visitors, and with an AGENT from a robot.
 -- The requests are made before the run, so that wrk spends its time on sending. With THINK_MS > 0 every connection
 -- waits for a random time of that mean before each request (exponential, as independent visitors arrive).
 -- done() prints one line of JSON; `sent` also counts the request that wrk makes once to check the script.
@@ -7,12 +8,13 @@ local threads = {}
 local requests = {}
 sent = 0
 
-local function headers(origin)
+local function headers(origin, address, agent)
   return {
+    ["X-Forwarded-For"] = address,
     ["Content-Type"] = "text/plain;charset=UTF-8",
     ["Connection"] = "keep-alive",
     ["sec-ch-ua-platform"] = '"Android"',
-    ["User-Agent"] = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
+    ["User-Agent"] = agent or "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
       .. "Chrome/130.0.0.0 Mobile Safari/537.36",
     ["sec-ch-ua"] = '"Chromium";v="130", "Google Chrome";v="130", "Not?A_Brand";v="99"',
     ["sec-ch-ua-mobile"] = "?1",
@@ -27,12 +29,13 @@ local function headers(origin)
   }
 end
 
-local function add_site(name, pages)
-  for page = 1, pages do
-    local body = string.format('{"path":"/tin-tuc/%d"}', page)
-    local path = "/v1/sites/" .. name .. "/hits"
-    requests[#requests + 1] = wrk.format("POST", path, headers("https://" .. name), body)
-  end
+local function add(number, sites, pages, addresses, agent)
+  local name = "site" .. number % sites + 1 .. ".example.vn"
+  local body = string.format('{"path":"/tin-tuc/%d"}', math.floor(number / sites) % pages + 1)
+  local n = number % math.max(addresses, 1)
+  local address = addresses > 0 and string.format("203.0.%d.%d", n / 250, n % 250) or nil
+  local path = "/v1/sites/" .. name .. "/hits"
+  requests[#requests + 1] = wrk.format("POST", path, headers("https://" .. name, address, agent), body)
 end
 
 function setup(thread)
@@ -42,8 +45,9 @@ end
 
 function init(args)
   math.randomseed(os.time() * 64 + number)
-  for site = 1, tonumber(args[1]) do
-    add_site("site" .. site .. ".example.vn", tonumber(args[2]))
+  local sites, pages, addresses = tonumber(args[1]), tonumber(args[2]), tonumber(args[4])
+  for number = 0, math.max(sites * pages, addresses) - 1 do
+    add(number, sites, pages, addresses, args[5])
   end
   local think_ms = tonumber(args[3])
   if think_ms > 0 then

@@ -29,6 +29,9 @@ class Load:
     pages: int = 10  # of each site
     connections: int = 64
     think_ms: float = 0.0
+    addresses: int = 0  # of visitors, whom a proxy names
+    agent: str = ""  # of a robot, and not a browser's
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ def drive(url: str, load: Load, cores: frozenset[int]) -> Outcome:
     """Run wrk against `url` and return what it saw, if every request was answered."""
     options = {"-t": len(cores), "-c": load.connections, "-d": f"{load.seconds}s", "-s": SCRIPT}
     flags = [str(part) for option in options.items() for part in option]
-    of_script = [str(load.sites), str(load.pages), f"{load.think_ms:.3f}"]
+    of_script = [str(load.sites), str(load.pages), f"{load.think_ms:.3f}", str(load.addresses)]
+    of_script += [load.agent] if load.agent else []
     command = ["wrk", *flags, url, "--", *of_script]
     with on_cores(cores):
         wrk = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -80,6 +84,8 @@ def outcome(output: str, load: Load) -> Outcome:
     if not line.startswith("{"):
         raise BenchError(f"wrk failed:\n{output}")
     seen: dict[str, float] = json.loads(line)
+    if load.is_refused:
+        seen["status"] = 0
     failed = {name: count for name in ERRORS if (count := seen.pop(name))}
     if failed:
         raise BenchError(f"requests failed: {failed}")

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from bench.contenders import CONTENDERS, Contender, Run
 from bench.footprint import measure_memory, measure_start
 from bench.load import Load
+from bench.people import measure_people
 from bench.report import Figure
 from bench.turns import Bench, Job, alternate, undisturbed
 
@@ -124,6 +125,7 @@ def p99_figure(bench: Bench, name: str, runs: list[Run]) -> Figure:
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "throughput": measure_throughput,
     "p99": measure_p99,
+    "people": measure_people,
     "start": measure_start,
     "memory": measure_memory,
 }
