@@ -9,14 +9,15 @@ answer for all of them (see `metric_files`).
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from hitcounter import __version__
 from hitcounter.metric_files import Mode, keep_values
-from hitcounter.outcomes import COUNTED, RESULTS, RESULTS_OF_OTHERS, STORED
+from hitcounter.outcomes import COUNTED, RESULTS, RESULTS_OF_OTHERS
 from hitcounter.store.durability import PROMISES
 
 OTHER_SITES = "(other)"
@@ -27,8 +28,6 @@ UNAVAILABLE = "store_unavailable"
 UNFIT = "store_unfit"
 STATES = (READY, JOURNALING, UNAVAILABLE, UNFIT, "journal_full", "journal_failed")
 
-Inc = Callable[[float], None]
-
 
 class Metrics:
     """The metrics of one worker."""
@@ -38,8 +37,9 @@ class Metrics:
         self._sites = frozenset(sites)
         self._worker_id = worker_id
         self.directory = directory
-        self._incs: dict[str, dict[str, Inc]] = {COUNTED: {}, STORED: {}}
-        self._last_hits: dict[str, Gauge] = {}
+        # To find a series takes longer than to add to it.
+        self._inc_of = cache(lambda label, result: self._hits.labels(label, result).inc)
+        self._last_hit_of = cache(lambda label: self._last_hit.labels(label))
         n_series = (len(self._sites) + 1) * (len(RESULTS + RESULTS_OF_OTHERS) + 1)
         keep_values(directory, worker_id, n_series)
 
@@ -185,18 +185,14 @@ class Metrics:
 
     def acknowledged(self, hits: Mapping[str, int], result: str) -> None:
         """Add pageviews by label: `COUNTED` in the store, or `STORED` in the journal."""
-        incs, now_s = self._incs[result], time.time()
+        now_s = time.time()
         for label, n in hits.items():
-            inc = incs.get(label)
-            if inc is None:
-                inc = incs[label] = self._hits.labels(label, result).inc
-                self._last_hits[label] = self._last_hit.labels(label)
-            inc(n)
-            self._last_hits[label].set(now_s)
+            self._inc_of(label, result)(n)
+            self._last_hit_of(label).set(now_s)
 
     def not_counted(self, site: str, result: str) -> None:
         """Add one hit that was refused or ignored, by the code of its answer."""
-        self._hits.labels(self.label(site), result).inc()
+        self._inc_of(self.label(site), result)(1)
 
     def page_refused(self, label: str) -> None:
         """Add one pageview whose page is not stored."""

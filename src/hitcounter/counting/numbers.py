@@ -40,3 +40,8 @@ class Numbers(msgspec.Struct, frozen=True, gc=False):
 def away() -> Unavailable:
     """Refuse what only the store could answer."""
     return Unavailable("store_unavailable", "the store does not answer; nothing was counted")
+
+
+def flood() -> Unavailable:
+    """Refuse an address that asks for more than it can mean."""
+    return Unavailable("flood", "too much comes from this address; nothing was counted")

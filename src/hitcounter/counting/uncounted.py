@@ -5,8 +5,8 @@ import time
 
 from hitcounter.client_address import Client
 from hitcounter.config import Config
+from hitcounter.counting.numbers import flood
 from hitcounter.counting.sites import SiteState
-from hitcounter.errors import Unavailable
 from hitcounter.hit import LIMITED, OWN, ROBOT, Hit
 from hitcounter.limits import Limits
 from hitcounter.metrics import Metrics
@@ -30,16 +30,25 @@ class Rules:
         self._limits = limits
         self._metrics = metrics
         self._says_unnamed_at_s = 0.0
+        self.sees_floods = False  # since we measured
 
     def measure(self) -> None:
         """Tell the metrics how full the limits are."""
+        self.sees_floods = False
         if self._limits is not None:
             self._metrics.limits_fill.set(self._limits.fill)
 
     def refuse_flood(self, client: Client) -> None:
         """Raise `Unavailable` where an address asks more than it can mean."""
         if self._limits and client.is_visitor and not self._limits.take_request(client):
-            raise Unavailable("flood", "too much comes from this address; nothing was counted")
+            self.sees_floods = True
+            raise flood()
+
+    def is_flooding(self, client: Client) -> bool:
+        """Return whether `refuse_flood` would refuse an address."""
+        if self._limits is None or not client.is_visitor:
+            return False
+        return not self._limits.has_room_for_request(client)
 
     def reason(self, hit: Hit, site: SiteState) -> str:
         """Return why a hit of a site does not count; nothing where it does."""

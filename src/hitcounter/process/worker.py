@@ -64,7 +64,8 @@ async def _serve(job: Job, max_connections: int) -> None:
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(service, index.ROUTES)
     timeouts_s = config.head_timeout_s, config.send_timeout_s
-    server = Server(app.handle, metrics.connections_refused.inc, max_connections, *timeouts_s)
+    refused = metrics.connections_refused.inc
+    server = Server(app.handle, refused, max_connections, *timeouts_s, app.at_once)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)

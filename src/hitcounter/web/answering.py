@@ -7,11 +7,12 @@ its connection ends.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, _ErrInfo
@@ -25,16 +26,35 @@ log = logging.getLogger(__name__)
 NOT_UNDERSTOOD = "this is not a request we understand"
 
 
+# A request, or an error in place of it, and a body.
+Queued = tuple[Any, StreamReader]
+# Answers what needs no more than a look at a head; `str` is the address of the other end.
+AtOnce = Callable[[RawRequestMessage, str | None], bytes | None]
+
+
 class Answering(web.RequestHandler):
     """Answers what the parser has queued."""
 
-    __slots__ = ("_giving_up", "_head_timeout_s", "_head_timer", "_send_timeout_s", "_waits_since")
+    __slots__ = (
+        "_at_once",
+        "_giving_up",
+        "_head_timeout_s",
+        "_head_timer",
+        "_send_timeout_s",
+        "_waits_since",
+    )
 
     def __init__(
-        self, server: web.Server, head_timeout_s: float, send_timeout_s: float, **options: Any
+        self,
+        server: web.Server,
+        at_once: AtOnce,
+        head_timeout_s: float,
+        send_timeout_s: float,
+        **options: Any,
     ) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
+        self._at_once = at_once
         self._head_timeout_s = head_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timeout_s = send_timeout_s
@@ -69,24 +89,44 @@ class Answering(web.RequestHandler):
         writer = StreamWriter(self, self._loop)
         # Nothing of ours asks a request for its task.
         request = make_request(message, body, self, writer, None)  # type: ignore[arg-type]
-        self._request_in_progress = True
+        self._request_in_progress, self._current_request = True, request
         try:
-            response = await self._response(request, handle)
-            response, is_gone = await self.finish_response(request, response, None)
+            try:
+                response = await handle(request)
+            except Exception as error:
+                response = self.handle_error(request, 500, error)
+            await response.prepare(request)
+            await response.write_eof()
         except ConnectionError:
             return False
         finally:
-            self._request_in_progress = False
+            self._request_in_progress, self._current_request = False, None
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-        if is_gone:
-            return False
         self._keepalive = bool(response.keep_alive)
         if not body.is_eof() and not self._force_close:
             await self._pass_over(body)
         return self._keepalive and not self._close
 
-    async def _next_message(self) -> tuple[Any, StreamReader]:
+    def _queue(self, queued: Queued) -> None:
+        self._messages.append(queued)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _has_answered(self, message: RawRequestMessage) -> bool:
+        """Answer a request that is here as a whole at once, if it may be and none waits."""
+        if self._waiter is None or self._waiter.done() or self._paused:
+            return False
+        answer = self._at_once(message, self.peername and self.peername[0])
+        if answer is None or self.transport is None:
+            return False
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self.transport.write(answer)
+        self._await_next()
+        return True
+
+    async def _next_message(self) -> Queued:
         if not self._messages:
             self._waiter = self._loop.create_future()
             try:
@@ -99,17 +139,6 @@ class Answering(web.RequestHandler):
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
         return message
-
-    async def _response(
-        self, request: web.BaseRequest, handle: Callable[[Any], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        self._current_request = request
-        try:
-            return await handle(request)
-        except Exception as error:
-            return self.handle_error(request, 500, error)
-        finally:
-            self._current_request = None
 
     async def _pass_over(self, body: StreamReader) -> None:
         """Let the rest of a body come that nobody has read, or make this the last request."""
@@ -143,6 +172,11 @@ class Answering(web.RequestHandler):
             self.force_close()
         else:  # the answer to an earlier request is still to come
             self._await_head()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on with what was paused; aiohttp asks for that after every body."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def pause_writing(self) -> None:
         """Start the deadline for a client that does not read."""

@@ -1,10 +1,11 @@
 """The application: who answers a request; and every refusal, also of broken ones, in one form."""
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 
 from hitcounter.counting.counter import Counter
 from hitcounter.errors import MethodNotAllowed, Refusal
-from hitcounter.web import hit_request
+from hitcounter.web import hit_request, proxies
 from hitcounter.web.hit_request import Target
 from hitcounter.web.responses import flood_answer, preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
@@ -29,7 +30,6 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         route, target = self._router.find(request.raw_path)
-        response: web.StreamResponse
         try:
             if route is not None and request.method == route.method:
                 response = await route.handler(self._service, request, target)
@@ -37,8 +37,7 @@ class App:
                 response = await self._other_answer(route, request, target)
         except Refusal as refusal:
             self._note(route, target, refusal.code)
-            is_flood = refusal.code == "flood"
-            response = flood_answer(refusal) if is_flood else refusal_answer(refusal)
+            response = refusal_answer(refusal)
         except ConnectionError:  # the client has left
             raise
         except Exception:  # a fault of ours, which `answering` answers
@@ -47,6 +46,22 @@ class App:
         if self.is_draining:
             response.force_close()
         return response
+
+    def at_once(self, message: RawRequestMessage, peer: str | None) -> bytes | None:
+        """Return the answer to a hit of a flood, of which nothing else is read.
+
+        Where this gives none, as where the connection ends, `handle` refuses floods as well.
+        """
+        if not self._service.rules.sees_floods or self.is_draining or message.should_close:
+            return None
+        route, target = self._router.find(message.path)
+        client = proxies.client(peer, message.headers, self._service.clients)
+        if route is None or message.method != route.method or not route.is_counting(target):
+            return None
+        if not self._service.rules.is_flooding(client):
+            return None
+        self._note(route, target, "flood")
+        return flood_answer(int(self._service.clock()))
 
     def _note(self, route: Route | None, target: Target, code: str) -> None:
         if route is not None and route.is_counting(target):

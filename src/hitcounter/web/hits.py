@@ -38,7 +38,7 @@ async def hits(counter: Counter, request: web.BaseRequest, target: Target) -> Nu
 
 def _client(counter: Counter, request: web.BaseRequest) -> Client:
     """Find whose request it is; raise `Unavailable` before anything else of it is read."""
-    client = proxies.client(request, counter.clients)
+    client = proxies.client(request.remote, request.headers, counter.clients)
     counter.rules.refuse_flood(client)
     return client
 

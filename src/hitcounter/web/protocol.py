@@ -10,11 +10,12 @@ from collections import deque
 from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
-from hitcounter.web.answering import Answering
+from hitcounter.web.answering import Answering, Queued
 from hitcounter.web.heads import (
     END_OF_HEAD,
     LONG_HEAD_BYTES,
@@ -30,9 +31,6 @@ from hitcounter.web.timeouts import KEEPALIVE_S
 
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
 _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to take
-
-# A request, or an error in place of it, and a body.
-Queued = tuple[Any, StreamReader]
 
 
 class Connection(Answering):
@@ -55,11 +53,9 @@ class Connection(Answering):
         "is_given_up_when_left",
     )
 
-    def __init__(
-        self, server: web.Server, waiting: Waiting, *timeouts_s: float, **options: Any
-    ) -> None:
+    def __init__(self, server: web.Server, waiting: Waiting, *args: Any, **options: Any) -> None:
         """Share the bytes that are `waiting` with the other connections of a server."""
-        super().__init__(server, *timeouts_s, **options)
+        super().__init__(server, *args, **options)
         self._is_at_start = False  # nothing is unfinished, and no clock runs
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
@@ -104,14 +100,13 @@ class Connection(Answering):
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse in parts: an error takes with it what is parsed with it."""
-        if self._is_deaf:  # the answers before may be slow to leave, and what comes is endless
+        # The answers before may be slow to leave, and what comes is endless.
+        if self._is_deaf or self._close or self._force_close:
             return
-        if self._is_at_start and not self._unread:
-            if not data:  # aiohttp asks for the rest whenever a body was read
-                return
-            if not self._messages and is_whole(data):  # as most requests come
-                self._parse_head(data)
-                return
+        is_alone = self._is_at_start and not self._unread and not self._messages
+        if is_alone and is_whole(data):  # as most requests come
+            self._parse_head(data)
+            return
         if self._waiting.is_too_much(self._n_counted + len(data)):
             self._is_deaf = True
             self.drop()
@@ -123,12 +118,17 @@ class Connection(Answering):
     def _take_unread(self) -> None:
         at = 0
         while not self._is_deaf:
-            end = self._end_of_part(at)
+            # Where what begins there ends: a head, what may be one in chunks, or a body.
+            end = at + self._n_left if self._n_left else end_of_head(self._unread, at, self._tail)
             part = self._unread[at:end]
             self._take_of_body(part) if self._in_body else self._take_of_head(part)
             at = end
-            # While the queue is full, aiohttp reads nothing; it asks again when there is room.
-            if at >= len(self._unread) or len(self._messages) >= self._max_msg_queue_size:
+            # While the queue is full, nothing is read; aiohttp asks again when there is room.
+            if len(self._messages) >= self._max_msg_queue_size:
+                if not self._buffer_paused:
+                    self._pause_reading_for_buffer()
+                break
+            if at >= len(self._unread):
                 break
         self._unread = self._unread[at:]
 
@@ -147,13 +147,6 @@ class Connection(Answering):
         self._waiting.n_bytes += n_bytes - self._n_counted
         self._n_counted = n_bytes
 
-    def _end_of_part(self, at: int) -> int:
-        """Return where what begins there ends: a head, what may be one in chunks, or a body."""
-        unread = self._unread
-        if self._n_left:
-            return at + self._n_left
-        return end_of_head(unread, at, self._tail)
-
     def _take_of_head(self, data: bytes) -> None:
         """Take a head, or some of it; a whole one is a request, or else refused."""
         if self._is_too_much(data):
@@ -164,10 +157,9 @@ class Connection(Answering):
         self._parse_head(data)
 
     def _parse_head(self, data: bytes) -> None:
-        n_before = self._request_count
-        super().data_received(data)
-        if self._request_count > n_before:
-            self._judge(self._held + data)
+        queued = self._parsed(data)
+        if queued is not None:
+            self._judge(queued, self._held + data)
         elif data:
             self._is_at_start = False
             self._tail = tail_of(self._tail + data)
@@ -175,22 +167,35 @@ class Connection(Answering):
                 self._held += data[:_MAX_LINE_BYTES]
             self._await_head()
 
-    def _judge(self, head: bytes) -> None:
-        """Leave what aiohttp has queued if it is a request with a right first line."""
-        message, body = last = self._messages[-1]
+    def _parsed(self, data: bytes) -> Queued | None:
+        """Let aiohttp parse a part; return the request whose head ends there, or an error."""
+        assert self._parser is not None
+        try:
+            messages, is_upgraded, _ = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            return _ErrInfo(400, error, ""), EMPTY_PAYLOAD
+        self._is_deaf = is_upgraded  # what comes then is no HTTP
+        return messages[0] if messages else None
+
+    def _judge(self, queued: Queued, head: bytes) -> None:
+        """Queue a request if its first line is right."""
+        message, body = queued
         # An error; another protocol or version; or a first line with more than one space in a row.
         if type(message) is not RawRequestMessage or not has_line_of(message, head):
-            self._messages.pop()
             self._refuse(400, is_of_last=False)
             return
-        self._sizes.append(self._n_unfinished)  # 0 of what is small and came alone
-        self._n_unfinished = 0
+        size_bytes, self._n_unfinished = self._n_unfinished, 0  # 0 of what is small and came alone
         if not self._is_at_start:
             self._begin_anew()
-        if not body.is_eof():
-            self._last, self._is_at_start, self._in_body = last, False, True
+        if body.is_eof():
+            if self._has_answered(message):
+                return
+        else:
+            self._last, self._is_at_start, self._in_body = queued, False, True
             self._n_left = 0 if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH])
             self._waits_since = self._loop.time()
+        self._sizes.append(size_bytes)
+        self._queue(queued)
 
     def _take_of_body(self, data: bytes) -> None:
         """Take some of a body, whose errors and whose size the last request has to answer for."""
@@ -202,10 +207,7 @@ class Connection(Answering):
         elif self._is_too_much(data):
             self._refuse(431, is_of_last=True)
             return
-        n_before = self._request_count
-        super().data_received(data)
-        if self._request_count > n_before:
-            self._messages.pop()
+        if self._parsed(data) is not None:
             self._refuse(400, is_of_last=True)
         elif self._last[1].is_eof():
             self._begin_anew()
@@ -234,9 +236,7 @@ class Connection(Answering):
             else:
                 self._fail(self._last[1], status)
                 return
-        self._messages.append((_ErrInfo(status, refusal(status), ""), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._queue((_ErrInfo(status, refusal(status), ""), EMPTY_PAYLOAD))
 
     def _fail(self, body: StreamReader, status: int) -> None:
         """Tell the handler, if it still reads, that the body will not come."""

@@ -3,7 +3,7 @@
 import re
 
 from aiohttp import hdrs, web
-from multidict import istr
+from multidict import CIMultiDictProxy, istr
 
 from hitcounter.client_address import Client, Clients
 from hitcounter.site import one_origin
@@ -14,11 +14,10 @@ _FORWARDED_PROTO, _FORWARDED_PREFIX = istr("X-Forwarded-Proto"), istr("X-Forward
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 
-def client(request: web.BaseRequest, clients: Clients) -> Client:
+def client(peer: str | None, headers: CIMultiDictProxy[str], clients: Clients) -> Client:
     """Return whose request it is."""
     # HAProxy adds a line of its own: the first one is the forger's.
-    forwarded = request.headers.getall(_FORWARDED_FOR, ())
-    return clients.find(request.remote or "", ",".join(forwarded))
+    return clients.find(peer or "", ",".join(headers.getall(_FORWARDED_FOR, ())))
 
 
 def our_origin(request: web.BaseRequest, clients: Clients) -> str:

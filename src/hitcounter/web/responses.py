@@ -13,7 +13,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from hitcounter.block import LANGUAGES, LINE_KEYS, Language, Wording, line_texts, number_text
-from hitcounter.counting.numbers import Numbers
+from hitcounter.counting.numbers import Numbers, flood
 from hitcounter.errors import STATUSES, MethodNotAllowed, Refusal, Unavailable
 from hitcounter.hit import LIMITED
 from hitcounter.site import Site
@@ -96,7 +96,7 @@ class NumbersResponse(web.StreamResponse):
     """
 
     def __init__(self, body: bytes, head: bytes = _OK) -> None:
-        super().__init__()
+        # That of the base is for heads that are laid out anew, and takes four times as long.
         self._json = body
         self._head = head
         self._is_last = False
@@ -116,18 +116,22 @@ class NumbersResponse(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self._is_last = self._is_last or not request.keep_alive
-        head = b"%bContent-Length: %d\r\nDate: %b\r\nConnection: %b\r\n\r\n" % (
-            self._head,
-            len(self._json),
-            _http_date(int(time.time())),
-            b"close" if self._is_last else b"keep-alive",
-        )
+        head = _head(self._head, len(self._json), int(time.time()), is_last=self._is_last)
         transport.write(head if request.method == "HEAD" else head + self._json)
         if request.protocol.writing_paused:
             await request.writer.drain()  # one who only asks cannot fill our memory
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: all is written."""
+
+
+def _head(begin: bytes, n_bytes: int, now_s: int, *, is_last: bool) -> bytes:
+    return b"%bContent-Length: %d\r\nDate: %b\r\nConnection: %b\r\n\r\n" % (
+        begin,
+        n_bytes,
+        _http_date(now_s),
+        b"close" if is_last else b"keep-alive",
+    )
 
 
 @lru_cache(maxsize=1)
@@ -190,14 +194,16 @@ def json_answer(content: Any, status: int = 200) -> web.Response:
     return web.Response(body=_encode(content), status=status, headers=JSON_HEADERS)
 
 
-def flood_answer(flooded: Refusal) -> NumbersResponse:
-    """Answer who sends a flood, in less time than anybody else."""
-    return NumbersResponse(_encode(_error(flooded.code, flooded.message)), _FLOODED)
+@lru_cache(maxsize=1)
+def flood_answer(now_s: int) -> bytes:
+    """Answer who sends a flood, with the same bytes for a second."""
+    body = _encode(_error(flood()))
+    return _head(_FLOODED, len(body), now_s, is_last=False) + body
 
 
 def refusal_answer(refusal: Refusal) -> web.Response:
     """Answer a refusal, with what helps to do better."""
-    response = error_answer(refusal.code, refusal.message)
+    response = json_answer(_error(refusal), STATUSES[refusal.code])
     if isinstance(refusal, Unavailable):
         response.headers["Retry-After"] = str(refusal.retry_after_s)
     elif isinstance(refusal, MethodNotAllowed):
@@ -218,11 +224,11 @@ def preflight_answer(methods: str, headers: str) -> web.Response:
 
 def error_answer(code: str, message: str) -> web.Response:
     """Answer an error with the status of its code."""
-    return json_answer(_error(code, message), STATUSES[code])
+    return refusal_answer(Refusal(code, message))
 
 
-def _error(code: str, message: str) -> dict[str, dict[str, str]]:
-    return {"error": {"code": code, "message": message}}
+def _error(refusal: Refusal) -> dict[str, dict[str, str]]:
+    return {"error": {"code": refusal.code, "message": refusal.message}}
 
 
 @lru_cache(maxsize=64)

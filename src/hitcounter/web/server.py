@@ -16,6 +16,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from hitcounter.errors import StartError
+from hitcounter.web.answering import AtOnce
 from hitcounter.web.connections import Connections, origin_of
 from hitcounter.web.heads import Waiting
 from hitcounter.web.protocol import Connection
@@ -54,8 +55,13 @@ class Server(web.Server):
         max_connections: int,
         head_timeout_s: float,
         send_timeout_s: float,
+        at_once: AtOnce = lambda _message, _peer: None,
     ) -> None:
-        """Let `handle` answer; beyond `max_connections`, one is `refused`, an idle one first."""
+        """Let `handle` answer; beyond `max_connections`, one is `refused`, an idle one first.
+
+        What `at_once` answers, `handle` never sees.
+        """
+        self._at_once = at_once
         self._refused = refused
         self._max_connections = max_connections
         self._timeouts_s = head_timeout_s, send_timeout_s
@@ -102,5 +108,5 @@ class Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
         return self.protocol(
-            self, self._waiting, *self._timeouts_s, loop=self._loop, **self._kwargs
+            self, self._waiting, self._at_once, *self._timeouts_s, loop=self._loop, **self._kwargs
         )
