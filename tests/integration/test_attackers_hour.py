@@ -183,7 +183,8 @@ async def test_many_addresses_take_45_hours_for_all_room_and_prune_gives_it_back
     counter: Counter, clock: TurnedClock, server: StoreServer, tmp_path: Path
 ) -> None:
     store = Store(server.unix_url, 10)
-    assert await page_totals(counter, of_many(range(1), "/real") * 2) == [2, 2]
+    assert await page_totals(counter, of_many(range(1), "/real")) == [1]
+    assert await page_totals(counter, of_many(range(1), "/real")) == [2]
     await page_totals(counter, of_many(range(1, 1_500), "/{}"))
     for hour in range(45):
         assert (await housekeeping.summaries(store))[0].n_pages <= 1_000 + 200 * hour
