@@ -22,21 +22,21 @@ def _headers(content_type: str) -> dict[str, str]:
     return COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": "no-store"}
 
 
-async def index(service: Counter, request: web.BaseRequest, target: Target) -> web.Response:
+async def index(counter: Counter, request: web.BaseRequest, target: Target) -> web.Response:
     """Show the live block, and what to copy for the options of the query."""
     fields = hit_request.fields(target, *front_page.FIELDS)
     look = front_page.chosen_look(fields)
-    name = site_name(fields.get("site", front_page.first_site(service.config)))
-    site = service.sites.find_or_describe(name).site
-    origin = our_origin(request, service.clients)
+    name = site_name(fields.get("site", front_page.first_site(counter.config)))
+    site = counter.sites.find_or_describe(name).site
+    origin = our_origin(request, counter.clients)
     # A look at this page is no visit of anybody's site.
     choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
-    server = origin + our_path(request, service.clients)
+    server = origin + our_path(request, counter.clients)
     headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
     return web.Response(body=front_page.page(choice, server, CURRENT).encode(), headers=headers)
 
 
-async def script(_service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def script(_counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Serve the script of the front page."""
     return web.Response(body=_SCRIPT, headers=_headers(JAVASCRIPT))
 

@@ -59,10 +59,10 @@ async def _serve(job: Job, max_connections: int) -> None:
     window_s = config.kept_window_s
     writer = Writer(store.connect, journals, metrics, n_lanes=store.n_lanes, kept_window_s=window_s)
     limits = Limits(job.limits_fd) if config.limits == "on" else None
-    service = Counter(config, store, writer, metrics, limits=limits)
-    watch = StoreWatch(service, store, writer, metrics, config.watch_every_s)
+    counter = Counter(config, store, writer, metrics, limits=limits)
+    watch = StoreWatch(counter, store, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
-    app = App(service, index.ROUTES)
+    app = App(counter, index.ROUTES)
     timeouts_s = config.head_timeout_s, config.send_timeout_s
     refused = metrics.connections_refused.inc
     server = Server(app.handle, refused, max_connections, *timeouts_s, app.at_once)

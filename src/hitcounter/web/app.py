@@ -17,14 +17,14 @@ _METRICS = "metrics are for operators, where operations_host and operations_port
 class App:
     """Finds who answers a request, and turns refusals into answers."""
 
-    def __init__(self, service: Counter, routes: Routes) -> None:
-        """Answer for a service, at `routes` beside those of `web.routes`.
+    def __init__(self, counter: Counter, routes: Routes) -> None:
+        """Answer by a counter, at `routes` beside those of `web.routes`.
 
         Once `is_draining`, every answer is the last of its connection.
         """
-        self.metrics = service.metrics
+        self.metrics = counter.metrics
         self.is_draining = False
-        self._service = service
+        self._counter = counter
         self._router = Router(routes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -32,7 +32,7 @@ class App:
         route, target = self._router.find(request.raw_path)
         try:
             if route is not None and request.method == route.method:
-                response = await route.handler(self._service, request, target)
+                response = await route.handler(self._counter, request, target)
             else:
                 response = await self._other_answer(route, request, target)
         except Refusal as refusal:
@@ -52,16 +52,16 @@ class App:
 
         Where this gives none, as where the connection ends, `handle` refuses floods as well.
         """
-        if not self._service.rules.sees_floods or self.is_draining or message.should_close:
+        if not self._counter.rules.sees_floods or self.is_draining or message.should_close:
             return None
         route, target = self._router.find(message.path)
-        client = proxies.client(peer, message.headers, self._service.clients)
+        client = proxies.client(peer, message.headers, self._counter.clients)
         if route is None or message.method != route.method or not route.is_counting(target):
             return None
-        if not self._service.rules.is_flooding(client):
+        if not self._counter.rules.is_flooding(client):
             return None
         self._note(route, target, "flood")
-        return flood_answer(int(self._service.clock()))
+        return flood_answer(int(self._counter.clock()))
 
     def _note(self, route: Route | None, target: Target, code: str) -> None:
         if route is not None and route.is_counting(target):
@@ -74,7 +74,7 @@ class App:
             is_metrics = request.raw_path.partition("?")[0] == "/metrics"
             raise Refusal("not_found", _METRICS if is_metrics else _NOTHING)
         if request.method == "HEAD" and route.method == "GET":
-            return await route.handler(self._service, request, target)
+            return await route.handler(self._counter, request, target)
         if request.method == "OPTIONS":
             return preflight_answer(route.allowed, hit_request.wanted_headers(request.headers))
         raise MethodNotAllowed(route.allowed)

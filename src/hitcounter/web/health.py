@@ -8,14 +8,14 @@ from hitcounter.web.hit_request import Target
 from hitcounter.web.responses import json_answer
 
 
-async def healthz(_service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def healthz(_counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Answer that this process serves."""
     return json_answer({"status": "ok"})
 
 
-async def readyz(service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def readyz(counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Answer in one word whether hits can be counted."""
-    state = await service.readiness.answer()
+    state = await counter.readiness.answer()
     if refused := refusal(state):
         raise refused
     return json_answer({"status": state})

@@ -40,13 +40,13 @@ def in_turn(handler: Handler) -> Handler:
     """
 
     async def answer(
-        service: Counter, request: web.BaseRequest, target: Target
+        counter: Counter, request: web.BaseRequest, target: Target
     ) -> web.StreamResponse:
         assert isinstance(request.protocol, Connection)
         request.protocol.is_given_up_when_left = True
-        async with service.turn:
+        async with counter.turn:
             await asyncio.sleep(0)  # the loop goes round once for each, also where nothing waits
-            return await handler(service, request, target)
+            return await handler(counter, request, target)
 
     return answer
 

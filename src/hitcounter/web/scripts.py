@@ -54,14 +54,14 @@ _PUBLISHED = map(_prepared, (_FILES / "published").iterdir())
 PINNED: Mapping[str, Script] = {script.path: script for script in (*_PUBLISHED, CURRENT)}
 
 
-async def openapi(_service: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def openapi(_counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Serve the description of the HTTP contract."""
     headers = {"Content-Type": "application/yaml", "Cache-Control": "no-store"}
     return web.Response(body=_OPENAPI, headers=COMMON_HEADERS | headers)
 
 
 async def serve(
-    script: Script, cache: str, _service: Counter, request: web.BaseRequest, _target: Target
+    script: Script, cache: str, _counter: Counter, request: web.BaseRequest, _target: Target
 ) -> web.Response:
     """Serve a script, unless the client has it; a query means nothing."""
     headers = COMMON_HEADERS | {
