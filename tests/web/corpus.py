@@ -169,6 +169,15 @@ def heads() -> Iterator[Exchange]:
     yield Exchange("empty lines before", (b"\r\n\r\n" + HIT + b"\r\n" + READ,), (200, 200), OPEN, 1)
 
 
+def lengths_behind() -> Iterator[Exchange]:
+    """Send behind a hit what tells its own length, as a head tells that of its body."""
+    noise = b"noise\nContent-Length: 26\r\n"
+    yield Exchange("a hit, then a length", (HIT, HIT + noise), (200, 200, 400), CLOSED, 2)
+    n = len(head(b"Content-Length: 99", first=FIRST))
+    packets = (HIT, HIT + head(b"Content-Length: %d" % n, first=FIRST), b"{}".ljust(n) + HIT)
+    yield Exchange("a body as long as its head", packets, (200,) * 4, OPEN, 4)
+
+
 def ends() -> Iterator[Exchange]:
     """Ask for more behind what is the last of its connection."""
     for host in (b"counter:443", b"[::1]:443"):
@@ -204,5 +213,5 @@ def many() -> Iterator[Exchange]:
         yield Exchange(f"{n} hits in two packets", halves, (200,) * n, OPEN, n)
 
 
-PARTS = (single, in_parts, letters, targets, chunks, heads, ends, many)
+PARTS = (single, in_parts, letters, targets, chunks, heads, lengths_behind, ends, many)
 EXCHANGES = [exchange for part in PARTS for exchange in part()]
