@@ -82,6 +82,11 @@ def test_a_flood_is_answered_before_its_body(service: RunningService) -> None:
         assert answer.body == floods[0].body
     assert flood_hits(service) == before + len(floods)
     assert last_answer_of_a_packet(service, "198.51.100.4").status == 429
+    for _ in range(20):
+        with Connection(service.port) as connection:
+            send(connection, "calm", "198.51.100.14")
+            send(connection, "flood", "198.51.100.4\r\nConnection: Upgrade\r\nUpgrade: tcp")
+            assert connection.receive() is None  # what comes then is no HTTP
 
 
 def flood_hits(service: RunningService) -> float:

@@ -52,7 +52,9 @@ class App:
 
         Where this gives none, as where the connection ends, `handle` refuses floods as well.
         """
-        if not self._counter.rules.sees_floods or self.is_draining or message.should_close:
+        if not self._counter.rules.sees_floods or self.is_draining:
+            return None
+        if message.should_close or message.upgrade:
             return None
         route, target = self._router.find(message.path)
         client = proxies.client(peer, message.headers, self._counter.clients)
