@@ -26,6 +26,7 @@ ITS_FIRST_PROCESS = """
 import os, signal, subprocess
 from hitcounter.process import init
 from tests.support.waiting import until
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 init.go_on_in_a_child()
 assert os.getpid() > os.getppid() == 1
 orphan = subprocess.check_output(["sh", "-c", "sleep 0.1 >/dev/null & echo $!"], text=True)

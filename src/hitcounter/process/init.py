@@ -12,6 +12,7 @@ _PASSED_ON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 def go_on_in_a_child() -> None:
     """Return in a child; stay its init, pass on signals to it, and end as it does."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD})
     child = os.fork()
     if child == 0:
