@@ -1,6 +1,7 @@
 """Runs schedules one after the other, and reports those that break the promise."""
 
 import asyncio
+import datetime as dt
 import itertools
 import logging
 import os
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 from hitcounter.exactly_once import increments, records, writer
@@ -104,7 +106,7 @@ def _run(schedule: Schedule, metrics: Metrics, *, is_logging: bool) -> Outcome:
     loop = VirtualLoop()
     loop.set_task_factory(owned_task)
     try:
-        with _sizes(schedule), _writers_by_number():
+        with _sizes(schedule), _day(schedule), _writers_by_number():
             return loop.run_until_complete(_outcome(schedule, metrics, is_logging=is_logging))
     except Exception as error:
         error.add_note(f"the simulation itself fails with seed {schedule.seed}")
@@ -150,6 +152,14 @@ def _sizes(schedule: Schedule) -> Iterator[None]:
         mock.patch.object(housekeeping, "BATCH_KEYS", STEP_KEYS),
         mock.patch.object(housekeeping, "_LAST_STEP_KEYS", LAST_STEP_KEYS),
     ):
+        yield
+
+
+@contextmanager
+def _day(schedule: Schedule) -> Iterator[None]:
+    """Tell a merge, which takes along what may begin meanwhile, which days these are."""
+    noon = dt.datetime.fromisoformat(f"{schedule.date}T12:00+00:00")
+    with mock.patch.object(housekeeping, "time", SimpleNamespace(time=noon.timestamp)):
         yield
 
 
