@@ -86,6 +86,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line; `--help` shows the usage."""
 
     def error(self, message: str) -> NoReturn:
+        """Exit with 2, as for a wrong setting."""
         self.exit(2, f"hitcounter: {message}\n")
 
 

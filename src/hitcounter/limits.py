@@ -101,7 +101,7 @@ class Limits:
         address = self._row_of_text(site) ^ self._row_of(client)
         visitor = address ^ self._row_of_text(agent)
         now_s, full_at_s = self._clock(), self._full_at_s
-        # One after the other: loops over four buckets, and their names, take three times as long.
+        # One after the other: loops over `HIT`, whose columns are 0 to 3, take three times as long.
         a, b, c, d = visitor, visitor + 1, address + 2, address + 3
         a_s, b_s, c_s, d_s = full_at_s[a], full_at_s[b], full_at_s[c], full_at_s[d]
         if a_s - now_s > _A_AHEAD_S or b_s - now_s > _B_AHEAD_S:

@@ -47,11 +47,13 @@ class _Text(logging.Formatter):
         self._process = process
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
+        """Tell the zone of the time as well; `logging` calls it by this name."""
         return datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "milliseconds")
 
 
 class _Json(_Text):
     def format(self, record: logging.LogRecord) -> str:
+        """Write one object, with the trace in it."""
         line = {
             "time": self.formatTime(record).replace(" ", "T"),
             "level": record.levelname,
@@ -73,6 +75,7 @@ class _RateLimit(logging.Filter):
         self._n_lines: Counter[tuple[str, int]] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is written; the last one of a minute says that more are not."""
         place, minute = (record.pathname, record.lineno), int(record.created // 60)
         if minute != self._minute:
             self._minute, self._n_lines = minute, Counter()

@@ -12,10 +12,12 @@ from string import Template
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tests.conftest import RunningService, start
 from tests.support.servers import certify, free_port, program
 from tests.support.waiting import until
 from tests.support.wire import ANSWER_TIMEOUT_S, Answer
 
+OURS = "127.0.0.9"  # a visitor that the service knows
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "proxies"
 # The site keeps all it can for a minute, whatever an answer says.
 NGINX = """
@@ -195,3 +197,15 @@ def _listens(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+@contextmanager
+def knowing(directory: Path) -> Iterator[RunningService]:
+    """Run a service that knows its proxy, and one visitor."""
+    config = directory / "hitcounter.toml"
+    config.write_text(f'[sites.demo]\nown = ["{OURS}"]\n')
+    running = start(directory, {"config": config, "trusted_proxies": "127.0.0.1"})
+    yield running
+    running.stop()
+    assert running.process.stdout is not None
+    running.process.stdout.close()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunningService, start
-from tests.integration.proxies import plain
+from tests.conftest import RunningService
+from tests.integration.proxies import OURS, knowing, plain
 
-OURS, ANOTHER = "127.0.0.9", "127.0.0.10"
+ANOTHER = "127.0.0.10"
 FORGED = f"{OURS}, {ANOTHER}, 127.0.0.1"
 WAYS = {
     "nginx": """location / {
@@ -25,14 +25,8 @@ WAYS = {
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Start a service that knows its proxy, and one visitor."""
-    directory = tmp_path_factory.mktemp("service")
-    config = directory / "hitcounter.toml"
-    config.write_text(f'[sites.demo]\nown = ["{OURS}"]\n')
-    running = start(directory, {"config": config, "trusted_proxies": "127.0.0.1"})
-    yield running
-    running.stop()
-    assert running.process.stdout is not None
-    running.process.stdout.close()
+    with knowing(tmp_path_factory.mktemp("service")) as running:
+        yield running
 
 
 @pytest.mark.parametrize("way", WAYS)

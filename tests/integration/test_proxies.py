@@ -12,14 +12,22 @@ from threading import Thread
 import pytest
 
 from hitcounter.web.timeouts import KEEPALIVE_S
-from tests.conftest import RunningService, start
-from tests.integration.proxies import DEPLOYED, PROXIES, Site, Visitor, deployed
+from tests.conftest import RunningService
+from tests.integration.proxies import (
+    DEPLOYED,
+    OURS,
+    PROXIES,
+    Site,
+    Visitor,
+    deployed,
+    knowing,
+)
 from tests.support.waiting import until
 from tests.support.wire import Answer, ask
 
 pytestmark = [pytest.mark.xdist_group("proxies"), pytest.mark.slow]
 
-OURS, ANOTHER = "127.0.0.9", "127.0.0.10"
+ANOTHER = "127.0.0.10"
 HITS, PIXEL = "/v1/sites/demo/hits", "/v1/sites/demo/pixel.gif"
 BADGE = "/v1/sites/demo/badge.svg"
 COUNTING = [("POST", HITS), ("GET", PIXEL), ("GET", f"{BADGE}?count=1")]
@@ -36,14 +44,8 @@ IDLE = {
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Start a service that knows its proxy, and one visitor."""
-    directory = tmp_path_factory.mktemp("service")
-    config = directory / "hitcounter.toml"
-    config.write_text(f'[sites.demo]\nown = ["{OURS}"]\n')
-    running = start(directory, {"config": config, "trusted_proxies": "127.0.0.1"})
-    yield running
-    running.stop()
-    assert running.process.stdout is not None
-    running.process.stdout.close()
+    with knowing(tmp_path_factory.mktemp("service")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module", params=PROXIES)

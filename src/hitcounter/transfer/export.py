@@ -87,12 +87,14 @@ class _SealedWriter:
         self._n_lines = 0
 
     def write(self, content: Mapping[str, Any]) -> None:
+        """Write a line, of which the checksum is taken."""
         line = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self._out.write(line)
         self._sha256.update(line)
         self._n_lines += 1
 
     def write_counter(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a counter; raise `CommandError` where an import would refuse it."""
         if not _is_counter(content):
             raise CommandError(f"an import would refuse the counter {name!r}: {content['count']}")
         self.write(content)
