@@ -387,6 +387,20 @@ async def test_hits_are_refused_while_the_journal_is_full_and_all_others_arrive(
     assert sum("hits are refused" in line for line in errors()) == 1
 
 
+async def test_a_journal_is_found_to_take_hits_again_without_one(
+    writer: Writer, way: Cutter, raw: Any, directory: Path
+) -> None:
+    await take_away(way, writer)
+    assert await outcome(hit(writer, "/a")) == "stored"
+    (path,) = directory.glob("*.journal")
+    with full_log(path):
+        assert await outcome(hit(writer, "/b")) == "journal_full"
+        assert writer.outage.journal_error is not None
+    await until(lambda: writer.outage.journal_error is None, "the journal takes hits")
+    await bring_back(way, writer)
+    assert n_counted(raw, "/a", "/b") == [1, 0]
+
+
 async def test_hits_are_refused_while_no_journal_can_be_made_which_is_said_once(
     writer: Writer, way: Cutter, raw: Any, directory: Path, errors: Errors
 ) -> None:

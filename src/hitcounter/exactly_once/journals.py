@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import time
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from hitcounter.errors import StartError
@@ -40,6 +41,7 @@ class Journals:
         """Let a file grow to `max_bytes`, or to less where little of the disk is free."""
         self._directory = directory
         self._max_bytes = max_bytes
+        self._numbers = count()
         self._known: set[str] = set()  # files of ours
         self._made: tuple[Path, int] | None = None  # the last one, and its bound
 
@@ -65,7 +67,7 @@ class Journals:
     def _create(self, writer: str) -> Journal:
         # A name is never used again: who opened a file that is gone must not find another there.
         # Older versions, which know the place of the writer in it, name a lane first.
-        path = self._directory / f"0-{writer}-{len(self._known)}{SUFFIX}"
+        path = self._directory / f"0-{writer}-{next(self._numbers)}{SUFFIX}"
         self._known.add(path.name)
         try:
             most_bytes = self._fitting_bytes()
@@ -77,6 +79,7 @@ class Journals:
             for file in (journal_file.beside(path, WAL), journal_file.beside(path, ROLLBACK), path):
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
+            self._known.discard(path.name)
             raise journal_file.not_written(error) from error
 
     def _fitting_bytes(self) -> int:

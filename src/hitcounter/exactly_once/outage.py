@@ -95,7 +95,8 @@ class Outage:
             is_held = await self.journal_all(lanes)
             make_due(*(lane for lane in lanes if lane.is_answered))
             await asyncio.sleep(GATHER_S if is_held else RETRY_EVERY_S)
-            await self._wake.wait()
+            if is_held:
+                await self._wake.wait()
 
     def stop(self) -> None:
         """Let `run` end after what it writes now."""
@@ -111,7 +112,9 @@ class Outage:
         lanes = list(lanes)
         entries = [entry for lane in lanes for entry in lane.next_append()]
         try:
-            if entries:
+            # After an error also nothing is written, to find out: whoever sends hits only where
+            # they are taken would never send one again.
+            if entries or self.journal_error is not None:
                 await self._append(entries)
         except JournalError as error:
             if self.journal_error is None:
@@ -119,7 +122,7 @@ class Outage:
             self.journal_error = error
             self._refuse(lanes, Unavailable(error.code, f"{error}; the hit was not counted"))
             return False
-        self.journal_error = None if entries else self.journal_error
+        self.journal_error = None
         for lane in lanes:
             for record in lane.on_appended():
                 self._waiting.answer_journaled(lane.number, record)
