@@ -116,14 +116,16 @@ def _children(parent: int) -> Iterator[tuple[int, str]]:
 def _environment() -> dict[str, str]:
     """Give an environment of ours, where a test does not ask for another.
 
-    Without operations, as their process takes as long to start as a worker; and without what tells
-    people from tests, which are programs and send many hits.
+    Without operations, as their process takes as long to start as a worker; without what tells
+    people from tests, which are programs and send many hits; and with patience for a store on a
+    machine that is busy with other tests.
     """
     ours = {k: v for k, v in os.environ.items() if not k.startswith("HITCOUNTER_")}
     return ours | {
         "HITCOUNTER_OPERATIONS_PORT": "off",
         "HITCOUNTER_COUNT_ROBOTS": "true",
         "HITCOUNTER_LIMITS": "off",
+        "HITCOUNTER_STORE_TIMEOUT_S": "8",
     }
 
 

@@ -83,8 +83,7 @@ async def _visitor(browser: Browser) -> BrowserContext:
 @pytest.fixture(scope="session")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Run one open service for all tests that neither stop nor configure it."""
-    # The script asks again where a busy store takes longer, and tests count what it asks.
-    running = start(tmp_path_factory.mktemp("service"), {"store_timeout_s": 8})
+    running = start(tmp_path_factory.mktemp("service"), {})
     yield running
     running.stop()
     assert running.process.stdout is not None

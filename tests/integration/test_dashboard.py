@@ -30,7 +30,11 @@ def test_every_panel_has_data_and_the_first_row_tells_of_an_outage(
 ) -> None:
     prometheus = program("prometheus")
     service = start_service(
-        workers=2, config=declare_sites(tmp_path), operations_port=0, count_robots="false"
+        workers=2,
+        config=declare_sites(tmp_path),
+        operations_port=0,
+        count_robots="false",
+        store_timeout_s=1,
     )
     with scraping(prometheus, service, tmp_path) as url:
         expect(url, "hitcounter_store_up", {"": 1})

@@ -24,7 +24,9 @@ PATH = "/quetzal"  # of visitors, which no line may name
 def test_every_line_for_machines_is_an_object_and_says_nothing_of_visitors(
     start_service: StartService,
 ) -> None:
-    service = start_service(log_format="json", trusted_proxies="127.0.0.1", limits="on")
+    service = start_service(
+        log_format="json", trusted_proxies="127.0.0.1", limits="on", store_timeout_s=1
+    )
     live_through_much(service)
     another = run_command("serve", **service.settings)
     assert another.returncode == 1
@@ -40,7 +42,7 @@ def test_every_line_for_machines_is_an_object_and_says_nothing_of_visitors(
 
 @pytest.mark.slow
 def test_every_line_for_people_has_its_time_with_the_zone(start_service: StartService) -> None:
-    service = start_service(trusted_proxies="127.0.0.1", limits="on")
+    service = start_service(trusted_proxies="127.0.0.1", limits="on", store_timeout_s=1)
     live_through_much(service)
     assert [line for line in service.log.splitlines() if not TEXT.fullmatch(line)] == []
 

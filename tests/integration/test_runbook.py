@@ -65,7 +65,7 @@ async def test_on_another_host_all_is_counted_also_what_waits_in_a_journal(
     old, new = tmp_path / "old", tmp_path / "new"
     new.mkdir()
     zone = zone_at_noon()
-    service = start_service(data_dir=old / "data", timezone=zone)
+    service = start_service(data_dir=old / "data", timezone=zone, store_timeout_s=1)
     tally = Tally()
     await send(service.port, tally, TARGETS * 5, 4)
     for pid in service.store_pids():

@@ -6,37 +6,24 @@ import resource
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from aiohttp import web
 
 from hitcounter.web.acceptor import Acceptor
+from hitcounter.web.server import _MAX_BEYOND, Server
 
 BACKLOG = 128
+N_PLACES = 8
+LONG_S = 60.0
 
 
 def connected(listener: socket.socket) -> socket.socket:
     """Connect, which the system does before anybody takes the connection up."""
     return socket.create_connection(listener.getsockname())
-
-
-class Full(asyncio.Protocol):
-    """A server without a place for anybody, which notes the highest file that it had."""
-
-    def __init__(self, ends_after_s: float = 0.0) -> None:
-        self.n_made = self.highest = 0
-        self._ends_after_s = ends_after_s
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """End a connection some rounds later, or whenever its loop comes to that."""
-        self.n_made += 1
-        self.highest = max(self.highest, transport.get_extra_info("socket").fileno())
-        loop = asyncio.get_running_loop()
-        if self._ends_after_s:
-            loop.call_later(self._ends_after_s, transport.close)
-        else:
-            loop.call_soon(transport.close)
 
 
 class TakingUp(asyncio.Protocol):
@@ -45,7 +32,7 @@ class TakingUp(asyncio.Protocol):
     def __init__(self) -> None:
         self.transports: list[asyncio.BaseTransport] = []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-        self.acceptor = Acceptor(self.listener, lambda: self)
+        self.acceptor = Acceptor(self.listener, lambda: self, lambda: BACKLOG)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember one that was taken up."""
@@ -119,23 +106,42 @@ def test_a_process_without_a_free_file_takes_up_whoever_waits_when_it_has_one() 
     uvloop.run(run())
 
 
-@pytest.mark.parametrize(("ends_after_s", "n_left"), [(0.0, 16), (0.005, 11)])
+def n_sockets() -> int:
+    """Return how many sockets this process has open."""
+    return sum(file.is_socket() for file in Path("/dev/fd").iterdir())
+
+
 @pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
-def test_newcomers_for_whom_there_is_no_place_leave_files_for_others(
-    run: Callable[[Coroutine[Any, Any, None]], None], ends_after_s: float, n_left: int
+def test_newcomers_for_whom_others_make_room_leave_files_for_others(
+    run: Callable[[Coroutine[Any, Any, None]], None],
 ) -> None:
     async def take_up() -> None:
-        full = Full(ends_after_s)
+        n_refused = n_most = 0
+
+        def note() -> None:
+            nonlocal n_refused
+            n_refused += 1
+
+        server = Server(nobody_asks, note, N_PLACES, LONG_S, LONG_S)
         listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        acceptor = Acceptor(listener, server, server.room)
+        acceptor.start(BACKLOG)
+        await asyncio.sleep(0)
         with ExitStack() as clients:
             for _ in range(96):
                 clients.enter_context(connected(listener))
-            with files(48) as limit:
-                acceptor = Acceptor(listener, lambda: full)
-                acceptor.start(BACKLOG)
-                while full.n_made < 96:
-                    await asyncio.sleep(0)
-                await acceptor.close()
-        assert full.highest < limit - n_left
+            n_before = n_sockets()
+            while n_refused < 96 - N_PLACES:
+                n_most = max(n_most, n_sockets())
+                await asyncio.sleep(0)
+            await acceptor.close()
+        while server.room() < N_PLACES + _MAX_BEYOND:
+            await asyncio.sleep(0)
+        assert n_most - n_before <= N_PLACES + _MAX_BEYOND
 
     run(take_up())
+
+
+async def nobody_asks(request: web.BaseRequest) -> web.StreamResponse:
+    """Answer nothing."""
+    raise AssertionError(request)

@@ -33,7 +33,7 @@ count_robots = true
 @pytest.fixture(scope="module")
 def service(start_shared: StartService) -> RunningService:
     """Start a service as an operator does who has not thought of robots, but of one site's."""
-    return start_shared(TOML, operations_port=0, count_robots="false")
+    return start_shared(TOML, operations_port=0, count_robots="false", store_timeout_s=1)
 
 
 def hit(service: RunningService, site: str, headers: Mapping[str, str]) -> Any:

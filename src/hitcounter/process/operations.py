@@ -49,7 +49,7 @@ async def _serve(job: Job) -> None:
     server = _Server(app.handle, lambda: None, most, config.head_timeout_s, config.send_timeout_s)
     runner = web.ServerRunner(server, shutdown_timeout=OPERATIONS_REQUESTS_END_S)
     await runner.setup()
-    acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
+    acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server, server.room)
     acceptor.start(OPERATIONS_BACKLOG)
     noting = asyncio.create_task(days.note(job.metrics_dir, config.sites.values()))
     report_ready()

@@ -26,6 +26,7 @@ from hitcounter.web.server import require_c_parser
 
 log = logging.getLogger(__name__)
 
+# For all that is no client of ours, and for clients that are about to end.
 SPARE_FILES = 64
 
 

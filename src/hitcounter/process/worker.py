@@ -68,7 +68,7 @@ async def _serve(job: Job, max_connections: int) -> None:
     server = Server(app.handle, refused, max_connections, *timeouts_s, app.at_once)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
-    acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server)
+    acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server, server.room)
     _listen(acceptor, config)
     _tune_gc()
     report_ready()

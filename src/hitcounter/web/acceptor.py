@@ -5,18 +5,10 @@ a second, and a newcomer would wait for one round for each of those that came be
 """
 
 import asyncio
-import resource
 import socket
-import sys
 from collections.abc import Callable
 
-# Each needs one of a process's spare files until the server knows whether there is a place for it.
 AT_ONCE = 16
-# Those that make room are open for some rounds yet, and so many files are for others than clients.
-_LEFT_FILES = 24
-# Where as few are left as journal and store may want at any time, those that make room go first.
-_FEWEST_FILES = 12
-_GIVE_WAY_S = 0.01
 # The system has no file or memory left for another connection: it may have later.
 _PAUSE_S = 0.1
 
@@ -25,16 +17,18 @@ class Acceptor:
     """Gives each new connection of a listener a protocol."""
 
     def __init__(
-        self, listener: socket.socket, make_protocol: Callable[[], asyncio.BaseProtocol]
+        self,
+        listener: socket.socket,
+        make_protocol: Callable[[], asyncio.BaseProtocol],
+        room: Callable[[], int],
     ) -> None:
-        """Take the listener, which `close` closes."""
+        """Take the listener, which `close` closes; `room` tells how many protocols may be made."""
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._make_protocol = make_protocol
+        self._room = room
         self._taking_up: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._n_files = sys.maxsize if n_files == resource.RLIM_INFINITY else n_files
 
     def start(self, backlog: int) -> None:
         """Listen; raise `OSError` where that cannot be."""
@@ -54,28 +48,21 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(min(AT_ONCE, self._room() - len(self._taking_up))):
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):  # none is left, or it has gone
                 return
             except OSError:
-                self._rest(_PAUSE_S)
+                self._rest()
                 return
             task = self._loop.create_task(self._take_up(connection))
             self._taking_up.add(task)
             task.add_done_callback(self._taking_up.discard)
-            # The lowest free number is given, so a high one says that few are left.
-            n_left = self._n_files - connection.fileno()
-            if n_left <= _FEWEST_FILES:
-                self._rest(_GIVE_WAY_S)
-                return
-            if n_left <= _LEFT_FILES:
-                return
 
-    def _rest(self, pause_s: float) -> None:
+    def _rest(self) -> None:
         self._loop.remove_reader(self._listener)
-        self._pause = self._loop.call_later(pause_s, self._resume)
+        self._pause = self._loop.call_later(_PAUSE_S, self._resume)
 
     async def _take_up(self, connection: socket.socket) -> None:
         try:

@@ -23,6 +23,10 @@ from hitcounter.web.protocol import Connection
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
+# Connections beyond the bound: whoever makes room for them ends some rounds of the loop later, and
+# has one of the process's spare files until then.
+_MAX_BEYOND = 24
+
 
 def require_c_parser() -> None:
     """Raise `StartError` where aiohttp has only its parser in Python, which lets more through."""
@@ -67,11 +71,17 @@ class Server(web.Server):
         self._timeouts_s = head_timeout_s, send_timeout_s
         self._open = Connections()
         self._waiting = Waiting()
+        self._n_files = 0  # of connections, also of those that make room and have not ended yet
         super().__init__(handle, access_log=None, auto_decompress=False)
+
+    def room(self) -> int:
+        """Return how many connections may be made now."""
+        return self._max_connections + _MAX_BEYOND - self._n_files
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; if there are too many, end the longest idle one, or else this."""
         super().connection_made(handler, transport)
+        self._n_files += 1
         assert isinstance(handler, Connection)
         _give_up_unread(transport, self._timeouts_s[1])
         peer = transport.get_extra_info("peername")
@@ -88,6 +98,7 @@ class Server(web.Server):
     ) -> None:
         """Let a connection go; its request may still be on its way."""
         super().connection_lost(handler, exc)
+        self._n_files -= 1
         assert isinstance(handler, Connection)
         self._open.remove(handler)
 
