@@ -635,6 +635,19 @@ async def test_what_an_older_version_left_half_replayed_is_counted_once(
     assert raw.get(keys.watermark_key(0, "00ff00ff00ff00ff")) == b"2"
 
 
+async def test_a_journal_that_its_writer_only_tried_is_removed(
+    way: Cutter, raw: Any, directory: Path, metrics: Metrics, errors: Errors
+) -> None:
+    journal = await Journals(directory, MAX_BYTES).create("ff")
+    await journal.append([])
+    await journal.close()
+    async with adoption(way, directory, metrics):
+        await until(lambda: names(directory) == set(), "the journal is removed")
+    assert raw.get(keys.watermark_key(0, "ff")) is None
+    assert "replaying the journal" in errors.caplog.text
+    assert errors() == []
+
+
 async def test_a_sum_of_more_than_a_chunk_is_replayed_in_several(
     way: Cutter, raw: Any, directory: Path, metrics: Metrics
 ) -> None:

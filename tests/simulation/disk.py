@@ -163,7 +163,9 @@ class SimulatedJournal(Journal):
         entries = sums(self._file.rows)
         if any(len({site.date for site in entry.pageviews.sites}) > 1 for entry in entries):
             self._disk.events.note("hits of two days in one entry")
-        if len(cut(entries[-1].pageviews, self.rule)) > 1:
+        if not entries:
+            self._disk.events.note("journal with nothing but a trial of it", self.name)
+        elif len(cut(entries[-1].pageviews, self.rule)) > 1:
             self._disk.events.note("journal cut into several records", self.name)
         return entries
 
