@@ -1,5 +1,6 @@
 """What an hour or a day of hits can add, by a clock that the test turns."""
 
+import os
 from collections.abc import Iterator
 from random import Random
 
@@ -159,6 +160,7 @@ def test_a_clock_that_went_back_limits_nobody_for_longer(
 def test_a_sample_tells_how_full_the_rows_are(memory: int, clock: TurnedClock) -> None:
     limits = Limits(memory, clock)
     assert limits.fill == 0.0
+    assert os.fstat(memory).st_blocks * 512 < 100_000  # of the 4 MB
     for n in range(20_000):
         limits.take_hit(f"site-{n}", SOMEBODY, "")
     assert 0.2 < limits.fill < 0.32  # as many by chance have a row of their own
