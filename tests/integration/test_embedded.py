@@ -179,8 +179,13 @@ def is_free(data_dir: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_a_command_waits_for_no_store_that_hangs(service: RunningService) -> None:
+async def test_a_command_waits_for_no_store_that_hangs(start_service: StartService) -> None:
+    service = start_service(store_timeout_s=1)
+    hit = service.port, "POST", "/v1/sites/demo/hits"
+    assert (await ask(*hit)).json["state"] == "counted"
     with frozen_store(service):
+        assert (await ask(*hit)).json["state"] == "stored"
+        assert "holds what the store may lack" in service.run("check", check=False).stdout
         for command in ("check", "sites"):
             result = service.run(command, check=False)
             assert result.returncode == 1

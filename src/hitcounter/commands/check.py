@@ -8,7 +8,7 @@ import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hitcounter import filter_lists
+from hitcounter import filter_lists, streams
 from hitcounter.commands import opening
 from hitcounter.config import Config
 from hitcounter.errors import CommandError, one_line
@@ -31,6 +31,13 @@ async def check_service(settings: Config, args: argparse.Namespace) -> None:
     if args.live:
         await _check_live(settings)
         return
+    try:
+        await _check_all(settings)
+    finally:
+        streams.flush()  # also what was found before something failed
+
+
+async def _check_all(settings: Config) -> None:
     print(f"settings: {settings.config or 'environment and defaults'}")
     if settings.is_open:
         print(f"sites: open to any name, up to {settings.max_sites}")
@@ -38,15 +45,13 @@ async def check_service(settings: Config, args: argparse.Namespace) -> None:
         print(f"sites: {len(settings.sites)} declared")
     for line in filter_lists.warnings(settings):
         print(f"warning: {line}")
-    refusal = ""
-    if opening.has_store(settings):
-        refusal = await _check_store(settings)
-    else:
+    if not opening.has_store(settings):
         _tell_of_no_store(settings)
     _check_journals(settings.data_dir)
     _check_running(settings.data_dir)
-    if refusal:
-        raise CommandError(f"hits would go to the journal: {refusal}")
+    # Last, as it fails where the store is away: what waits for it is to be seen then, too.
+    if opening.has_store(settings):
+        await _check_store(settings)
 
 
 def _tell_of_no_store(settings: Config) -> None:
@@ -58,8 +63,8 @@ def _tell_of_no_store(settings: Config) -> None:
     print(f"store: no store yet in {settings.data_dir.absolute()}; serve makes it: {program}")
 
 
-async def _check_store(settings: Config) -> str:
-    """Say what the store is and promises; return why it takes no hit, or nothing."""
+async def _check_store(settings: Config) -> None:
+    """Say what the store is and promises; raise `CommandError` where it takes no hit."""
     from hitcounter.store.inspection import Inspection
 
     async with opening.reached(settings, create=False) as store:
@@ -68,7 +73,8 @@ async def _check_store(settings: Config) -> str:
     print(f"promise: level {facts.level}, {facts.promise}")
     for line in facts.warnings:
         print(f"warning: {line}")
-    return facts.hit_refusal
+    if facts.hit_refusal:
+        raise CommandError(f"hits would go to the journal: {facts.hit_refusal}")
 
 
 def _check_journals(data_dir: Path) -> None:

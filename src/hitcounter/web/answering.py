@@ -150,7 +150,8 @@ class Answering(web.RequestHandler):
             self.close()
 
     def _await_next(self) -> None:
-        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+        self._waits_since = self._loop.time()
+        self._next_keepalive_close_time = self._waits_since + KEEPALIVE_S
         if self._keepalive_handle is None:
             at = self._next_keepalive_close_time
             self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)

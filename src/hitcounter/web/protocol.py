@@ -27,7 +27,6 @@ from hitcounter.web.heads import (
     refusal,
     tail_of,
 )
-from hitcounter.web.timeouts import KEEPALIVE_S
 
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
 _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to take
@@ -75,14 +74,12 @@ class Connection(Answering):
     def idle_since(self) -> float | None:
         """Return the loop's time since when we wait for the client; None if it waits for us."""
         is_idle = self._waiter is not None and not self._waiter.done()
-        if not is_idle and not self._in_body and not self._paused:
-            return None
-        return max(self._next_keepalive_close_time - KEEPALIVE_S, self._waits_since)
+        return self._waits_since if is_idle or self._in_body or self._paused else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline for the first request."""
+        self._await_head()  # first: since then it is idle, and not since it was taken in
         super().connection_made(transport)
-        self._await_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the clock, and the request where nobody else needs its end."""
