@@ -34,6 +34,7 @@ class Written:
     ends: set[int] = field(default_factory=lambda: {0})  # of the chunks that were sent
     journal: dict[int, int] = field(default_factory=dict)  # hits by number
     appending: dict[int, int] = field(default_factory=dict)
+    removing: dict[int, int] = field(default_factory=dict)  # what was in one that may be gone
 
 
 @dataclass(slots=True)
@@ -139,7 +140,7 @@ class Follower:
         speaker.lane.on_appended()
         known = speaker.known
         known.journal = _with(known.journal, known.appending)
-        known.appending = {}
+        known.appending = known.removing = {}
 
     def _refused(self, speaker: Speaker) -> None:
         speaker.lane.on_refused()  # where nobody can tell, it may be written all the same
@@ -152,7 +153,7 @@ class Follower:
             records = speaker.lane.records
             is_safe = records.is_idle and (self._is_always or not records.kept)
             _expect(is_safe or not speaker.lane.needs_journal, "it is needed yet")
-        known.journal, known.appending = {}, {}
+        known.removing, known.journal, known.appending = known.journal, {}, {}
 
 
 def events_of(path: Path) -> list[list[Any]]:
@@ -166,9 +167,12 @@ def _expect(holds: bool, why: str) -> None:
 
 
 def _is_of(pending: Sizes, known: Written) -> bool:
-    """Return whether records are those of a journal, whose last append may be there or not."""
+    """Return whether records are those of a journal, as far as whoever was killed had come.
+
+    Its last append may be there or not, and so may one that was about to be removed.
+    """
     found = dict(pending)
-    return found in (known.journal, _with(known.journal, known.appending))
+    return found in (known.journal, _with(known.journal, known.appending), known.removing)
 
 
 def _with(journal: dict[int, int], appended: dict[int, int]) -> dict[int, int]:

@@ -47,6 +47,11 @@ def test_a_journal_may_lack_the_append_during_which_its_writer_was_killed() -> N
     assert follower.n_events == len(story)
 
 
+def test_a_journal_may_still_be_there_if_whoever_removed_it_was_killed() -> None:
+    again = [29, 12, 0, "adopts", "w", [[1, 2], [2, 1], [3, 4]]]
+    assert list(Follower(5.0, is_always=False).follow([*STORY, again])) == []
+
+
 @pytest.mark.parametrize(
     ("event", "why"),
     [
