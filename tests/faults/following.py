@@ -34,7 +34,7 @@ class Written:
     ends: set[int] = field(default_factory=lambda: {0})  # of the chunks that were sent
     journal: dict[int, int] = field(default_factory=dict)  # hits by number
     appending: dict[int, int] = field(default_factory=dict)
-    removing: dict[int, int] = field(default_factory=dict)  # what was in one that may be gone
+    removing: dict[int, int] = field(default_factory=dict)  # what is in one that may be gone
 
 
 @dataclass(slots=True)
@@ -66,7 +66,9 @@ class Follower:
                 if what in ("writer", "adopts"):
                     self._meet(pid, serial, *details)
                 elif what == "removes":
-                    self._removed(pid, *details)
+                    self._removes(pid, *details)
+                elif what == "removed":
+                    self._writers[details[0]].removing = {}
                 else:
                     act: Callable[..., None] = getattr(self, f"_{what}")
                     act(self._speakers[pid, serial], *details)
@@ -140,12 +142,12 @@ class Follower:
         speaker.lane.on_appended()
         known = speaker.known
         known.journal = _with(known.journal, known.appending)
-        known.appending = known.removing = {}
+        known.appending = {}
 
     def _refused(self, speaker: Speaker) -> None:
         speaker.lane.on_refused()  # where nobody can tell, it may be written all the same
 
-    def _removed(self, pid: int, writer: str) -> None:
+    def _removes(self, pid: int, writer: str) -> None:
         known = self._writers[writer]
         for speaker in self._speakers.values():
             if (speaker.pid, speaker.writer) != (pid, writer):

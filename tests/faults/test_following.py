@@ -48,8 +48,11 @@ def test_a_journal_may_lack_the_append_during_which_its_writer_was_killed() -> N
 
 
 def test_a_journal_may_still_be_there_if_whoever_removed_it_was_killed() -> None:
-    again = [29, 12, 0, "adopts", "w", [[1, 2], [2, 1], [3, 4]]]
+    again = [30, 12, 0, "adopts", "w", [[1, 2], [2, 1], [3, 4]]]
     assert list(Follower(5.0, is_always=False).follow([*STORY, again])) == []
+    removed = [29, 11, -1, "removed", "w"]
+    (wrong,) = Follower(5.0, is_always=False).follow([*STORY, removed, again])
+    assert wrong.endswith("the journal holds {}")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import web
 
 from hitcounter.web.acceptor import Acceptor
-from hitcounter.web.server import _MAX_BEYOND, Server
+from hitcounter.web.server import MAX_BEYOND, Server
 
 BACKLOG = 128
 N_PLACES = 8
@@ -80,14 +80,14 @@ def test_who_is_being_taken_up_when_others_take_over_is_served() -> None:
 
 
 @contextmanager
-def files(n_more: int) -> Iterator[int]:
-    """Let this process open no more for a while; give the limit."""
+def no_more_files() -> Iterator[None]:
+    """Let this process open none for a while."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + n_more, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
     try:
-        yield free + n_more
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -96,7 +96,7 @@ def test_a_process_without_a_free_file_takes_up_whoever_waits_when_it_has_one() 
     async def run() -> None:
         taking_up = TakingUp()
         with connected(taking_up.listener):
-            with files(0):
+            with no_more_files():
                 taking_up.acceptor.start(BACKLOG)
                 while taking_up.acceptor._pause is None:
                     await asyncio.sleep(0)
@@ -135,9 +135,9 @@ def test_newcomers_for_whom_others_make_room_leave_files_for_others(
                 n_most = max(n_most, n_sockets())
                 await asyncio.sleep(0)
             await acceptor.close()
-        while server.room() < N_PLACES + _MAX_BEYOND:
+        while server.room() < N_PLACES + MAX_BEYOND:
             await asyncio.sleep(0)
-        assert n_most - n_before <= N_PLACES + _MAX_BEYOND
+        assert n_most - n_before <= N_PLACES + MAX_BEYOND
 
     run(take_up())
 

@@ -45,12 +45,13 @@ async def _check_all(settings: Config) -> None:
         print(f"sites: {len(settings.sites)} declared")
     for line in filter_lists.warnings(settings):
         print(f"warning: {line}")
-    if not opening.has_store(settings):
+    has_store = opening.has_store(settings)
+    if not has_store:
         _tell_of_no_store(settings)
     _check_journals(settings.data_dir)
     _check_running(settings.data_dir)
     # Last, as it fails where the store is away: what waits for it is to be seen then, too.
-    if opening.has_store(settings):
+    if has_store:
         await _check_store(settings)
 
 

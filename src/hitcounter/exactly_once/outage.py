@@ -95,8 +95,7 @@ class Outage:
             is_held = await self.journal_all(lanes)
             make_due(*(lane for lane in lanes if lane.is_answered))
             await asyncio.sleep(GATHER_S if is_held else RETRY_EVERY_S)
-            if is_held:
-                await self._wake.wait()
+            await self._wake.wait()
 
     def stop(self) -> None:
         """Let `run` end after what it writes now."""
@@ -112,8 +111,8 @@ class Outage:
         lanes = list(lanes)
         entries = [entry for lane in lanes for entry in lane.next_append()]
         try:
-            # After an error also nothing is written, to find out: whoever sends hits only where
-            # they are taken would never send one again.
+            # After an error even nothing is appended, to learn whether it lasts: a balancer that
+            # is told of it sends no hit that would.
             if entries or self.journal_error is not None:
                 await self._append(entries)
         except JournalError as error:

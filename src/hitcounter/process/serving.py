@@ -22,12 +22,12 @@ from hitcounter.process.handshake import (
     read_job,
     refuse,
 )
-from hitcounter.web.server import require_c_parser
+from hitcounter.web.server import MAX_BEYOND, require_c_parser
 
 log = logging.getLogger(__name__)
 
-# For all that is no client of ours, and for clients that are about to end.
-SPARE_FILES = 64
+# For clients that are about to end, and for all that is no client.
+SPARE_FILES = MAX_BEYOND + 40
 
 
 def begin(serve: Callable[[Job], Coroutine[Any, Any, None]]) -> None:

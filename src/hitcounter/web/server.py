@@ -25,7 +25,7 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 # Connections beyond the bound: whoever makes room for them ends some rounds of the loop later, and
 # has one of the process's spare files until then.
-_MAX_BEYOND = 24
+MAX_BEYOND = 24
 
 
 def require_c_parser() -> None:
@@ -76,7 +76,7 @@ class Server(web.Server):
 
     def room(self) -> int:
         """Return how many connections may be made now."""
-        return self._max_connections + _MAX_BEYOND - self._n_files
+        return self._max_connections + MAX_BEYOND - self._n_files
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; if there are too many, end the longest idle one, or else this."""

@@ -79,6 +79,7 @@ def trace(path: str) -> None:
     async def removed(self: Journal) -> None:
         note(-1, "removes", self.writer)
         await remove(self)
+        note(-1, "removed", self.writer)
 
     async def delivered(self: Adoption, delivery: Any, lanes: Any) -> None:
         for lane in lanes:
