@@ -77,7 +77,7 @@ class Limits:
         self._full_at_s = memory[KEY_BYTES:].cast("d")
         self._hash = blake2b(key=bytes(memory[:KEY_BYTES]), digest_size=2)
         self._row_of_text = lru_cache(maxsize=4096)(self._hashed)
-        self._row_of = lru_cache(maxsize=16)(self._row_of_client)  # asked for twice a hit
+        self._row_of = lru_cache(maxsize=256)(self._row_of_client)  # asked for twice a hit
         self._clock = clock
 
     @property
@@ -94,11 +94,6 @@ class Limits:
     def take_request(self, client: Client) -> bool:
         """Return whether an address may ask for more, and take one of that."""
         return self._take_one(FLOOD, self._row_of(client))
-
-    def has_room_for_request(self, client: Client) -> bool:
-        """Return whether an address may ask for more."""
-        full_at_s = self._full_at_s[self._row_of(client) + FLOOD.column]
-        return full_at_s - self._clock() <= FLOOD.ahead_s
 
     def take_hit(self, site: str, client: Client, agent: str) -> bool:
         """Return whether a hit may count, and take one of what its visitor and address have."""

@@ -5,7 +5,6 @@ import time
 
 from hitcounter.client_address import Client
 from hitcounter.config import Config
-from hitcounter.counting.numbers import flood
 from hitcounter.counting.sites import SiteState
 from hitcounter.hit import LIMITED, OWN, ROBOT, Hit
 from hitcounter.limits import Limits
@@ -30,25 +29,17 @@ class Rules:
         self._limits = limits
         self._metrics = metrics
         self._says_unnamed_at_s = 0.0
-        self.sees_floods = False  # since we measured
 
     def measure(self) -> None:
         """Tell the metrics how full the limits are."""
-        self.sees_floods = False
         if self._limits is not None:
             self._metrics.limits_fill.set(self._limits.fill)
 
-    def refuse_flood(self, client: Client) -> None:
-        """Raise `Unavailable` where an address asks more than it can mean."""
-        if self._limits and client.is_visitor and not self._limits.take_request(client):
-            self.sees_floods = True
-            raise flood()
-
-    def is_flooding(self, client: Client) -> bool:
-        """Return whether `refuse_flood` would refuse an address."""
+    def admits(self, client: Client) -> bool:
+        """Take one request of what an address can mean; return whether it asks no more."""
         if self._limits is None or not client.is_visitor:
-            return False
-        return not self._limits.has_room_for_request(client)
+            return True
+        return self._limits.take_request(client)
 
     def reason(self, hit: Hit, site: SiteState) -> str:
         """Return why a hit of a site does not count; nothing where it does."""

@@ -17,6 +17,7 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, _ErrInfo
 
+from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
 from hitcounter.web.responses import error_answer, refusal_answer
 from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
@@ -28,8 +29,8 @@ NOT_UNDERSTOOD = "this is not a request we understand"
 
 # A request, or an error in place of it, and a body.
 Queued = tuple[Any, StreamReader]
-# Answers what needs no more than a look at a head; `str` is the address of the other end.
-AtOnce = Callable[[RawRequestMessage, str | None], bytes | None]
+# Answers what needs no more than a look at a head.
+AtOnce = Callable[[RawRequestMessage, "Answering"], bytes | None]
 
 
 class Answering(web.RequestHandler):
@@ -42,6 +43,7 @@ class Answering(web.RequestHandler):
         "_head_timer",
         "_send_timeout_s",
         "_waits_since",
+        "admitted",
     )
 
     def __init__(
@@ -54,6 +56,7 @@ class Answering(web.RequestHandler):
     ) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
+        self.admitted: Client | None = None  # who sent the next request, once that is known
         self._at_once = at_once
         self._head_timeout_s = head_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
@@ -117,7 +120,7 @@ class Answering(web.RequestHandler):
         """Answer a request that is here as a whole at once, if it may be and none waits."""
         if self._waiter is None or self._waiter.done() or self._paused:
             return False
-        answer = self._at_once(message, self.peername and self.peername[0])
+        answer = self._at_once(message, self)
         if answer is None or self.transport is None:
             return False
         if self._parser is not None:
@@ -149,7 +152,13 @@ class Answering(web.RequestHandler):
         if not body.is_eof():
             self.close()
 
+    @property
+    def peer(self) -> str:
+        """Return the address of the other end; empty where its socket has none."""
+        return self.peername[0] if self.peername else ""
+
     def _await_next(self) -> None:
+        self.admitted = None
         self._waits_since = self._loop.time()
         self._next_keepalive_close_time = self._waits_since + KEEPALIVE_S
         if self._keepalive_handle is None:

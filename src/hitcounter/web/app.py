@@ -6,6 +6,7 @@ from aiohttp.http_parser import RawRequestMessage
 from hitcounter.counting.counter import Counter
 from hitcounter.errors import MethodNotAllowed, Refusal
 from hitcounter.web import hit_request, proxies
+from hitcounter.web.answering import Answering
 from hitcounter.web.hit_request import Target
 from hitcounter.web.responses import flood_answer, preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
@@ -47,20 +48,20 @@ class App:
             response.force_close()
         return response
 
-    def at_once(self, message: RawRequestMessage, peer: str | None) -> bytes | None:
+    def at_once(self, message: RawRequestMessage, connection: Answering) -> bytes | None:
         """Return the answer to a hit of a flood, of which nothing else is read.
 
-        Where this gives none, as where the connection ends, `handle` refuses floods as well.
+        Of one that is none, the client is `admitted`. Where this looks at nothing, as where the
+        connection ends, `handle` refuses floods.
         """
-        if not self._counter.rules.sees_floods or self.is_draining:
-            return None
-        if message.should_close or message.upgrade:
+        if self.is_draining or message.should_close or message.upgrade:
             return None
         route, target = self._router.find(message.path)
-        client = proxies.client(peer, message.headers, self._counter.clients)
         if route is None or message.method != route.method or not route.is_counting(target):
             return None
-        if not self._counter.rules.is_flooding(client):
+        client = proxies.client(connection.peer, message.headers, self._counter.clients)
+        if self._counter.rules.admits(client):
+            connection.admitted = client
             return None
         self._note(route, target, "flood")
         return flood_answer(int(self._counter.clock()))

@@ -10,10 +10,11 @@ from msgspec import UNSET
 
 from hitcounter.client_address import Client
 from hitcounter.counting.counter import Counter
-from hitcounter.counting.numbers import Numbers
+from hitcounter.counting.numbers import Numbers, flood
 from hitcounter.hit import Hit, named_page
 from hitcounter.web import badge as picture
 from hitcounter.web import hit_request, proxies
+from hitcounter.web.answering import Answering
 from hitcounter.web.hit_request import Target
 from hitcounter.web.responses import (
     PICTURE_HEADERS,
@@ -37,9 +38,14 @@ async def hits(counter: Counter, request: web.BaseRequest, target: Target) -> Nu
 
 
 def _client(counter: Counter, request: web.BaseRequest) -> Client:
-    """Find whose request it is; raise `Unavailable` before anything else of it is read."""
-    client = proxies.client(request.remote, request.headers, counter.clients)
-    counter.rules.refuse_flood(client)
+    """Tell whose request it is; raise `Unavailable` before anything else of it is read."""
+    connection = request.protocol
+    assert isinstance(connection, Answering)
+    if connection.admitted is not None:
+        return connection.admitted
+    client = proxies.client(connection.peer, request.headers, counter.clients)
+    if not counter.rules.admits(client):
+        raise flood()
     return client
 
 

@@ -14,10 +14,10 @@ _FORWARDED_PROTO, _FORWARDED_PREFIX = istr("X-Forwarded-Proto"), istr("X-Forward
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 
-def client(peer: str | None, headers: CIMultiDictProxy[str], clients: Clients) -> Client:
+def client(peer: str, headers: CIMultiDictProxy[str], clients: Clients) -> Client:
     """Return whose request it is."""
     # HAProxy adds a line of its own: the first one is the forger's.
-    return clients.find(peer or "", ",".join(headers.getall(_FORWARDED_FOR, ())))
+    return clients.find(peer, ",".join(headers.getall(_FORWARDED_FOR, ())))
 
 
 def our_origin(request: web.BaseRequest, clients: Clients) -> str:
