@@ -20,6 +20,7 @@ from aiohttp.web_protocol import ERROR, _ErrInfo
 from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
 from hitcounter.web.responses import error_answer, refusal_answer
+from hitcounter.web.sending import Outbox, Sending
 from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ Queued = tuple[Any, StreamReader]
 AtOnce = Callable[[RawRequestMessage, "Answering"], bytes | None]
 
 
-class Answering(web.RequestHandler):
+class Answering(Sending):
     """Answers what the parser has queued."""
 
     __slots__ = (
@@ -49,13 +50,14 @@ class Answering(web.RequestHandler):
     def __init__(
         self,
         server: web.Server,
+        outbox: Outbox,
         at_once: AtOnce,
         head_timeout_s: float,
         send_timeout_s: float,
         **options: Any,
     ) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
-        super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
+        super().__init__(server, outbox, keepalive_timeout=KEEPALIVE_S, **options)
         self.admitted: Client | None = None  # who sent the next request, once that is known
         self._at_once = at_once
         self._head_timeout_s = head_timeout_s
@@ -78,12 +80,14 @@ class Answering(web.RequestHandler):
             self.force_close()
         if not self._force_close:
             self._task_handler = None
+            self.send()
             if self.transport is not None:
                 self.transport.close()
 
     async def _answer_next(self) -> bool:
         """Answer the next request; return whether another may follow."""
         message, body = await self._next_message()
+        self.send()
         make_request, handle = self._request_factory, self._request_handler
         if make_request is None or handle is None:  # the client has left meanwhile
             return False
@@ -125,7 +129,7 @@ class Answering(web.RequestHandler):
             return False
         if self._parser is not None:
             self._parser.message_consumed()
-        self.transport.write(answer)
+        self.send_soon(answer)
         self._await_next()
         return True
 

@@ -92,6 +92,7 @@ class Connection(Answering):
 
     def drop(self) -> None:
         """End the connection at once."""
+        self.send()
         if self.transport is not None:
             self.transport.abort()
 

@@ -17,6 +17,7 @@ from hitcounter.counting.numbers import Numbers, flood
 from hitcounter.errors import STATUSES, MethodNotAllowed, Refusal, Unavailable
 from hitcounter.hit import LIMITED
 from hitcounter.site import Site
+from hitcounter.web.sending import Sending
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.
 COMMON_HEADERS = {
@@ -112,13 +113,14 @@ class NumbersResponse(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write head and body."""
-        transport = request.transport
+        connection, transport = request.protocol, request.transport
+        assert isinstance(connection, Sending)
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self._is_last = self._is_last or not request.keep_alive
         head = _head(self._head, len(self._json), int(time.time()), is_last=self._is_last)
-        transport.write(head if request.method == "HEAD" else head + self._json)
-        if request.protocol.writing_paused:
+        connection.send_soon(head if request.method == "HEAD" else head + self._json)
+        if connection.writing_paused:
             await request.writer.drain()  # one who only asks cannot fill our memory
 
     async def write_eof(self, data: bytes = b"") -> None:

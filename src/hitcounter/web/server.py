@@ -20,6 +20,7 @@ from hitcounter.web.answering import AtOnce
 from hitcounter.web.connections import Connections, origin_of
 from hitcounter.web.heads import Waiting
 from hitcounter.web.protocol import Connection
+from hitcounter.web.sending import Outbox
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -71,6 +72,7 @@ class Server(web.Server):
         self._timeouts_s = head_timeout_s, send_timeout_s
         self._open = Connections()
         self._waiting = Waiting()
+        self._outbox = Outbox()
         self._n_files = 0  # of connections, also of those that make room and have not ended yet
         super().__init__(handle, access_log=None, auto_decompress=False)
 
@@ -119,5 +121,11 @@ class Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
         return self.protocol(
-            self, self._waiting, self._at_once, *self._timeouts_s, loop=self._loop, **self._kwargs
+            self,
+            self._waiting,
+            self._outbox,
+            self._at_once,
+            *self._timeouts_s,
+            loop=self._loop,
+            **self._kwargs,
         )
