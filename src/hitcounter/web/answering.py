@@ -45,6 +45,7 @@ class Answering(Sending):
         "_send_timeout_s",
         "_waits_since",
         "admitted",
+        "peer",
     )
 
     def __init__(
@@ -58,12 +59,19 @@ class Answering(Sending):
     ) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, outbox, keepalive_timeout=KEEPALIVE_S, **options)
+        self.peer = ""  # the address of the other end, if its socket has one
         self.admitted: Client | None = None  # who sent the next request, once that is known
         self._at_once = at_once
         self._head_timeout_s = head_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timeout_s = send_timeout_s
         self._waits_since = 0.0  # for the client to go on
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to answer."""
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if peer else ""
+        super().connection_made(transport)
 
     async def start(self) -> None:
         """Answer until one side ends the connection."""
@@ -155,11 +163,6 @@ class Answering(Sending):
                     await body.readany()
         if not body.is_eof():
             self.close()
-
-    @property
-    def peer(self) -> str:
-        """Return the address of the other end; empty where its socket has none."""
-        return self.peername[0] if self.peername else ""
 
     def _await_next(self) -> None:
         self.admitted = None

@@ -56,7 +56,7 @@ def is_whole(data: bytes) -> bool:
     n_behind = len(data) - end
     if n_behind < 0 or len(data) > LONG_HEAD_BYTES:
         return False
-    return not n_behind or _LENGTH % n_behind in data[:end]
+    return not n_behind or data.find(_LENGTH % n_behind, 0, end) >= 0
 
 
 def has_line_of(message: RawRequestMessage, head: bytes) -> bool:

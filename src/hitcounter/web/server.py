@@ -86,9 +86,8 @@ class Server(web.Server):
         self._n_files += 1
         assert isinstance(handler, Connection)
         _give_up_unread(transport, self._timeouts_s[1])
-        peer = transport.get_extra_info("peername")
         now = self._loop.time()
-        self._open.add(handler, origin_of(peer[0]) if peer else "", now)
+        self._open.add(handler, origin_of(handler.peer), now)
         if len(self._open) > self._max_connections:
             self._refused()
             ended = self._open.take_longest_idle(now) or handler
