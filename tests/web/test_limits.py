@@ -75,7 +75,7 @@ def test_a_flood_is_answered_before_its_body(service: RunningService) -> None:
             answer = send(connection, "flood", "198.51.100.4")
             floods += [answer] if answer.status == 429 else []
         assert send(connection, "calm", "198.51.100.14").json["state"] == "counted"
-    # The first one is refused by whoever counts, the others before a request is made of them.
+    # Each is refused before a request is made of it.
     for answer in floods:
         assert (answer.code, answer.headers["retry-after"]) == ("flood", "2")
         assert answer.headers["access-control-allow-origin"] == "*"

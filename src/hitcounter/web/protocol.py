@@ -186,7 +186,8 @@ class Connection(Answering):
         if not self._is_at_start:
             self._begin_anew()
         if body.is_eof():
-            if self._has_answered(message):
+            # One at a time: of many in a packet, others have their turn in between.
+            if not self._unread and self._has_answered(message):
                 return
         else:
             self._last, self._is_at_start, self._in_body = queued, False, True
