@@ -80,6 +80,8 @@ class Answering(Sending):
         try:
             while not self._force_close and await self._answer_next():
                 self._await_next()
+                if self._messages:
+                    await asyncio.sleep(0)  # of many in a packet, others have their turn in between
         except asyncio.CancelledError:
             self.force_close()
             raise

@@ -51,6 +51,10 @@ class Sending(web.RequestHandler):
         if data and self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
+    def eof_received(self) -> None:
+        """Send what waits to a client that asks no more, before the transport closes."""
+        self.send()
+
     def force_close(self) -> None:
         """Close the connection when all that was answered is sent."""
         self.send()

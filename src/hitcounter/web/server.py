@@ -92,7 +92,7 @@ class Server(web.Server):
             self._refused()
             ended = self._open.take_longest_idle(now) or handler
             self._open.remove(ended)
-            self._loop.call_soon(ended.drop)
+            ended.drop()  # at once: what it asks from now on is not counted unanswered
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None

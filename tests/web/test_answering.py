@@ -1,0 +1,105 @@
+"""Whose answer leaves when, on the event loops that serve, with real sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+from aiohttp import web
+
+from hitcounter.web.acceptor import Acceptor
+from hitcounter.web.responses import NumbersResponse
+from hitcounter.web.server import Handle, Server
+from tests.support.wire import request
+
+BACKLOG = 8
+LONG_S = 60.0
+N_IN_A_PACKET = 20
+Run = Callable[[Coroutine[Any, Any, None]], None]
+on_each_loop = pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
+
+
+@asynccontextmanager
+async def serving(
+    handle: Handle, refused: Callable[[], None] = lambda: None, n_places: int = BACKLOG
+) -> AsyncIterator[Callable[[], socket.socket]]:
+    """Let `handle` answer; give what connects to it."""
+    server = Server(handle, refused, n_places, LONG_S, LONG_S)
+    listener = socket.create_server(("127.0.0.1", 0))
+    acceptor = Acceptor(listener, server, server.room)
+    acceptor.start(BACKLOG)
+    try:
+        yield lambda: socket.create_connection(listener.getsockname())
+    finally:
+        await acceptor.close()
+        await server.shutdown()
+
+
+async def first_of(client: socket.socket) -> bytes:
+    """Give what comes first of an answer."""
+    client.setblocking(False)
+    return await asyncio.get_running_loop().sock_recv(client, 4096)
+
+
+@on_each_loop
+def test_who_asks_much_in_a_packet_leaves_others_their_turn(run: Run) -> None:
+    turns: list[str] = []
+
+    async def note(request: web.BaseRequest) -> web.StreamResponse:
+        turns.append(request.path)
+        return NumbersResponse(b"{}")
+
+    async def ask() -> None:
+        async with serving(note) as connect:
+            with connect() as first, connect() as second:
+                for client, name in ((first, "/first"), (second, "/second")):
+                    client.sendall(request("GET", name) * N_IN_A_PACKET)
+                while len(turns) < 2 * N_IN_A_PACKET:
+                    await asyncio.sleep(0)
+
+    run(ask())
+    assert len({*turns[:N_IN_A_PACKET]}) == len({*turns[N_IN_A_PACKET:]}) == 2
+
+
+@on_each_loop
+@pytest.mark.parametrize("hangs_up_first", [True, False])
+def test_who_hangs_up_half_before_the_answer_leaves_gets_it(
+    run: Run, *, hangs_up_first: bool
+) -> None:
+    async def ask() -> None:
+        async def hang_up(_request: web.BaseRequest) -> web.StreamResponse:
+            client.shutdown(socket.SHUT_WR)
+            return NumbersResponse(b"{}")
+
+        async with serving(hang_up) as connect:
+            with connect() as client:
+                client.sendall(request("GET", "/"))
+                if hangs_up_first:
+                    client.shutdown(socket.SHUT_WR)
+                assert await first_of(client) != b""
+
+    run(ask())
+
+
+@on_each_loop
+def test_who_asks_when_they_have_to_make_room_is_not_counted_unanswered(run: Run) -> None:
+    asked: list[str] = []
+
+    async def note(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.path)
+        return NumbersResponse(b"{}")
+
+    async def ask() -> None:
+        async with serving(note, lambda: first.sendall(request("GET", "/first")), 1) as connect:
+            with connect() as first:
+                first.sendall(request("GET", "/before"))
+                await first_of(first)
+                with connect() as second:
+                    second.sendall(request("GET", "/second"))
+                    await first_of(second)
+
+    run(ask())
+    assert asked == ["/before", "/second"]
