@@ -142,9 +142,16 @@ def test_the_visits_of_a_site_to_itself_count_apart(start_shared: StartService) 
     }
     assert [*states.values()] == ["own", "own", "counted", "counted"]
     assert hit(service, "other", "198.51.100.1")["state"] == "counted"
+    with Connection(service.port) as connection:  # of the proxy, for one visitor after the other
+        own = [send(connection, "demo", "198.51.100.1") for _ in range(2)]
+        head = "POST /v1/sites/demo/hits HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: "
+        connection.send(f"{head}203.0.113.1\r\n\r\n{head}::1\r\n\r\n".encode())
+        others = [connection.receive("POST") for _ in range(2)]
+    found = [answer and answer.json["state"] for answer in (*own, *others)]
+    assert found == ["own", "own", "counted", "counted"]
     assert counts(service, "demo", "x")["page"]["total"] == 2
     shown = ask(service.operations_port, "GET", "/metrics", headers=OWN).body.decode()
-    assert 'hitcounter_hits_total{result="own",site="demo"} 2.0' in shown
+    assert 'hitcounter_hits_total{result="own",site="demo"} 4.0' in shown
 
 
 def test_a_proxy_that_nobody_named_takes_limits_away_and_is_reported(
