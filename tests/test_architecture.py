@@ -39,6 +39,7 @@ LADDER = """
     web: heads
     web: answering
     web: responses hit_request proxies timeouts
+    web: sending
     counting: store_watch
     counting: site_watch
     counting: counter
