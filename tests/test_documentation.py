@@ -82,7 +82,7 @@ def test_every_result_of_a_hit_is_documented() -> None:
 def test_every_code_of_an_error_has_a_status_and_is_used() -> None:
     classes = (kind for kind in vars(errors).values() if isinstance(kind, type))
     refusals = {kind.__name__ for kind in classes if issubclass(kind, errors.Refusal)}
-    names = refusals | {"JournalError", "error_answer"}
+    names = refusals | {"JournalError"}
     found = {text for path in SRC.rglob("*.py") for name, text in calls(path) if name in names}
     states = {*STATES} - {READY, JOURNALING}
     assert found | states | {MethodNotAllowed("GET").code} == STATUSES.keys()

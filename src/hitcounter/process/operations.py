@@ -32,9 +32,9 @@ def main() -> None:
 class _Connection(Connection):
     """One connection, whose errors too are for nobody else."""
 
-    def handle_error(self, *args: Any, **kwargs: Any) -> web.StreamResponse:
+    def failure(self, *args: Any) -> web.StreamResponse:
         """Answer an error that no handler turned into an answer."""
-        return private(super().handle_error(*args, **kwargs))
+        return private(super().failure(*args))
 
 
 class _Server(Server):

@@ -15,20 +15,17 @@ from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import ERROR, _ErrInfo
+from aiohttp.web_protocol import ERROR
 
 from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
-from hitcounter.web.responses import error_answer, refusal_answer
+from hitcounter.web.responses import refusal_answer
 from hitcounter.web.sending import Outbox, Sending
 from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 
 log = logging.getLogger(__name__)
 
-NOT_UNDERSTOOD = "this is not a request we understand"
-
-
-# A request, or an error in place of it, and a body.
+# A request, or a refusal in place of it, and a body.
 Queued = tuple[Any, StreamReader]
 # Answers what needs no more than a look at a head.
 AtOnce = Callable[[RawRequestMessage, "Answering"], bytes | None]
@@ -101,17 +98,17 @@ class Answering(Sending):
         make_request, handle = self._request_factory, self._request_handler
         if make_request is None or handle is None:  # the client has left meanwhile
             return False
-        if isinstance(message, _ErrInfo):
-            handle, message = self._make_error_handler(message), ERROR
+        refusal = message if isinstance(message, Refusal) else None
+        message = ERROR if refusal else message
         writer = StreamWriter(self, self._loop)
         # Nothing of ours asks a request for its task.
         request = make_request(message, body, self, writer, None)  # type: ignore[arg-type]
         self._request_in_progress, self._current_request = True, request
         try:
             try:
-                response = await handle(request)
+                response = self.failure(request, refusal) if refusal else await handle(request)
             except Exception as error:
-                response = self.handle_error(request, 500, error)
+                response = self.failure(request, error)
             await response.prepare(request)
             await response.write_eof()
         except ConnectionError:
@@ -209,23 +206,14 @@ class Answering(Sending):
         super().resume_writing()
         self._giving_up.cancel()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 -- it repeats what the client sent
-    ) -> web.StreamResponse:
+    def failure(self, request: web.BaseRequest, error: Exception) -> web.StreamResponse:
         """Answer an error that no handler turned into an answer, and close the connection."""
         is_gone = self.transport is None or self.transport.is_closing()
-        if is_gone and isinstance(exc, ConnectionError):
-            raise exc
-        if isinstance(exc, Refusal):
-            response = refusal_answer(exc)
-        elif status < 500:
-            response = error_answer("bad_request", NOT_UNDERSTOOD)
-        else:
-            log.error("cannot answer a request: %.20s", request.method, exc_info=exc)
-            response = error_answer("internal", "this is our fault; the log says more")
+        if is_gone and isinstance(error, ConnectionError):
+            raise error
+        if not isinstance(error, Refusal):
+            log.error("cannot answer a request: %.20s", request.method, exc_info=error)
+            error = Refusal("internal", "this is our fault; the log says more")
+        response = refusal_answer(error)
         response.force_close()
         return response

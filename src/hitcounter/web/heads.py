@@ -3,7 +3,6 @@
 from aiohttp.http_parser import RawRequestMessage
 
 from hitcounter.errors import Refusal
-from hitcounter.web.answering import NOT_UNDERSTOOD
 
 MAX_HEAD_BYTES = 32 << 10
 LONG_HEAD_BYTES = 2 << 10  # which takes several times as much when it is parsed
@@ -22,7 +21,7 @@ def refusal(status: int) -> Refusal:
     """Return what to answer where no request was understood."""
     if status == 431:
         return Refusal("head_too_large", _TOO_LONG)
-    return Refusal("bad_request", NOT_UNDERSTOOD)
+    return Refusal("bad_request", "this is not a request we understand")
 
 
 class Waiting:

@@ -13,7 +13,6 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import _ErrInfo
 
 from hitcounter.web.answering import Answering, Queued
 from hitcounter.web.heads import (
@@ -166,12 +165,12 @@ class Connection(Answering):
             self._await_head()
 
     def _parsed(self, data: bytes) -> Queued | None:
-        """Let aiohttp parse a part; return the request whose head ends there, or an error."""
+        """Let aiohttp parse a part; return the request whose head ends there, or a refusal."""
         assert self._parser is not None
         try:
             messages, is_upgraded, _ = self._parser.feed_data(data)
-        except HttpProcessingError as error:
-            return _ErrInfo(400, error, ""), EMPTY_PAYLOAD
+        except HttpProcessingError:
+            return refusal(400), EMPTY_PAYLOAD
         self._is_deaf = is_upgraded  # what comes then is no HTTP
         return messages[0] if messages else None
 
@@ -235,7 +234,7 @@ class Connection(Answering):
             else:
                 self._fail(self._last[1], status)
                 return
-        self._queue((_ErrInfo(status, refusal(status), ""), EMPTY_PAYLOAD))
+        self._queue((refusal(status), EMPTY_PAYLOAD))
 
     def _fail(self, body: StreamReader, status: int) -> None:
         """Tell the handler, if it still reads, that the body will not come."""

@@ -224,11 +224,6 @@ def preflight_answer(methods: str, headers: str) -> web.Response:
     return web.Response(status=204, headers=COMMON_HEADERS | preflight)
 
 
-def error_answer(code: str, message: str) -> web.Response:
-    """Answer an error with the status of its code."""
-    return refusal_answer(Refusal(code, message))
-
-
 def _error(refusal: Refusal) -> dict[str, dict[str, str]]:
     return {"error": {"code": refusal.code, "message": refusal.message}}
 
