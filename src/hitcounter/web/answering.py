@@ -34,17 +34,6 @@ AtOnce = Callable[[RawRequestMessage, "Answering"], bytes | None]
 class Answering(Sending):
     """Answers what the parser has queued."""
 
-    __slots__ = (
-        "_at_once",
-        "_giving_up",
-        "_head_timeout_s",
-        "_head_timer",
-        "_send_timeout_s",
-        "_waits_since",
-        "admitted",
-        "peer",
-    )
-
     def __init__(
         self,
         server: web.Server,

@@ -34,23 +34,6 @@ _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to t
 class Connection(Answering):
     """Ends a connection that stands still, and answers what is not HTTP."""
 
-    __slots__ = (
-        "_held",
-        "_in_body",
-        "_is_at_start",
-        "_is_deaf",
-        "_last",
-        "_n_counted",
-        "_n_current",
-        "_n_left",
-        "_n_unfinished",
-        "_sizes",
-        "_tail",
-        "_unread",
-        "_waiting",
-        "is_given_up_when_left",
-    )
-
     def __init__(self, server: web.Server, waiting: Waiting, *args: Any, **options: Any) -> None:
         """Share the bytes that are `waiting` with the other connections of a server."""
         super().__init__(server, *args, **options)

@@ -31,8 +31,6 @@ class Outbox:
 class Sending(web.RequestHandler):
     """A connection whose answers wait for the end of a round, and leave before anything else."""
 
-    __slots__ = ("_outbox", "_unsent")
-
     def __init__(self, server: web.Server, outbox: Outbox, **options: Any) -> None:
         """Share the outbox with the other connections of a server."""
         super().__init__(server, **options)
