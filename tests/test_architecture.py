@@ -36,10 +36,9 @@ LADDER = """
     web: routes acceptor
     web: hits health connections
     web: badge scripts protocol
-    web: heads
     web: answering
     web: responses hit_request proxies timeouts
-    web: sending
+    web: sending heads
     counting: store_watch
     counting: site_watch
     counting: counter

@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from hitcounter.web.acceptor import Acceptor
+from hitcounter.web.answering import Terms
 from hitcounter.web.server import MAX_BEYOND, Server
 
 BACKLOG = 128
@@ -122,7 +123,7 @@ def test_newcomers_for_whom_others_make_room_leave_files_for_others(
             nonlocal n_refused
             n_refused += 1
 
-        server = Server(nobody_asks, note, N_PLACES, LONG_S, LONG_S)
+        server = Server(nobody_asks, Terms(LONG_S, LONG_S), N_PLACES, note)
         listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         acceptor = Acceptor(listener, server, server.room)
         acceptor.start(BACKLOG)

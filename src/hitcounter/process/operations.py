@@ -17,6 +17,7 @@ from hitcounter.process.handshake import Job
 from hitcounter.process.listener import OPERATIONS_BACKLOG
 from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
 from hitcounter.web.acceptor import Acceptor
+from hitcounter.web.answering import Terms
 from hitcounter.web.protocol import Connection
 from hitcounter.web.server import Server
 
@@ -45,8 +46,8 @@ async def _serve(job: Job) -> None:
     shutdown = Shutdown()
     app = App(job.config, job.store_url, job.metrics_dir)
     config = job.config
-    most = allowed_connections(MAX_CONNECTIONS)
-    server = _Server(app.handle, lambda: None, most, config.head_timeout_s, config.send_timeout_s)
+    terms = Terms(config.head_timeout_s, config.send_timeout_s)
+    server = _Server(app.handle, terms, allowed_connections(MAX_CONNECTIONS), lambda: None)
     runner = web.ServerRunner(server, shutdown_timeout=OPERATIONS_REQUESTS_END_S)
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server, server.room)

@@ -32,6 +32,7 @@ from hitcounter.process.serving import Shutdown, allowed_connections, begin, rep
 from hitcounter.store.client import Store
 from hitcounter.store.durability import ANY_PROMISE, PROMISES
 from hitcounter.web.acceptor import Acceptor
+from hitcounter.web.answering import Terms
 from hitcounter.web.app import App
 from hitcounter.web.server import Server
 
@@ -63,9 +64,8 @@ async def _serve(job: Job, max_connections: int) -> None:
     watch = StoreWatch(counter, store, writer, metrics, config.watch_every_s)
     await _check(watch, metrics, is_successor=job.is_successor)
     app = App(counter, index.ROUTES)
-    timeouts_s = config.head_timeout_s, config.send_timeout_s
-    refused = metrics.connections_refused.inc
-    server = Server(app.handle, refused, max_connections, *timeouts_s, app.at_once)
+    terms = Terms(config.head_timeout_s, config.send_timeout_s, app.at_once)
+    server = Server(app.handle, terms, max_connections, metrics.connections_refused.inc)
     runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server, server.room)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from aiohttp.web_protocol import ERROR
 
 from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
+from hitcounter.web.heads import Waiting
 from hitcounter.web.responses import refusal_answer
 from hitcounter.web.sending import Outbox, Sending
 from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
@@ -31,26 +33,30 @@ Queued = tuple[Any, StreamReader]
 AtOnce = Callable[[RawRequestMessage, "Answering"], bytes | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all connections of a server: how long a client may take, and what they share.
+
+    What `at_once` answers, no handler ever sees.
+    """
+
+    head_timeout_s: float
+    send_timeout_s: float
+    at_once: AtOnce = lambda _message, _connection: None
+    outbox: Outbox = field(default_factory=Outbox)
+    waiting: Waiting = field(default_factory=Waiting)
+
+
 class Answering(Sending):
     """Answers what the parser has queued."""
 
-    def __init__(
-        self,
-        server: web.Server,
-        outbox: Outbox,
-        at_once: AtOnce,
-        head_timeout_s: float,
-        send_timeout_s: float,
-        **options: Any,
-    ) -> None:
+    def __init__(self, server: web.Server, terms: Terms, **options: Any) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
-        super().__init__(server, outbox, keepalive_timeout=KEEPALIVE_S, **options)
+        super().__init__(server, terms.outbox, keepalive_timeout=KEEPALIVE_S, **options)
         self.peer = ""  # the address of the other end, if its socket has one
         self.admitted: Client | None = None  # who sent the next request, once that is known
-        self._at_once = at_once
-        self._head_timeout_s = head_timeout_s
+        self._terms = terms
         self._head_timer: asyncio.TimerHandle | None = None
-        self._send_timeout_s = send_timeout_s
         self._waits_since = 0.0  # for the client to go on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,7 +126,7 @@ class Answering(Sending):
         """Answer a request that is here as a whole at once, if it may be and none waits."""
         if self._waiter is None or self._waiter.done() or self._paused:
             return False
-        answer = self._at_once(message, self)
+        answer = self._terms.at_once(message, self)
         if answer is None or self.transport is None:
             return False
         if self._parser is not None:
@@ -164,7 +170,7 @@ class Answering(Sending):
         """Start the deadline for a head, from its first byte on."""
         if self._head_timer is None:
             self._waits_since = self._loop.time()
-            self._head_timer = self._loop.call_later(self._head_timeout_s, self._end_head)
+            self._head_timer = self._loop.call_later(self._terms.head_timeout_s, self._end_head)
 
     def _stop_awaiting_head(self) -> None:
         if self._head_timer is not None:
@@ -188,7 +194,8 @@ class Answering(Sending):
         super().pause_writing()
         assert self.transport is not None
         self._waits_since = self._loop.time()
-        self._giving_up = self._loop.call_later(self._send_timeout_s, self.transport.abort)
+        timeout_s = self._terms.send_timeout_s
+        self._giving_up = self._loop.call_later(timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Cancel the deadline: the client reads again."""

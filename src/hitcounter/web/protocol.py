@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -19,7 +19,6 @@ from hitcounter.web.heads import (
     END_OF_HEAD,
     LONG_HEAD_BYTES,
     MAX_HEAD_BYTES,
-    Waiting,
     end_of_head,
     has_line_of,
     is_whole,
@@ -34,9 +33,8 @@ _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to t
 class Connection(Answering):
     """Ends a connection that stands still, and answers what is not HTTP."""
 
-    def __init__(self, server: web.Server, waiting: Waiting, *args: Any, **options: Any) -> None:
-        """Share the bytes that are `waiting` with the other connections of a server."""
-        super().__init__(server, *args, **options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._is_at_start = False  # nothing is unfinished, and no clock runs
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
@@ -48,8 +46,7 @@ class Connection(Answering):
         self._tail = b""  # the end of what is unfinished, as the end of a head may come in parts
         self._sizes = deque[int]()  # of the requests in the queue
         self._n_current = 0  # bytes of the request that was taken up last
-        self._waiting = waiting
-        self._n_counted = 0  # bytes of ours in there
+        self._n_counted = 0  # bytes of ours that the server knows to be waiting
         self.is_given_up_when_left = False  # the request, as nothing is missed that it would do
 
     @property
@@ -87,7 +84,7 @@ class Connection(Answering):
         if is_alone and is_whole(data):  # as most requests come
             self._parse_head(data)
             return
-        if self._waiting.is_too_much(self._n_counted + len(data)):
+        if self._terms.waiting.is_too_much(self._n_counted + len(data)):
             self._is_deaf = True
             self.drop()
             return
@@ -124,7 +121,7 @@ class Connection(Answering):
         is_open = self.transport is not None
         n_waiting = sum(self._sizes) + self._n_unfinished + len(self._unread)
         n_bytes = is_open and self._n_current + n_waiting
-        self._waiting.n_bytes += n_bytes - self._n_counted
+        self._terms.waiting.n_bytes += n_bytes - self._n_counted
         self._n_counted = n_bytes
 
     def _take_of_head(self, data: bytes) -> None:

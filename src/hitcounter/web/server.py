@@ -16,11 +16,9 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from hitcounter.errors import StartError
-from hitcounter.web.answering import AtOnce
+from hitcounter.web.answering import Terms
 from hitcounter.web.connections import Connections, origin_of
-from hitcounter.web.heads import Waiting
 from hitcounter.web.protocol import Connection
-from hitcounter.web.sending import Outbox
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -54,25 +52,13 @@ class Server(web.Server):
     protocol: type[Connection] = Connection
 
     def __init__(
-        self,
-        handle: Handle,
-        refused: Callable[[], None],
-        max_connections: int,
-        head_timeout_s: float,
-        send_timeout_s: float,
-        at_once: AtOnce = lambda _message, _peer: None,
+        self, handle: Handle, terms: Terms, max_connections: int, refused: Callable[[], None]
     ) -> None:
-        """Let `handle` answer; beyond `max_connections`, one is `refused`, an idle one first.
-
-        What `at_once` answers, `handle` never sees.
-        """
-        self._at_once = at_once
+        """Let `handle` answer; beyond `max_connections`, one is `refused`, an idle one first."""
+        self._terms = terms
         self._refused = refused
         self._max_connections = max_connections
-        self._timeouts_s = head_timeout_s, send_timeout_s
         self._open = Connections()
-        self._waiting = Waiting()
-        self._outbox = Outbox()
         self._n_files = 0  # of connections, also of those that make room and have not ended yet
         super().__init__(handle, access_log=None, auto_decompress=False)
 
@@ -85,7 +71,7 @@ class Server(web.Server):
         super().connection_made(handler, transport)
         self._n_files += 1
         assert isinstance(handler, Connection)
-        _give_up_unread(transport, self._timeouts_s[1])
+        _give_up_unread(transport, self._terms.send_timeout_s)
         now = self._loop.time()
         self._open.add(handler, origin_of(handler.peer), now)
         if len(self._open) > self._max_connections:
@@ -119,12 +105,4 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return self.protocol(
-            self,
-            self._waiting,
-            self._outbox,
-            self._at_once,
-            *self._timeouts_s,
-            loop=self._loop,
-            **self._kwargs,
-        )
+        return self.protocol(self, self._terms, loop=self._loop, **self._kwargs)
