@@ -67,8 +67,6 @@ class Answering(Sending):
 
     async def start(self) -> None:
         """Answer until one side ends the connection."""
-        if self._manager is None:  # the client left before we began
-            return
         try:
             while not self._force_close and await self._answer_next():
                 self._await_next()
@@ -90,14 +88,17 @@ class Answering(Sending):
         """Answer the next request; return whether another may follow."""
         message, body = await self._next_message()
         self.send()
-        make_request, handle = self._request_factory, self._request_handler
-        if make_request is None or handle is None:  # the client has left meanwhile
+        handle = self._request_handler
+        if handle is None:  # the client has left meanwhile
             return False
         refusal = message if isinstance(message, Refusal) else None
         message = ERROR if refusal else message
+        if message.upgrade:  # also CONNECT: what comes then is no HTTP
+            message = message._replace(should_close=True)
+        self._take_up()
         writer = StreamWriter(self, self._loop)
         # Nothing of ours asks a request for its task.
-        request = make_request(message, body, self, writer, None)  # type: ignore[arg-type]
+        request = web.BaseRequest(message, body, self, writer, None, self._loop)  # type: ignore[arg-type]
         self._request_in_progress, self._current_request = True, request
         try:
             try:
@@ -134,6 +135,9 @@ class Answering(Sending):
         self.send_soon(answer)
         self._await_next()
         return True
+
+    def _take_up(self) -> None:
+        """Begin with the next request."""
 
     async def _next_message(self) -> Queued:
         if not self._messages:

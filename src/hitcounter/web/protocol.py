@@ -109,7 +109,7 @@ class Connection(Answering):
                 break
         self._unread = self._unread[at:]
 
-    def take_up(self) -> None:
+    def _take_up(self) -> None:
         """Begin with the next request, whose head stays in memory until the one after it."""
         self.is_given_up_when_left = False
         n_before, self._n_current = self._n_current, self._sizes.popleft() if self._sizes else 0

@@ -11,9 +11,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aiohttp import http_parser, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
 
 from hitcounter.errors import StartError
 from hitcounter.web.answering import Terms
@@ -88,20 +85,6 @@ class Server(web.Server):
         self._n_files -= 1
         assert isinstance(handler, Connection)
         self._open.remove(handler)
-
-    def _make_request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        assert isinstance(protocol, Connection)
-        protocol.take_up()
-        if message.upgrade:  # also CONNECT: what comes then is no HTTP
-            message = message._replace(should_close=True)
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
