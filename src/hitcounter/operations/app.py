@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -34,10 +34,13 @@ _METHODS = ("GET", "HEAD")
 _STORE_TIMEOUT_S = 2.0  # no hit waits for it
 _METRICS_HEADERS = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
 
-Response = TypeVar("Response", bound=web.StreamResponse)
+
+def private_refusal(refusal: Refusal) -> web.Response:
+    """Answer a refusal, as all answers here."""
+    return _private(refusal_answer(refusal))
 
 
-def private(response: Response) -> Response:
+def _private(response: web.Response) -> web.Response:
     """Keep an answer from pages of other origins, to which our answers are open elsewhere."""
     for name in COMMON_HEADERS:
         if name.startswith("Access-Control-"):
@@ -66,10 +69,9 @@ class App:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         try:
-            response = await self._answer(request)
-        except Refusal as refused:
-            response = refusal_answer(refused)
-        return private(response)
+            return _private(await self._answer(request))
+        except Refusal as refusal:
+            return private_refusal(refusal)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         assert request.transport is not None

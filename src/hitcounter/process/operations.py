@@ -6,19 +6,17 @@ supervisor's socket until the next one serves.
 
 import asyncio
 import socket
-from typing import Any
 
 from aiohttp import web
 
 from hitcounter.operations import days
-from hitcounter.operations.app import App, private
+from hitcounter.operations.app import App, private_refusal
 from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
 from hitcounter.process.handshake import Job
 from hitcounter.process.listener import OPERATIONS_BACKLOG
 from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.answering import Terms
-from hitcounter.web.protocol import Connection
 from hitcounter.web.server import Server
 
 # Few ask, and each answer may be megabytes. Whoever is one too many is noted nowhere.
@@ -30,24 +28,12 @@ def main() -> None:
     begin(_serve)
 
 
-class _Connection(Connection):
-    """One connection, whose errors too are for nobody else."""
-
-    def failure(self, *args: Any) -> web.StreamResponse:
-        """Answer an error that no handler turned into an answer."""
-        return private(super().failure(*args))
-
-
-class _Server(Server):
-    protocol = _Connection
-
-
 async def _serve(job: Job) -> None:
     shutdown = Shutdown()
     app = App(job.config, job.store_url, job.metrics_dir)
     config = job.config
-    terms = Terms(config.head_timeout_s, config.send_timeout_s)
-    server = _Server(app.handle, terms, allowed_connections(MAX_CONNECTIONS), lambda: None)
+    terms = Terms(config.head_timeout_s, config.send_timeout_s, refusal_answer=private_refusal)
+    server = Server(app.handle, terms, allowed_connections(MAX_CONNECTIONS), lambda: None)
     runner = web.ServerRunner(server, shutdown_timeout=OPERATIONS_REQUESTS_END_S)
     await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server, server.room)

@@ -37,12 +37,13 @@ AtOnce = Callable[[RawRequestMessage, "Answering"], bytes | None]
 class Terms:
     """What holds for all connections of a server: how long a client may take, and what they share.
 
-    What `at_once` answers, no handler ever sees.
+    What `at_once` answers, no handler ever sees; `refusal_answer` answers what none can.
     """
 
     head_timeout_s: float
     send_timeout_s: float
     at_once: AtOnce = lambda _message, _connection: None
+    refusal_answer: Callable[[Refusal], web.Response] = refusal_answer
     outbox: Outbox = field(default_factory=Outbox)
     waiting: Waiting = field(default_factory=Waiting)
 
@@ -102,9 +103,9 @@ class Answering(Sending):
         self._request_in_progress, self._current_request = True, request
         try:
             try:
-                response = self.failure(request, refusal) if refusal else await handle(request)
+                response = self._failure(request, refusal) if refusal else await handle(request)
             except Exception as error:
-                response = self.failure(request, error)
+                response = self._failure(request, error)
             await response.prepare(request)
             await response.write_eof()
         except ConnectionError:
@@ -206,7 +207,7 @@ class Answering(Sending):
         super().resume_writing()
         self._giving_up.cancel()
 
-    def failure(self, request: web.BaseRequest, error: Exception) -> web.StreamResponse:
+    def _failure(self, request: web.BaseRequest, error: Exception) -> web.StreamResponse:
         """Answer an error that no handler turned into an answer, and close the connection."""
         is_gone = self.transport is None or self.transport.is_closing()
         if is_gone and isinstance(error, ConnectionError):
@@ -214,6 +215,6 @@ class Answering(Sending):
         if not isinstance(error, Refusal):
             log.error("cannot answer a request: %.20s", request.method, exc_info=error)
             error = Refusal("internal", "this is our fault; the log says more")
-        response = refusal_answer(error)
+        response = self._terms.refusal_answer(error)
         response.force_close()
         return response

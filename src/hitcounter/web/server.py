@@ -46,8 +46,6 @@ def _give_up_unread(transport: asyncio.Transport, timeout_s: float) -> None:
 class Server(web.Server):
     """Hands the requests of all its connections to one handler."""
 
-    protocol: type[Connection] = Connection
-
     def __init__(
         self, handle: Handle, terms: Terms, max_connections: int, refused: Callable[[], None]
     ) -> None:
@@ -88,4 +86,4 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return self.protocol(self, self._terms, loop=self._loop, **self._kwargs)
+        return Connection(self, self._terms, loop=self._loop, **self._kwargs)
