@@ -424,7 +424,7 @@ def seconds(pattern: str, text: str) -> int:
 
 @pytest.mark.slow
 def test_a_worker_of_another_version_does_not_guess_what_it_is_told() -> None:
-    command = [sys.executable, "-m", "hitcounter.process.worker"]
+    command = [sys.executable, "-m", "hitcounter.process.worker_start"]
     result = subprocess.run(command, input=b"0.0.0\n", capture_output=True, check=False)
     assert result.returncode == FAILED_TO_START
     assert b" is installed, but 0.0.0 runs: restart the service" in result.stdout

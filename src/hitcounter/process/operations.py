@@ -14,7 +14,7 @@ from hitcounter.operations.app import App, private_refusal
 from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
 from hitcounter.process.handshake import Job
 from hitcounter.process.listener import OPERATIONS_BACKLOG
-from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
+from hitcounter.process.serving import Shutdown, allowed_connections, report_ready
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.answering import Terms
 from hitcounter.web.server import Server
@@ -23,12 +23,8 @@ from hitcounter.web.server import Server
 MAX_CONNECTIONS = 128
 
 
-def main() -> None:
-    """Serve as the job on standard input says."""
-    begin(_serve)
-
-
-async def _serve(job: Job) -> None:
+async def serve(job: Job) -> None:
+    """Serve operators, as a job says, until told to end."""
     shutdown = Shutdown()
     app = App(job.config, job.store_url, job.metrics_dir)
     config = job.config

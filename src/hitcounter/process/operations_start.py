@@ -6,8 +6,8 @@ from hitcounter.process.handshake import loading
 def main() -> None:
     """Serve as the job on standard input says."""
     with loading():
-        from hitcounter.process import operations
-    operations.main()
+        from hitcounter.process import operations, serving
+    serving.begin(operations.serve)
 
 
 if __name__ == "__main__":

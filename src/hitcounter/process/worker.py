@@ -28,7 +28,7 @@ from hitcounter.pages import index
 from hitcounter.process.deadlines import DRAIN_S, FLUSH_S, LEAVE_S, REQUESTS_END_S
 from hitcounter.process.handshake import Job
 from hitcounter.process.listener import HINT
-from hitcounter.process.serving import Shutdown, allowed_connections, begin, report_ready
+from hitcounter.process.serving import Shutdown, allowed_connections, report_ready
 from hitcounter.store.client import Store
 from hitcounter.store.durability import ANY_PROMISE, PROMISES
 from hitcounter.web.acceptor import Acceptor
@@ -43,14 +43,11 @@ BEAT_EVERY_S = 1.0
 _POLL_S = 0.01
 
 
-def main() -> None:
-    """Serve as the job on standard input says."""
-    begin(lambda job: _serve(job, allowed_connections(job.config.max_connections)))
-
-
-async def _serve(job: Job, max_connections: int) -> None:
+async def serve(job: Job) -> None:
+    """Serve visitors, as a job says, until told to end."""
     shutdown = Shutdown()
     config = job.config
+    max_connections = allowed_connections(config.max_connections)
     metrics = Metrics(job.metrics_dir, job.worker_id, config.sites)
     metrics.worker_restarts.inc(job.is_restart)
     metrics.store_promise_wanted.set(PROMISES.get(config.promise_wanted, ANY_PROMISE))
@@ -147,7 +144,3 @@ async def _left(server: Server) -> None:
     await asyncio.sleep(_POLL_S)  # a connection that is accepted shows up a moment later
     while server.connections:
         await asyncio.sleep(_POLL_S)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,8 +10,8 @@ from hitcounter.process.handshake import loading
 def main() -> None:
     """Serve as the job on standard input says."""
     with loading():
-        from hitcounter.process import worker
-    worker.main()
+        from hitcounter.process import serving, worker
+    serving.begin(worker.serve)
 
 
 if __name__ == "__main__":
