@@ -78,14 +78,14 @@ def _show_results(data_dir: Path, site: Site) -> None:
     from hitcounter.operations import collector, days
 
     for directory in data_dir.glob("metrics-*"):
-        hits, last_s = collector.of_sites(directory)
         since, before = "the service started", days.read(directory).get(site.name)
-        counts = Counter(hits.get(site.name, {}))
+        counts = Counter(collector.results(directory).get(site.name, {}))
         if before is not None and before.date == day_of(time.time(), site.timezone).day:
             since = f"{dt.datetime.fromtimestamp(before.at, site.timezone):%H:%M} today"
             counts.subtract(before.hits)
         if results := [f"{n} {result}" for result, n in sorted(counts.items()) if n]:
             print(f"hits since {since}: {', '.join(results)}")
+        last_s = collector.measured(directory, "hitcounter_last_hit_timestamp_seconds")
         if site.name in last_s:
             last = dt.datetime.fromtimestamp(last_s[site.name], site.timezone)
             print(f"last pageview: {last:%Y-%m-%d %H:%M:%S}")

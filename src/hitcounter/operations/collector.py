@@ -15,25 +15,27 @@ from hitcounter.outcomes import RESULTS, RESULTS_OF_OTHERS
 
 def measured(directory: Path, name: str) -> dict[str, float]:
     """Return a gauge of all workers, by the value of its only label."""
-    files = map(str, directory.glob("gauge_*.db"))
-    metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-    samples = [sample for metric in metrics if metric.name == name for sample in metric.samples]
+    samples = _samples(directory, "gauge_*.db", name)
     return {"".join(sample.labels.values()): sample.value for sample in samples}
 
 
-def of_sites(directory: Path) -> tuple[dict[str, dict[str, int]], dict[str, float]]:
-    """Return what became of the hits of declared sites, by result, and when one counted last."""
-    files = map(str, directory.glob("*.db"))
-    metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+def results(directory: Path) -> dict[str, dict[str, int]]:
+    """Return what became of the hits of each declared site, by result."""
     hits: dict[str, dict[str, int]] = {}
-    last_s: dict[str, float] = {}
-    for sample in (sample for metric in metrics for sample in metric.samples):
-        site = sample.labels.get("site", "")
-        if sample.name == "hitcounter_hits_total":
-            hits.setdefault(site, {})[sample.labels["result"]] = int(sample.value)
-        elif sample.name == "hitcounter_last_hit_timestamp_seconds":
-            last_s[site] = sample.value
-    return hits, last_s
+    for sample in _samples(directory, "counter_*.db", "hitcounter_hits"):
+        hits.setdefault(sample.labels["site"], {})[sample.labels["result"]] = int(sample.value)
+    return hits
+
+
+def _samples(directory: Path, files: str, name: str) -> Iterator[Sample]:
+    for metric in _merged(directory, files):
+        if metric.name == name:
+            yield from metric.samples
+
+
+def _merged(directory: Path, files: str = "*.db") -> Iterable[Metric]:
+    paths = map(str, directory.glob(files))
+    return MultiProcessCollector.merge(paths)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def of_all_workers(directory: Path, sites: Iterable[str]) -> CollectorRegistry:
@@ -62,8 +64,7 @@ class _AllWorkers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, with all of its samples."""
-        files = map(str, self._directory.glob("*.db"))
-        for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call]
+        for metric in _merged(self._directory):
             there = {tuple(sorted(sample.labels.items())) for sample in metric.samples}
             for labels in self._begin.get(metric.name, ()):
                 if tuple(sorted(labels.items())) not in there:

@@ -42,16 +42,12 @@ async def note(directory: Path, sites: Iterable[Site]) -> None:
     while True:
         now_s = time.time()
         dates = {site.name: day_of(now_s, site.timezone).day for site in sites}
-        begun = {name for name, date in dates.items() if _date(before.get(name)) != date}
+        begun = dates.items() - {(name, day.date) for name, day in before.items()}
         if begun:
             # With the first note, all hits are of now: the directory is as old as the service.
-            hits = collector.of_sites(directory)[0] if before else {}
-            noted = {name: Before(dates[name], now_s, hits.get(name, {})) for name in begun}
+            hits = collector.results(directory) if before else {}
+            noted = {name: Before(date, now_s, hits.get(name, {})) for name, date in begun}
             with suppress(OSError):  # the disk is full, which others say: tried again
                 disk.replace(directory / _FILE, msgspec.json.encode(before | noted))
                 before |= noted
         await asyncio.sleep(_LOOK_EVERY_S)
-
-
-def _date(before: Before | None) -> str:
-    return "" if before is None else before.date
