@@ -112,7 +112,7 @@ def look(fields: Mapping[str, str]) -> Look:
         _lines(fields.get("lines")),
         theme,
         _title(fields.get("title")),
-        _has_icons(fields.get("icons")),
+        not hit_request.switch(fields, "icons", "off"),
         _colour("accent", fields),
         _colour("color", fields),
     )
@@ -122,12 +122,6 @@ def _title(text: str | None) -> str | None:
     if text is not None and (len(text) > MAX_TITLE or not text.isprintable()):
         raise Refusal("bad_query", f"title has at most {MAX_TITLE} printable characters")
     return text
-
-
-def _has_icons(text: str | None) -> bool:
-    if text not in (None, "off"):
-        raise Refusal("bad_query", "icons is off, or not there")
-    return text is None
 
 
 def _colour(name: str, fields: Mapping[str, str]) -> str:
@@ -145,14 +139,6 @@ def _lines(text: str | None) -> Sequence[str]:
     if len(set(lines)) < len(lines) or not set(lines) <= set(LINE_KEYS):
         raise Refusal("bad_query", f"lines is some of {','.join(LINE_KEYS)}, each once")
     return lines
-
-
-def wants_count(fields: Mapping[str, str]) -> bool:
-    """Return whether a query asks to count the hit."""
-    count = fields.get("count")
-    if count not in (None, "1"):
-        raise Refusal("bad_query", "count is 1, or not there")
-    return count is not None
 
 
 def draw(numbers: Numbers, look: Look) -> str:

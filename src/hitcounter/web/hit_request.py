@@ -115,8 +115,6 @@ def picture_fields(target: Target, *known: str) -> dict[str, str]:
 
 
 def _pairs(target: Target, most: int) -> list[tuple[str, str]]:
-    if not target.query:
-        return []
     try:
         return parse_qsl(
             target.query, keep_blank_values=True, errors=UNDECODED, max_num_fields=most
@@ -130,6 +128,13 @@ def _fields(pairs: list[tuple[str, str]], allowed: tuple[str, ...]) -> dict[str,
     if len(found) < len(pairs) or not found.keys() <= set(allowed):
         raise Refusal("bad_query", f"the query may hold, once: {', '.join(allowed)}")
     return found
+
+
+def switch(fields: Mapping[str, str], name: str, value: str) -> bool:
+    """Return whether a query has a field that can hold nothing but this value."""
+    if fields.get(name, value) != value:
+        raise Refusal("bad_query", f"{name} is {value}, or not there")
+    return name in fields
 
 
 def language(fields: Mapping[str, str]) -> str | None:
@@ -148,10 +153,8 @@ def wording(query: str) -> Wording:
 
 def chosen_wording(fields: Mapping[str, str]) -> Wording:
     """Return the wording that a query asks for."""
-    labels = fields.get("labels")
-    if labels not in (None, "both"):
-        raise Refusal("bad_query", "labels is both, or not there")
-    return Wording(language(fields), labels is not None)
+    has_short = switch(fields, "labels", "both")
+    return Wording(language(fields), has_short)
 
 
 def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str | None]:

@@ -66,7 +66,7 @@ async def badge(counter: Counter, request: web.BaseRequest, target: Target) -> w
     """Answer the block as a picture; count a hit only where the query says so."""
     fields = hit_request.picture_fields(target, *picture.LOOK_FIELDS, "count", "path")
     look, path = picture.look(fields), fields.get("path")
-    if picture.wants_count(fields):
+    if hit_request.switch(fields, "count", "1"):
         numbers = await counter.count(_hit(counter, request, target, path))
     else:
         numbers = await _read(counter, target, path)
