@@ -39,7 +39,6 @@ class Connection(Answering):
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
         self._last: Queued | None = None  # the request that is not here as a whole
-        self._in_body = False  # there is one
         self._n_left = 0  # bytes of its body still to come, if it said how many
         self._n_unfinished = 0  # bytes so far of a head, or of chunks and trailers
         self._held = b""  # the begin of an unfinished head
@@ -53,7 +52,7 @@ class Connection(Answering):
     def idle_since(self) -> float | None:
         """Return the loop's time since when we wait for the client; None if it waits for us."""
         is_idle = self._waiter is not None and not self._waiter.done()
-        return self._waits_since if is_idle or self._in_body or self._paused else None
+        return self._waits_since if is_idle or self._last or self._paused else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline for the first request."""
@@ -98,7 +97,7 @@ class Connection(Answering):
             # Where what begins there ends: a head, what may be one in chunks, or a body.
             end = at + self._n_left if self._n_left else end_of_head(self._unread, at, self._tail)
             part = self._unread[at:end]
-            self._take_of_body(part) if self._in_body else self._take_of_head(part)
+            self._take_of_body(part) if self._last else self._take_of_head(part)
             at = end
             # While the queue is full, nothing is read; aiohttp asks again when there is room.
             if len(self._messages) >= self._max_msg_queue_size:
@@ -169,7 +168,7 @@ class Connection(Answering):
             if not self._unread and self._has_answered(message):
                 return
         else:
-            self._last, self._is_at_start, self._in_body = queued, False, True
+            self._last, self._is_at_start = queued, False
             self._n_left = 0 if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH])
             self._waits_since = self._loop.time()
         self._sizes.append(size_bytes)
@@ -194,7 +193,7 @@ class Connection(Answering):
 
     def _begin_anew(self) -> None:
         self._stop_awaiting_head()
-        self._last, self._is_at_start, self._in_body = None, True, False
+        self._last, self._is_at_start = None, True
         self._held, self._tail, self._n_unfinished = b"", b"", 0
 
     def _is_too_much(self, data: bytes) -> bool:
