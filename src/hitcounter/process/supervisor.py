@@ -19,7 +19,7 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ LISTENERS = ("host", "port", "operations_host", "operations_port")
 FIXED = (*LISTENERS, "workers", *OF_THE_STORE, "log_format")
 
 Reload = Callable[[], Config]
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 async def serve(config: Config, reload: Reload) -> None:
@@ -54,23 +55,24 @@ async def serve(config: Config, reload: Reload) -> None:
         await listen(config.host, config.port) as listener,
         await listen_for_operations(config) or nullcontext() as operations,
     ):
-        orders = _Signals()
+        reload_wanted = asyncio.Event()
+        listeners = [listener, *([operations] if operations else [])]
+        serving = asyncio.create_task(_serve(config, reload, reload_wanted, listeners))
+        _hear_signals(serving, reload_wanted)
         try:
-            await _serve(config, reload, orders, [listener, *([operations] if operations else [])])
+            with suppress(asyncio.CancelledError):  # which is how it is told to stop
+                await serving
         finally:
             # Only the end is left, and the handlers end with the loop.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _Signals.SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 async def _serve(
-    config: Config, reload: Reload, orders: "_Signals", listeners: Sequence[socket.socket]
+    config: Config, reload: Reload, reload_wanted: asyncio.Event, listeners: Sequence[socket.socket]
 ) -> None:
     """Serve on the first listener, and operations on the second, if there is one."""
     async with AsyncExitStack() as stack:
-        starting = stack.enter_async_context(_store(config))
-        store_url = await _unless_told(orders.stop, starting)
-        if store_url is None:
-            return
+        store_url = await stack.enter_async_context(_store(config))
         metrics_dir = stack.enter_context(_metrics_dir(config.data_dir))
         limits_fd = stack.enter_context(limits.shared_memory())
         job = Job(0, config, store_url, listeners[0].fileno(), metrics_dir, limits_fd)
@@ -79,49 +81,32 @@ async def _serve(
         for listener in listeners[1:]:
             job = dataclasses.replace(job, worker_id=OPERATIONS, listener_fd=listener.fileno())
             slots = [*workers, OperationsSlot(job, workers)]
-        following = _follow(orders, slots, lambda: _settings(config, reload))
+        following = _follow(reload_wanted, slots, lambda: _settings(config, reload))
         announcing = _announce(workers, config, [*map(address, listeners)])
-        await _supervise(slots, orders.stop, following, announcing, listeners)
+        await _supervise(slots, following, announcing, listeners)
 
 
-async def _unless_told(stop: asyncio.Event, starting: Coroutine[Any, Any, str]) -> str | None:
-    """Wait for a start; if told to stop before, take it back and return None."""
-    start, told = asyncio.create_task(starting), asyncio.create_task(stop.wait())
-    await asyncio.wait([start, told], return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    if start.done():
-        return start.result()
-    start.cancel()
-    await asyncio.gather(start, return_exceptions=True)
-    return None
+def _hear_signals(serving: "asyncio.Task[None]", reload_wanted: asyncio.Event) -> None:
+    """Let signals stop what serves, and order to reload the settings."""
+    has_terminal = os.isatty(0)
 
-
-class _Signals:
-    """What the operator asks for by signals: to stop, or to reload the settings."""
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.stop = asyncio.Event()
-        self.reload = asyncio.Event()
-        self._has_terminal = os.isatty(0)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)  # with one that came before
-
-    def _stop(self) -> None:
-        if not self.stop.is_set():
+    def stop() -> None:
+        if not serving.cancelling():
             kill_self_after(SUPERVISOR_END_S)
-        self.stop.set()
+            serving.cancel()
 
-    def _hang_up(self) -> None:
+    def hang_up() -> None:
         # The same signal says that the terminal we were started in is gone.
-        if self._has_terminal and not os.isatty(0):
-            self._stop()
+        if has_terminal and not os.isatty(0):
+            stop()
         else:
-            self.reload.set()
+            reload_wanted.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # with one that came before
 
 
 def _settings(config: Config, reload: Reload) -> Config:
@@ -134,11 +119,13 @@ def _settings(config: Config, reload: Reload) -> Config:
     return dataclasses.replace(read, **fixed)
 
 
-async def _follow(orders: _Signals, slots: Sequence[WorkerSlot], reload: Reload) -> None:
+async def _follow(
+    reload_wanted: asyncio.Event, slots: Sequence[WorkerSlot], reload: Reload
+) -> None:
     """Replace all workers whenever told; any number of orders meanwhile counts as one."""
     while True:
-        await orders.reload.wait()
-        orders.reload.clear()
+        await reload_wanted.wait()
+        reload_wanted.clear()
         try:
             config = reload()
         except ConfigError as error:
@@ -202,14 +189,13 @@ async def _store(config: Config) -> AsyncIterator[str]:
 
 async def _supervise(
     slots: Sequence[WorkerSlot],
-    stop: asyncio.Event,
     following: Coroutine[Any, Any, None],
     announcing: Coroutine[Any, Any, None],
     listeners: Sequence[socket.socket],
 ) -> None:
-    """Keep the workers running until told to stop, or until one cannot even start."""
+    """Keep the workers running until cancelled, or until one cannot even start."""
     running = [asyncio.create_task(slot.run()) for slot in slots]
-    decisive = [*running, asyncio.create_task(stop.wait()), asyncio.create_task(following)]
+    decisive = [*running, asyncio.create_task(following)]
     announced = asyncio.create_task(announcing)
     try:
         done, _ = await asyncio.wait(decisive, return_when=asyncio.FIRST_COMPLETED)
