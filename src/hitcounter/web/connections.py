@@ -5,10 +5,10 @@ the address that holds most gives up the one that has waited longest without a r
 """
 
 from heapq import heapify, heappop, heappush, heapreplace
-from ipaddress import IPv6Address, ip_address
 from itertools import count
 from typing import NamedTuple
 
+from hitcounter.client_address import Client, packed
 from hitcounter.web.protocol import Connection
 
 # So many are looked at before a newcomer is turned away: busy ones are never ended.
@@ -24,31 +24,26 @@ class _Entry(NamedTuple):
     connection: Connection
 
 
-def origin_of(host: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the network of an IPv6 one."""
-    if ":" not in host:
-        return host
-    address = IPv6Address(int(ip_address(host.partition("%")[0])))
-    mapped = address.ipv4_mapped
-    return str(mapped) if mapped else address.exploded[:19]  # a /64, which one household has
+def origin_of(host: str) -> bytes:
+    """Return what counts as one address, as it does for hits."""
+    return Client(packed(host) or b"", is_visitor=True).network
 
 
 class Connections:
     """The open connections by address, and the addresses by how many they hold."""
 
     def __init__(self) -> None:
-        self._address_of: dict[Connection, str] = {}
-        self._queues: dict[str, list[_Entry]] = {}
-        self._n_open: dict[str, int] = {}
-        self._holding: dict[int, dict[str, None]] = {}  # the addresses that hold so many
-        self._most = 0
+        self._address_of: dict[Connection, bytes] = {}
+        self._queues: dict[bytes, list[_Entry]] = {}
+        self._n_open: dict[bytes, int] = {}
+        self._holding: dict[int, dict[bytes, None]] = {}  # the addresses that hold so many
         self._number = count()
 
     def __len__(self) -> int:
         """Return how many are open."""
         return len(self._address_of)
 
-    def add(self, connection: Connection, address: str, now: float) -> None:
+    def add(self, connection: Connection, address: bytes, now: float) -> None:
         """Take in a connection that was opened now."""
         self._address_of[connection] = address
         self._count(address, 1)
@@ -67,8 +62,8 @@ class Connections:
     def take_longest_idle(self, now: float) -> Connection | None:
         """Remove and return one of the address that holds most; None if too many are busy."""
         tries = TRIES
-        for n_open in range(self._most, 0, -1):
-            for address in self._holding.get(n_open, ()):
+        for n_open in sorted(self._holding, reverse=True):
+            for address in self._holding[n_open]:
                 queue = self._queues[address]
                 n_looks = min(tries, len(queue))
                 connection = self._longest_idle(queue, n_looks, now)
@@ -88,8 +83,6 @@ class Connections:
         """
         moved = []
         for _ in range(n_looks):
-            if not queue:
-                break
             first = queue[0]
             idle_since = first.connection.idle_since
             if first.connection not in self._address_of:
@@ -104,7 +97,7 @@ class Connections:
                 heapreplace(queue, moved[-1])
         return min(moved).connection if moved else None
 
-    def _count(self, address: str, step: int) -> None:
+    def _count(self, address: bytes, step: int) -> None:
         n_before = self._n_open.pop(address, 0)
         n_open = n_before + step
         if n_before:
@@ -116,6 +109,3 @@ class Connections:
             self._holding.setdefault(n_open, {})[address] = None
         else:
             del self._queues[address]
-        self._most = (
-            n_open if n_open > self._most or self._most not in self._holding else self._most
-        )
