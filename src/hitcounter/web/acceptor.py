@@ -54,15 +54,12 @@ class Acceptor:
             except (BlockingIOError, ConnectionAbortedError):  # none is left, or it has gone
                 return
             except OSError:
-                self._rest()
+                self._loop.remove_reader(self._listener)
+                self._pause = self._loop.call_later(_PAUSE_S, self._resume)
                 return
             task = self._loop.create_task(self._take_up(connection))
             self._taking_up.add(task)
             task.add_done_callback(self._taking_up.discard)
-
-    def _rest(self) -> None:
-        self._loop.remove_reader(self._listener)
-        self._pause = self._loop.call_later(_PAUSE_S, self._resume)
 
     async def _take_up(self, connection: socket.socket) -> None:
         try:

@@ -73,14 +73,9 @@ class Answering(Sending):
                 self._await_next()
                 if self._messages:
                     await asyncio.sleep(0)  # of many in a packet, others have their turn in between
-        except asyncio.CancelledError:
-            self.force_close()
-            raise
         except Exception:
             log.exception("cannot go on with a connection")
-            self.force_close()
-        if not self._force_close:
-            self._task_handler = None
+        finally:
             self.send()
             if self.transport is not None:
                 self.transport.close()
@@ -129,10 +124,10 @@ class Answering(Sending):
         if self._waiter is None or self._waiter.done() or self._paused:
             return False
         answer = self._terms.at_once(message, self)
-        if answer is None or self.transport is None:
+        if answer is None:
             return False
-        if self._parser is not None:
-            self._parser.message_consumed()
+        assert self._parser is not None
+        self._parser.message_consumed()
         self.send_soon(answer)
         self._await_next()
         return True
