@@ -132,15 +132,10 @@ async def _check(watch: StoreWatch, metrics: Metrics, *, is_successor: bool) -> 
 
 async def _drained(server: Server, urgent: asyncio.Event) -> None:
     """Let open connections have their last answer, which closes them."""
-    leaving = asyncio.create_task(_left(server))
-    hurry = asyncio.create_task(urgent.wait())
-    await asyncio.wait([leaving, hurry], timeout=LEAVE_S, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.wait([leaving], timeout=DRAIN_S if urgent.is_set() else 0)
-    leaving.cancel()
-    hurry.cancel()
-
-
-async def _left(server: Server) -> None:
+    now_s = asyncio.get_running_loop().time
+    until_s = now_s() + LEAVE_S
     await asyncio.sleep(_POLL_S)  # a connection that is accepted shows up a moment later
-    while server.connections:
+    while server.connections and now_s() < until_s:
+        if urgent.is_set():
+            until_s = min(until_s, now_s() + DRAIN_S)
         await asyncio.sleep(_POLL_S)
