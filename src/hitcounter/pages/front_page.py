@@ -18,7 +18,7 @@ from hitcounter.config import Config
 from hitcounter.errors import Refusal
 from hitcounter.filter_lists import listed_word, listed_word_of_site
 from hitcounter.site import Site
-from hitcounter.web import badge
+from hitcounter.web import badge, hit_request
 from hitcounter.web.badge import Look
 from hitcounter.web.scripts import Script
 
@@ -73,9 +73,7 @@ def first_site(config: Config) -> str:
 
 def chosen_look(fields: Mapping[str, str]) -> Look:
     """Check the looks that a query chooses; all lines where it names none."""
-    lines = [key for key in LINE_KEYS if key in fields]
-    if any(fields[key] != "1" for key in lines):
-        raise Refusal("bad_query", f"{', '.join(LINE_KEYS)} are 1, or not there")
+    lines = [key for key in LINE_KEYS if hit_request.switch(fields, key, "1")]
     style = fields.get("style", STYLES[0])
     if style not in STYLES:
         raise Refusal("bad_query", f"style is one of {', '.join(STYLES)}")
