@@ -6,6 +6,7 @@ answer: no header admits another origin, and a name that somebody else points at
 
 import asyncio
 from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,6 @@ class App:
         self._config = config
         self._store_url = store_url
         self._store: Store | None = None
-        self._inspection: Inspection | None = None
         self._metrics_dir = metrics_dir
         self._names = {config.operations_host, "localhost", *config.operations_hosts}
         # Whoever comes while metrics are put together may miss what happened since: they share the
@@ -108,17 +108,16 @@ class App:
         return json_answer(found)
 
     async def _ask_readiness(self) -> Mapping[str, Any] | Unavailable:
-        inspection = self._inspection or self._opened()
-        return await asked(inspection, self._metrics_dir, is_open=self._config.is_open)
+        return await asked(self._inspection, self._metrics_dir, is_open=self._config.is_open)
 
-    def _opened(self) -> "Inspection":
+    @cached_property
+    def _inspection(self) -> "Inspection":
         # Loaded here, as most only scrape metrics: the store's client takes 8 MB.
         from hitcounter.store.client import Store
         from hitcounter.store.inspection import Inspection
 
         self._store = Store(self._store_url, _STORE_TIMEOUT_S)
-        self._inspection = Inspection(self._store)
-        return self._inspection
+        return Inspection(self._store)
 
     async def close(self) -> None:
         """Leave the store."""
