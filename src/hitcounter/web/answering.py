@@ -61,7 +61,8 @@ class Answering(Sending):
         self._waits_since = 0.0  # for the client to go on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to answer."""
+        """Begin to answer, and start the deadline for the first request."""
+        self._await_head()  # first: since then it is idle, and not since it was taken in
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
         super().connection_made(transport)

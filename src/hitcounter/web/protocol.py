@@ -5,7 +5,6 @@ that is refused takes with it what was asked before on the same connection, and 
 a request.
 """
 
-import asyncio
 from collections import deque
 from typing import Any
 
@@ -53,11 +52,6 @@ class Connection(Answering):
         """Return the loop's time since when we wait for the client; None if it waits for us."""
         is_idle = self._waiter is not None and not self._waiter.done()
         return self._waits_since if is_idle or self._last or self._paused else None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the deadline for the first request."""
-        self._await_head()  # first: since then it is idle, and not since it was taken in
-        super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the clock, and the request where nobody else needs its end."""
@@ -126,7 +120,7 @@ class Connection(Answering):
     def _take_of_head(self, data: bytes) -> None:
         """Take a head, or some of it; a whole one is a request, or else refused."""
         if self._is_too_much(data):
-            self._refuse(431, is_of_last=False)
+            self._refuse(431)
             return
         if self._n_unfinished > LONG_HEAD_BYTES:
             self._max_msg_queue_size = 1  # whoever sends such may wait for each answer
@@ -158,7 +152,7 @@ class Connection(Answering):
         message, body = queued
         # An error; another protocol or version; or a first line with more than one space in a row.
         if type(message) is not RawRequestMessage or not has_line_of(message, head):
-            self._refuse(400, is_of_last=False)
+            self._refuse(400)
             return
         size_bytes, self._n_unfinished = self._n_unfinished, 0  # 0 of what is small and came alone
         if not self._is_at_start:
@@ -182,10 +176,10 @@ class Connection(Answering):
             if self._sizes:
                 self._sizes[-1] += len(data)
         elif self._is_too_much(data):
-            self._refuse(431, is_of_last=True)
+            self._refuse(431)
             return
         if self._parsed(data) is not None:
-            self._refuse(400, is_of_last=True)
+            self._refuse(400)
         elif self._last[1].is_eof():
             self._begin_anew()
         elif not self._n_left:
@@ -201,13 +195,13 @@ class Connection(Answering):
         self._n_unfinished += max(len(data), _PART_BYTES) if is_whole else len(data)
         return self._n_unfinished > MAX_HEAD_BYTES
 
-    def _refuse(self, status: int, *, is_of_last: bool) -> None:
+    def _refuse(self, status: int) -> None:
         """Answer this to what came last, and take nothing more.
 
-        If `is_of_last` request, whose body or trailers are wrong, this is its answer.
+        For a request whose body or trailers are wrong, this is its answer.
         """
-        self._is_deaf, self._is_at_start, self._unread = True, False, b""
-        if is_of_last and self._last is not None:
+        self._is_deaf, self._unread = True, b""
+        if self._last is not None:
             if self._messages and self._messages[-1] is self._last:
                 self._messages.pop()
             else:
