@@ -23,7 +23,6 @@ class App:
 
         Once `is_draining`, every answer is the last of its connection.
         """
-        self.metrics = counter.metrics
         self.is_draining = False
         self._counter = counter
         self._router = Router(routes)
@@ -68,7 +67,7 @@ class App:
 
     def _note(self, route: Route | None, target: Target, code: str) -> None:
         if route is not None and route.is_counting(target):
-            self.metrics.not_counted(target.site, code)
+            self._counter.metrics.not_counted(target.site, code)
 
     async def _other_answer(
         self, route: Route | None, request: web.BaseRequest, target: Target
