@@ -198,9 +198,7 @@ async def _supervise(
     decisive = [*running, asyncio.create_task(following)]
     announced = asyncio.create_task(announcing)
     try:
-        done, _ = await asyncio.wait(decisive, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await asyncio.gather(*decisive)
     finally:
         for task in (*decisive, announced):
             task.cancel()
