@@ -163,7 +163,7 @@ def _badge_url(choice: Choice, **more: str) -> str:
 
 
 def _measures(choice: Choice) -> str:
-    width, height = badge.size(choice.look._replace(lang=choice.lang))
+    width, height = badge.size(choice.look, choice.lang)
     title = choice.look.title or LANGUAGES[choice.lang].title
     return f'width="{width}" height="{height}" alt="{escape(title)}"'
 

@@ -148,7 +148,7 @@ def draw(numbers: Numbers, look: Look) -> str:
     texts = dict(zip(LINE_KEYS, line_texts(numbers.values, lang), strict=True))
     rows = [Row(key, f"{language.labels[key]}:", texts[key]) for key in look.lines]
     title = language.title if look.title is None else look.title
-    width, height = size(look._replace(lang=lang), [row.number for row in rows])
+    width, height = size(look, lang, [row.number for row in rows])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
         f' viewBox="0 0 {width} {height}" role="img" lang="{escape(lang)}"'
@@ -171,9 +171,8 @@ def _colours(look: Look) -> str:
     return css + (_ACCENT.format(look.accent) if look.accent else "")
 
 
-def size(look: Look, numbers: Sequence[str] = ()) -> tuple[int, int]:
+def size(look: Look, lang: str, numbers: Sequence[str] = ()) -> tuple[int, int]:
     """Return a picture's width and height in pixels; only numbers beyond twelve digits widen it."""
-    lang = look.lang or next(iter(LANGUAGES))
     language = LANGUAGES[lang]
     title = language.title if look.title is None else look.title
     label = max(_width_px(f"{language.labels[key]}:") for key in look.lines)
