@@ -36,7 +36,7 @@ async def set_baseline(settings: Config, args: argparse.Namespace) -> None:
             "nothing to set: give --today, --yesterday, --month, --year, --total or --page"
         )
     pages = {page_path(path, site.query): count for path, count in args.pages}
-    async with opening.opened(settings, create=opening.may_create(settings, args)) as store:
+    async with opening.opened_or_made(settings, args) as store:
         before = await baseline.read_block(store, site, time.time())
         after = await baseline.set_baseline(store, settings, site, numbers, pages, time.time())
     for key in LINE_KEYS:
@@ -51,7 +51,7 @@ async def show_block(settings: Config, args: argparse.Namespace) -> None:
     from hitcounter.transfer import baseline, sites
 
     site = sites.known_site(settings, args.site)
-    async with opening.opened(settings, create=False) as store:
+    async with opening.opened(settings) as store:
         numbers = await baseline.read_block(store, site, time.time())
         robots = await baseline.read_robots(store, site, time.time())
         made = await corrections.made(store, site.name)
@@ -101,7 +101,7 @@ async def correct(settings: Config, args: argparse.Namespace) -> None:
     said = args.date, args.minus, page, args.because
     writer = corrections.writer_of(site.name, *said)
     correction = Correction(*said, at=time.time(), writer=writer)
-    async with opening.opened(settings, create=False) as store:
+    async with opening.opened(settings) as store:
         await corrections.correct(store, site, correction)
     print(f"{args.minus} pageviews of {args.date} taken back")
 
@@ -118,7 +118,7 @@ async def merge_sites(settings: Config, args: argparse.Namespace) -> None:
             f"{old} is declared and would be counted on: make it one of the aliases of {new.name},"
             " and reload the service"
         )
-    async with opening.opened(settings, create=False) as store:
+    async with opening.opened(settings) as store:
         bar = partial(_progress, unit=" steps")
         n_counters = await merging.merge(store, settings, old, new, bar)
     print(f"{n_counters} counters of {old} added to those of {new.name}")
@@ -130,7 +130,7 @@ async def export_counters(settings: Config, _args: argparse.Namespace) -> None:
     """Write all counters to standard output."""
     from hitcounter.transfer import export
 
-    async with opening.opened(settings, create=False) as store:
+    async with opening.opened(settings) as store:
         with streams.output() as out:
             await export.export(store, out, _progress)
 
@@ -148,7 +148,7 @@ async def import_counters(settings: Config, args: argparse.Namespace) -> None:
     except UnicodeDecodeError:
         raise CommandError(f"{name} is not UTF-8 text") from None
     sites = export.read_export(text)
-    async with opening.opened(settings, create=opening.may_create(settings, args)) as store:
+    async with opening.opened_or_made(settings, args) as store:
         n_changed = await export.import_counts(store, settings, sites, _progress)
     print(f"{len(sites)} sites read, {n_changed} numbers raised")
 
@@ -157,7 +157,7 @@ async def list_sites(settings: Config, _args: argparse.Namespace) -> None:
     """List the sites, one a line."""
     from hitcounter.transfer import housekeeping
 
-    async with opening.opened(settings, create=False) as store:
+    async with opening.opened(settings) as store:
         for site in await housekeeping.summaries(store):
             print(f"{site.site}\t{site.total}\t{site.n_pages}\t{site.last_day or '-'}")
 
@@ -171,7 +171,7 @@ async def prune_pages(settings: Config, args: argparse.Namespace) -> None:
     declared = settings.sites.get(site)
     page = args.page and page_path(args.page, declared.query if declared else ())
     below = MAX_COUNT + 1 if page else args.pages_below
-    async with opening.opened(settings, create=False) as store:
+    async with opening.opened(settings) as store:
         pages = await housekeeping.pages_below(store, site, below)
         if page:
             key = keys.page_key(store.lane_of(site), site, page)
@@ -197,7 +197,7 @@ async def remove_sites(settings: Config, args: argparse.Namespace) -> None:
 
     names = {sites.known_name(name) for name in args.sites_to_remove}
     file = _export_file(args, "removed")
-    async with opening.opened(settings, create=False) as store:
+    async with opening.opened(settings) as store:
         n_counters = await housekeeping.remove(store, names, file, _progress)
     print(
         f"{len(names)} sites with {n_counters} counters taken out;"

@@ -6,7 +6,7 @@ The client of the store is imported when it is needed: `serve` starts faster wit
 import argparse
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,13 +20,22 @@ COMMAND_TIMEOUT_S = 10.0
 LOADING_TIMEOUT_S = 60.0
 
 
-@asynccontextmanager
-async def opened(settings: Config, *, create: bool) -> AsyncIterator["Store"]:
-    """Open the store; raise `CommandError` where it would have to be made and should not."""
-    if not create:
-        _expect_store(settings)
-    async with reached(settings, create=create) as store:
-        yield store
+def opened(settings: Config) -> AbstractAsyncContextManager["Store"]:
+    """Open the store; raise `CommandError` where there is none."""
+    _expect_store(settings)
+    return reached(settings, create=False)
+
+
+def opened_or_made(
+    settings: Config, args: argparse.Namespace
+) -> AbstractAsyncContextManager["Store"]:
+    """Open the store, or make it where the settings say; raise where that is a guess.
+
+    A directory that nobody named is the one of the service only if both run in the same place.
+    """
+    if not args.new and "data_dir" not in settings.given:
+        _expect_store(settings, ": give the --config or --data-dir of the service, or --new")
+    return reached(settings, create=True)
 
 
 @asynccontextmanager
@@ -62,16 +71,6 @@ def _expect_store(settings: Config, advice: str = "") -> None:
         )
     if not has_store(settings):
         raise CommandError(f"data_dir: there is no store in {settings.data_dir.absolute()}{advice}")
-
-
-def may_create(settings: Config, args: argparse.Namespace) -> bool:
-    """Return whether a store may be made where the settings say; raise where that is a guess.
-
-    A directory that nobody named is the one of the service only if both run in the same place.
-    """
-    if not args.new and "data_dir" not in settings.given:
-        _expect_store(settings, ": give the --config or --data-dir of the service, or --new")
-    return True
 
 
 def place(settings: Config) -> str:
