@@ -7,6 +7,7 @@ its connection ends.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -58,11 +59,11 @@ class Answering(Sending):
         self.admitted: Client | None = None  # who sent the next request, once that is known
         self._terms = terms
         self._head_timer: asyncio.TimerHandle | None = None
-        self._waits_since = 0.0  # for the client to go on
+        self.line: OrderedDict[Any, None] | None = None  # in which it waits for its client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to answer, and start the deadline for the first request."""
-        self._await_head()  # first: since then it is idle, and not since it was taken in
+        self._await_head()
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
         super().connection_made(transport)
@@ -159,10 +160,15 @@ class Answering(Sending):
         if not body.is_eof():
             self.close()
 
+    def _wait(self) -> None:
+        """Begin to wait for the client, behind those that have waited longer for theirs."""
+        if self.line is not None:
+            self.line.move_to_end(self)
+
     def _await_next(self) -> None:
         self.admitted = None
-        self._waits_since = self._loop.time()
-        self._next_keepalive_close_time = self._waits_since + KEEPALIVE_S
+        self._wait()
+        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
         if self._keepalive_handle is None:
             at = self._next_keepalive_close_time
             self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
@@ -170,7 +176,7 @@ class Answering(Sending):
     def _await_head(self) -> None:
         """Start the deadline for a head, from its first byte on."""
         if self._head_timer is None:
-            self._waits_since = self._loop.time()
+            self._wait()
             self._head_timer = self._loop.call_later(self._terms.head_timeout_s, self._end_head)
 
     def _stop_awaiting_head(self) -> None:
@@ -194,7 +200,7 @@ class Answering(Sending):
         """Start the deadline for a client that does not read."""
         super().pause_writing()
         assert self.transport is not None
-        self._waits_since = self._loop.time()
+        self._wait()
         timeout_s = self._terms.send_timeout_s
         self._giving_up = self._loop.call_later(timeout_s, self.transport.abort)
 

@@ -48,10 +48,10 @@ class Connection(Answering):
         self.is_given_up_when_left = False  # the request, as nothing is missed that it would do
 
     @property
-    def idle_since(self) -> float | None:
-        """Return the loop's time since when we wait for the client; None if it waits for us."""
-        is_idle = self._waiter is not None and not self._waiter.done()
-        return self._waits_since if is_idle or self._last or self._paused else None
+    def is_idle(self) -> bool:
+        """Return whether we wait for the client, and it not for us."""
+        has_answered = self._waiter is not None and not self._waiter.done()
+        return has_answered or self._last is not None or self._paused
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the clock, and the request where nobody else needs its end."""
@@ -164,7 +164,7 @@ class Connection(Answering):
         else:
             self._last, self._is_at_start = queued, False
             self._n_left = 0 if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH])
-            self._waits_since = self._loop.time()
+            self._wait()
         self._sizes.append(size_bytes)
         self._queue(queued)
 

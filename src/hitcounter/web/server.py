@@ -67,11 +67,10 @@ class Server(web.Server):
         self._n_files += 1
         assert isinstance(handler, Connection)
         _give_up_unread(transport, self._terms.send_timeout_s)
-        now = self._loop.time()
-        self._open.add(handler, origin_of(handler.peer), now)
+        self._open.add(handler, origin_of(handler.peer))
         if len(self._open) > self._max_connections:
             self._refused()
-            ended = self._open.take_longest_idle(now) or handler
+            ended = self._open.take_longest_idle() or handler
             self._open.remove(ended)
             ended.drop()  # at once: what it asks from now on is not counted unanswered
 
