@@ -193,6 +193,20 @@ def test_idle_clients_make_room_for_newcomers_the_longest_idle_first(
     assert service.log == log
 
 
+@pytest.mark.slow
+def test_who_has_asked_since_has_not_waited_longest(start_service: StartService) -> None:
+    service = start_service(max_connections=2)
+    with ExitStack() as stack:
+        asks, idle = (stack.enter_context(Connection(service.port)) for _ in range(2))
+        asks.send(request("GET", "/healthz"))
+        assert asks.receive()
+        newcomer = stack.enter_context(Connection(service.port))
+        assert idle.receive() is None
+        for connection in (asks, newcomer):
+            connection.send(request("GET", "/healthz"))
+            assert connection.receive()
+
+
 def test_who_leaves_keeps_the_turn_of_long_answers_from_nobody(
     start_service: StartService,
 ) -> None:
