@@ -58,15 +58,15 @@ class Answering(Sending):
         self.peer = ""  # the address of the other end, if its socket has one
         self.admitted: Client | None = None  # who sent the next request, once that is known
         self._terms = terms
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._is_at_start = False  # of a request; the first one begins with the connection
         self.line: OrderedDict[Any, None] | None = None  # in which it waits for its client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to answer, and start the deadline for the first request."""
-        self._await_head()
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
         super().connection_made(transport)
+        self._await_head()
 
     async def start(self) -> None:
         """Answer until one side ends the connection."""
@@ -109,6 +109,7 @@ class Answering(Sending):
             return False
         finally:
             self._request_in_progress, self._current_request = False, None
+            self.admitted = None
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
         self._keepalive = bool(response.keep_alive)
@@ -166,30 +167,20 @@ class Answering(Sending):
             self.line.move_to_end(self)
 
     def _await_next(self) -> None:
-        self.admitted = None
+        """Give the client its time to go on, which is shorter within a head."""
         self._wait()
-        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+        timeout_s = KEEPALIVE_S if self._is_at_start else self._terms.head_timeout_s
+        self._next_keepalive_close_time = self._loop.time() + timeout_s
         if self._keepalive_handle is None:
             at = self._next_keepalive_close_time
             self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
 
     def _await_head(self) -> None:
         """Start the deadline for a head, from its first byte on."""
-        if self._head_timer is None:
-            self._wait()
-            self._head_timer = self._loop.call_later(self._terms.head_timeout_s, self._end_head)
-
-    def _stop_awaiting_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _end_head(self) -> None:
-        self._head_timer = None
-        if self._waiter is not None and not self._waiter.done():
-            self.force_close()
-        else:  # the answer to an earlier request is still to come
-            self._await_head()
+        if self._keepalive_handle is not None:  # which may be too late
+            self._keepalive_handle.cancel()
+            self._keepalive_handle = None
+        self._await_next()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on with what was paused; aiohttp asks for that after every body."""

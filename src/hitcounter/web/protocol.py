@@ -34,7 +34,6 @@ class Connection(Answering):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._is_at_start = False  # nothing is unfinished, and no clock runs
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
         self._last: Queued | None = None  # the request that is not here as a whole
@@ -54,11 +53,10 @@ class Connection(Answering):
         return has_answered or self._last is not None or self._paused
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the clock, and the request where nobody else needs its end."""
+        """Stop the request where nobody else needs its end."""
         if self.is_given_up_when_left and self._task_handler is not None:
             self._task_handler.cancel()
         super().connection_lost(exc)
-        self._stop_awaiting_head()
         self._last = None  # whose body knows us: nobody has to look for the circle
         self._count_waiting()
 
@@ -131,11 +129,12 @@ class Connection(Answering):
         if queued is not None:
             self._judge(queued, self._held + data)
         elif data:
-            self._is_at_start = False
             self._tail = tail_of(self._tail + data)
             if len(self._held) < _MAX_LINE_BYTES:
                 self._held += data[:_MAX_LINE_BYTES]
-            self._await_head()
+            if self._is_at_start:
+                self._is_at_start = False
+                self._await_head()
 
     def _parsed(self, data: bytes) -> Queued | None:
         """Let aiohttp parse a part; return the request whose head ends there, or a refusal."""
@@ -186,7 +185,6 @@ class Connection(Answering):
             self._tail = tail_of(self._tail + data)
 
     def _begin_anew(self) -> None:
-        self._stop_awaiting_head()
         self._last, self._is_at_start = None, True
         self._held, self._tail, self._n_unfinished = b"", b"", 0
 
