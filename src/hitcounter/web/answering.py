@@ -23,7 +23,7 @@ from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
 from hitcounter.web.heads import Waiting
 from hitcounter.web.responses import refusal_answer
-from hitcounter.web.sending import Outbox, Sending
+from hitcounter.web.sending import Sending
 from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,6 @@ class Terms:
     send_timeout_s: float
     at_once: AtOnce = lambda _message, _connection: None
     refusal_answer: Callable[[Refusal], web.Response] = refusal_answer
-    outbox: Outbox = field(default_factory=Outbox)
     waiting: Waiting = field(default_factory=Waiting)
 
 
@@ -54,7 +53,7 @@ class Answering(Sending):
 
     def __init__(self, server: web.Server, terms: Terms, **options: Any) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
-        super().__init__(server, terms.outbox, keepalive_timeout=KEEPALIVE_S, **options)
+        super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
         self.peer = ""  # the address of the other end, if its socket has one
         self.admitted: Client | None = None  # who sent the next request, once that is known
         self._terms = terms
