@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+# By what a group is named to be of, which the second version does not.
+_FILES = {"": "memory.max", "memory": "memory.limit_in_bytes"}
+
 
 def half_bytes(root: Path = Path("/")) -> int:
     """Return half of it: the rest is for copies of the store, for workers and for others."""
@@ -18,14 +21,12 @@ def _limits(root: Path) -> Iterator[int]:
     https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
     groups = root / "sys/fs/cgroup"
-    files = [groups / "memory.max", groups / "memory/memory.limit_in_bytes"]
+    files = [groups / kind / name for kind, name in _FILES.items()]
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, kinds, path = line.split(":", 2)
-            where = groups if not kinds else groups / kinds
-            name = "memory.max" if not kinds else "memory.limit_in_bytes"
-            if kinds in ("", "memory"):
-                files.append(where / path.lstrip("/") / name)
+            _, kind, path = line.split(":", 2)
+            if kind in _FILES:
+                files.append(groups / kind / path.lstrip("/") / _FILES[kind])
     for file in files:
         with suppress(OSError, ValueError):  # not there, or `max`
             yield int(file.read_text())
