@@ -21,10 +21,6 @@ def _always(_target: Target) -> bool:
     return True
 
 
-def _never(_target: Target) -> bool:
-    return False
-
-
 def _if_asked(target: Target) -> bool:
     return "count=1" in target.query.split("&")
 
@@ -56,7 +52,7 @@ class Route(NamedTuple):
 
     method: str
     handler: Handler
-    is_counting: Callable[[Target], bool] = _never
+    is_counting: Callable[[Target], bool] = lambda _target: False
 
     @property
     def allowed(self) -> str:
