@@ -114,7 +114,7 @@ class Answering(Sending):
         self._keepalive = bool(response.keep_alive)
         if not body.is_eof() and not self._force_close:
             await self._pass_over(body)
-        return self._keepalive and not self._close
+        return self._keepalive and not (self._close or self._force_close)
 
     def _queue(self, queued: Queued) -> None:
         self._messages.append(queued)

@@ -113,10 +113,8 @@ class NumbersResponse(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write head and body."""
-        connection, transport = request.protocol, request.transport
+        connection = request.protocol
         assert isinstance(connection, Sending)
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client is gone")
         self._is_last = self._is_last or not request.keep_alive
         head = _head(self._head, len(self._json), int(time.time()), is_last=self._is_last)
         connection.send_soon(head if request.method == "HEAD" else head + self._json)
