@@ -7,8 +7,6 @@ supervisor's socket until the next one serves.
 import asyncio
 import socket
 
-from aiohttp import web
-
 from hitcounter.operations import days
 from hitcounter.operations.app import App, private_refusal
 from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
@@ -30,8 +28,6 @@ async def serve(job: Job) -> None:
     config = job.config
     terms = Terms(config.head_timeout_s, config.send_timeout_s, refusal_answer=private_refusal)
     server = Server(app.handle, terms, allowed_connections(MAX_CONNECTIONS), lambda: None)
-    runner = web.ServerRunner(server, shutdown_timeout=OPERATIONS_REQUESTS_END_S)
-    await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server, server.room)
     acceptor.start(OPERATIONS_BACKLOG)
     noting = asyncio.create_task(days.note(job.metrics_dir, config.sites.values()))
@@ -39,5 +35,6 @@ async def serve(job: Job) -> None:
     await shutdown.requested.wait()
     noting.cancel()
     await acceptor.close()
-    await runner.cleanup()
+    server.pre_shutdown()
+    await server.shutdown(OPERATIONS_REQUESTS_END_S)
     await app.close()

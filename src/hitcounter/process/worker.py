@@ -13,8 +13,6 @@ import gc
 import logging
 import socket
 
-from aiohttp import web
-
 from hitcounter.config import Config
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.store_watch import StoreWatch
@@ -63,8 +61,6 @@ async def serve(job: Job) -> None:
     app = App(counter, index.ROUTES)
     terms = Terms(config.head_timeout_s, config.send_timeout_s, app.at_once)
     server = Server(app.handle, terms, max_connections, metrics.connections_refused.inc)
-    runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_END_S)
-    await runner.setup()
     acceptor = Acceptor(socket.socket(fileno=job.listener_fd), server, server.room)
     _listen(acceptor, config)
     _tune_gc()
@@ -80,7 +76,8 @@ async def serve(job: Job) -> None:
     await acceptor.close()
     app.is_draining = True
     await _drained(server, shutdown.urgent)
-    await runner.cleanup()
+    server.pre_shutdown()
+    await server.shutdown(REQUESTS_END_S)
     await _cancelled(background)
     await writer.close(FLUSH_S)
     await store.close()
