@@ -24,6 +24,7 @@ from hitcounter.web.responses import (
     COMMON_HEADERS,
     accepts_gzip,
     json_answer,
+    no_store,
     refusal_answer,
 )
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _METHODS = ("GET", "HEAD")
 _STORE_TIMEOUT_S = 2.0  # no hit waits for it
-_METRICS_HEADERS = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
 
 
 def private_refusal(refusal: Refusal) -> web.Response:
@@ -90,7 +90,7 @@ class App:
     async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
         """Answer the metrics of all workers, in the one format that every Prometheus reads."""
         # The client library's own handler negotiates, and fails on what some write as a version.
-        headers = COMMON_HEADERS | _METRICS_HEADERS
+        headers = no_store(CONTENT_TYPE_PLAIN_0_0_4)
         response = web.Response(body=await self._metrics.answer(), headers=headers)
         if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
             response.enable_compression(web.ContentCoding.gzip)

@@ -11,15 +11,11 @@ from hitcounter.site import site_name
 from hitcounter.web import hit_request
 from hitcounter.web.hit_request import Target
 from hitcounter.web.proxies import our_origin, our_path
-from hitcounter.web.responses import COMMON_HEADERS
+from hitcounter.web.responses import no_store
 from hitcounter.web.routes import Route, Routes, in_turn
 from hitcounter.web.scripts import CURRENT, JAVASCRIPT
 
 _SCRIPT = resources.files("hitcounter.pages").joinpath("static", "index.js").read_bytes()
-
-
-def _headers(content_type: str) -> dict[str, str]:
-    return COMMON_HEADERS | {"Content-Type": content_type, "Cache-Control": "no-store"}
 
 
 async def index(counter: Counter, request: web.BaseRequest, target: Target) -> web.Response:
@@ -32,13 +28,13 @@ async def index(counter: Counter, request: web.BaseRequest, target: Target) -> w
     # A look at this page is no visit of anybody's site.
     choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
     server = origin + our_path(request, counter.clients)
-    headers = _headers("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
+    headers = no_store("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
     return web.Response(body=front_page.page(choice, server, CURRENT).encode(), headers=headers)
 
 
 async def script(_counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Serve the script of the front page."""
-    return web.Response(body=_SCRIPT, headers=_headers(JAVASCRIPT))
+    return web.Response(body=_SCRIPT, headers=no_store(JAVASCRIPT))
 
 
 ROUTES: Routes = {"/": Route("GET", in_turn(index)), "/index.js": Route("GET", script)}

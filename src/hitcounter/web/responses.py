@@ -31,7 +31,14 @@ PICTURE_HEADERS = COMMON_HEADERS | {
     "Cache-Control": "no-cache, no-store, must-revalidate, max-age=0",
     "Expires": "0",
 }
-JSON_HEADERS = COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": "application/json"}
+
+
+def no_store(content_type: str) -> dict[str, str]:
+    """Return the headers of what nobody may keep."""
+    return COMMON_HEADERS | {"Cache-Control": "no-store", "Content-Type": content_type}
+
+
+JSON_HEADERS = no_store("application/json")
 
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 

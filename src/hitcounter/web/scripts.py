@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from hitcounter.counting.counter import Counter
 from hitcounter.web import hit_request
 from hitcounter.web.hit_request import Target
-from hitcounter.web.responses import COMMON_HEADERS, accepts_gzip
+from hitcounter.web.responses import COMMON_HEADERS, accepts_gzip, no_store
 
 JAVASCRIPT = "text/javascript; charset=utf-8"
 AN_HOUR = "public, max-age=3600"
@@ -56,8 +56,7 @@ PINNED: Mapping[str, Script] = {script.path: script for script in (*_PUBLISHED, 
 
 async def openapi(_counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
     """Serve the description of the HTTP contract."""
-    headers = {"Content-Type": "application/yaml", "Cache-Control": "no-store"}
-    return web.Response(body=_OPENAPI, headers=COMMON_HEADERS | headers)
+    return web.Response(body=_OPENAPI, headers=no_store("application/yaml"))
 
 
 async def serve(
