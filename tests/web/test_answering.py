@@ -11,6 +11,7 @@ import uvloop
 from aiohttp import web
 
 from hitcounter.web.acceptor import Acceptor
+from hitcounter.web.answering import Terms
 from hitcounter.web.responses import NumbersResponse
 from hitcounter.web.server import Handle, Server
 from tests.support.wire import request
@@ -27,7 +28,7 @@ async def serving(
     handle: Handle, refused: Callable[[], None] = lambda: None, n_places: int = BACKLOG
 ) -> AsyncIterator[Callable[[], socket.socket]]:
     """Let `handle` answer; give what connects to it."""
-    server = Server(handle, refused, n_places, LONG_S, LONG_S)
+    server = Server(handle, Terms(LONG_S, LONG_S), n_places, refused)
     listener = socket.create_server(("127.0.0.1", 0))
     acceptor = Acceptor(listener, server, server.room)
     acceptor.start(BACKLOG)
