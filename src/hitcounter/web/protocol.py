@@ -71,8 +71,8 @@ class Connection(Answering):
         # The answers before may be slow to leave, and what comes is endless.
         if self._is_deaf or self._close or self._force_close:
             return
-        is_alone = self._is_at_start and not self._unread and not self._messages
-        if is_alone and is_whole(data):  # as most requests come
+        is_behind = self._n_unfinished or self._last or self._unread or self._messages
+        if not is_behind and is_whole(data):  # as most requests come
             self._parse_head(data)
             return
         if self._terms.waiting.is_too_much(self._n_counted + len(data)):
