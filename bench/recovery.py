@@ -45,10 +45,10 @@ Pair = tuple[SiteKeys, PageKeys]
 
 def pairs() -> list[Pair]:
     """Name the counters of all pages and of their sites, today."""
-    day = day_of(time.time(), ZoneInfo("Asia/Ho_Chi_Minh"))
+    date = day_of(time.time(), ZoneInfo("Asia/Ho_Chi_Minh")).date
     found = []
     for site in (f"site{n}.example.vn" for n in range(N_SITES)):
-        names = keys.site_keys(0, site, day)
+        names = keys.site_keys(0, site, date)
         paths = (f"/tin-tuc/{n}" for n in range(N_PAGES))
         found += [(names, keys.page_keys(0, site, path, 10_000)) for path in paths]
     return found

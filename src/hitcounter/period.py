@@ -27,29 +27,19 @@ _BUCKET = re.compile(r"\d{4}(-\d{2}){0,2}", re.ASCII)
 class Day:
     """A stretch of one local day during which the zone's offset is constant."""
 
-    date: dt.date
+    date: str  # like 2019-04-19
     start_at: int  # epoch seconds, inclusive
     end_at: int  # epoch seconds, exclusive
 
-    @property
-    def day(self) -> str:
-        """Name the day, like 2019-04-19."""
-        return self.date.isoformat()
 
-    @property
-    def month(self) -> str:
-        """Name the month, like 2019-04."""
-        return self.day[:7]
+def buckets_of(date: str) -> tuple[str, str, str, str]:
+    """Name the buckets of a hit on a day: 2019-04-19, 2019-04, 2019 and total."""
+    return date, date[:7], date[:4], "total"
 
-    @property
-    def year(self) -> str:
-        """Name the year, like 2019."""
-        return self.day[:4]
 
-    @property
-    def yesterday(self) -> str:
-        """Name the calendar day before, even one that the zone skipped."""
-        return (self.date - dt.timedelta(days=1)).isoformat()
+def day_before(date: str) -> str:
+    """Name the calendar day before, even one that a zone skipped."""
+    return (dt.date.fromisoformat(date) - dt.timedelta(days=1)).isoformat()
 
 
 def day_of(instant_s: float, zone: ZoneInfo) -> Day:
@@ -67,7 +57,7 @@ def _found_day(instant_s: float, zone: ZoneInfo) -> Day:
     midnight = second - (local.hour * 3600 + local.minute * 60 + local.second)
     before, after = range(midnight, second), range(second, midnight + _DAY_S)
     return Day(
-        date=local.date(),
+        date=local.date().isoformat(),
         start_at=midnight + bisect_left(before, True, key=lambda at: _offset(at, zone) == offset),
         end_at=second + bisect_left(after, True, key=lambda at: _offset(at, zone) != offset),
     )

@@ -52,7 +52,7 @@ CONTRASTS = """() => {
 def badge(lang: str, value: int, theme: str = "light") -> str:
     """Draw a badge without a service."""
     site = Config().site("demo")
-    names = site_keys(lane_of(site.name, N_LANES), site.name, day_of(0, site.timezone))
+    names = site_keys(lane_of(site.name, N_LANES), site.name, day_of(0, site.timezone).date)
     numbers = Numbers(site, names, [value] * len(LINE_KEYS), FRESH, NO_PAGE, None, 0)
     return draw(numbers, Look(lang, LINE_KEYS, theme))
 

@@ -6,7 +6,6 @@ journal: a watermark is the end of a chunk that somebody sent, an adopted journa
 appended, and none goes while it may be needed. Hits are told by their number only.
 """
 
-import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +17,11 @@ from hitcounter.exactly_once import increments
 from hitcounter.exactly_once.increments import Pageviews
 from hitcounter.exactly_once.lanes import Lane
 from hitcounter.exactly_once.records import Entry, Record, RecordLog
-from hitcounter.period import Day
 from hitcounter.store import keys
 
 Sizes = Sequence[tuple[int, int]]  # numbers of records, each with how many hits it has
 
-_SITE = keys.site_keys(0, "s", Day(dt.date(2026, 11, 29), 0, 24 * 3600))
+_SITE = keys.site_keys(0, "s", "2026-11-29")
 
 
 @dataclass(slots=True)

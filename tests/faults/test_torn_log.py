@@ -7,7 +7,6 @@ more is written behind it. The control shows that: scripts with several writes e
 import random
 import shutil
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 
 from hitcounter.exactly_once.increments import Pageviews
 from hitcounter.exactly_once.records import Chunk
-from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from tests.support.commits import commit
@@ -33,9 +31,7 @@ N_CUTS = 150
 N_PARTS = 5
 N_RECORDS = 12
 TIMEOUT_S = 20.0
-SITES = [
-    keys.site_keys(0, name, Day(date(2019, 4, 19), 0, 1)) for name in ("demo", "news", "union")
-]
+SITES = [keys.site_keys(0, name, "2019-04-19") for name in ("demo", "news", "union")]
 COUNTED = [key for site in SITES for key in site.counted]
 # As many would write it: one command per counter.
 SEVERAL_WRITES = "for i = 1, #KEYS do redis.call('INCRBY', KEYS[i], 1) end"

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 from hitcounter.errors import ConfigError, CounterError, StoreError, StoreFullError, StoreUnfitError
 from hitcounter.exactly_once.increments import Pageviews
 from hitcounter.exactly_once.records import MAX_CHUNK_KEYS, Chunk
-from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.client import Store, parse_count
 from hitcounter.store.durability import MAX_CLOCK_SKEW_S
@@ -30,7 +28,7 @@ from tests.support.waiting import eventually
 
 TIMEOUT_S = 20.0
 LIMIT = 10_000
-DAY = Day(date(2019, 4, 19), 0, 24 * 3600)
+DAY = "2019-04-19"
 DEMO = keys.site_keys(0, "demo", DAY)
 
 Everything = dict[bytes, bytes]

@@ -1,6 +1,5 @@
 """What tests write to journals, and how they compare what they read back."""
 
-import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
@@ -9,12 +8,11 @@ from pathlib import Path
 from hitcounter.exactly_once.increments import Pageviews
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.records import Entry
-from hitcounter.period import Day
 from hitcounter.store.keys import page_keys, site_keys
 
 LIMIT = 10_000
 MAX_BYTES = 1 << 24
-DAY = Day(dt.date(2019, 4, 19), 0, 24 * 3600)
+DAY = "2019-04-19"
 DEMO = site_keys(0, "demo", DAY)
 
 Sums = dict[int, dict[str, int]]  # by number, what is added to which counter

@@ -26,7 +26,6 @@ from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journal_file import PAGE_BYTES, discard, locked
 from hitcounter.exactly_once.journals import Journals, unreadable
 from hitcounter.exactly_once.records import Entry
-from hitcounter.period import Day
 from hitcounter.store.keys import bucket_key, page_keys, site_keys
 from tests.journal.conftest import Errors
 from tests.journal.disk import broken_log, free_bytes, full_log, read_only
@@ -95,7 +94,7 @@ odd_paths = st.sampled_from(["/{0}:page:demo:/", "/a:b:", "/{}", "/tin-tức/ü"
 long_paths = st.sampled_from(["/" + "a" * 511, "/" + "ư" * 255, "/" + "😀" * 127])
 paths = odd_paths | long_paths | st.text(max_size=20).map("/".__add__)
 numbers_of_hits = st.integers(min_value=1, max_value=2**53)
-sites = st.builds(lambda name, day: site_keys(0, name, Day(day, 0, 0)), site_names, days)
+sites = st.builds(lambda name, day: site_keys(0, name, day.isoformat()), site_names, days)
 pages = st.builds(page_keys, st.just(0), site_names, paths, st.integers(0, 10**9))
 pageviews = st.builds(
     Pageviews,

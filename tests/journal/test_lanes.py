@@ -13,7 +13,6 @@ from hitcounter.exactly_once.adoption import Adoption
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.writer import Writer
 from hitcounter.metrics import Metrics
-from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.keys import SiteKeys
@@ -41,9 +40,9 @@ async def writer(directory: Path, far_store: Store, metrics: Metrics) -> AsyncIt
         await writer.close(0)
 
 
-def keys_of(site: str, day: Day = DAY) -> SiteKeys:
+def keys_of(site: str, date: str = DAY) -> SiteKeys:
     """Name the counters of a site."""
-    return keys.site_keys(keys.lane_of(site, N_LANES), site, day)
+    return keys.site_keys(keys.lane_of(site, N_LANES), site, date)
 
 
 async def hit(writer: Writer, site: str) -> str:

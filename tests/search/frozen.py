@@ -4,7 +4,6 @@ A hit is a number, and has a site of its own, so that a loss cannot hide behind 
 record, as hits are where a record takes one. A chunk or a sum is the sorted hits that it holds.
 """
 
-import datetime as dt
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -12,7 +11,6 @@ from typing import NamedTuple
 from hitcounter.exactly_once.increments import Pageviews
 from hitcounter.exactly_once.lanes import Lane
 from hitcounter.exactly_once.records import Record, RecordLog
-from hitcounter.period import Day
 from hitcounter.store import keys
 
 Hits = tuple[int, ...]
@@ -21,7 +19,7 @@ MAX_HITS = 8
 NOW_S = 3.0
 KEPT_WINDOW_S = 1.0
 
-_DAY = Day(dt.date(2026, 11, 29), 0, 24 * 3600)
+_DAY = "2026-11-29"
 _SITES = [keys.site_keys(0, f"s{hit}", _DAY) for hit in range(MAX_HITS)]
 _HITS = {site: hit for hit, site in enumerate(_SITES)}
 

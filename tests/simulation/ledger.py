@@ -19,7 +19,6 @@ from typing import Any, Protocol, Self
 from hitcounter.errors import Unavailable
 from hitcounter.exactly_once.hit_ids import DuplicateHit
 from hitcounter.exactly_once.writer import Writer
-from hitcounter.period import Day
 from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
 from hitcounter.store.writer_connection import Values
@@ -343,14 +342,14 @@ class Ledger:
 
 def site_keys_on(n_lanes: int, date: str, days_later: int) -> list[SiteKeys]:
     """Name the counters of all sites, as a worker does once a day."""
-    day = Day(dt.date.fromisoformat(date) + dt.timedelta(days=days_later), 0, 0)
-    return [keys.site_keys(keys.lane_of(site, n_lanes), site, day) for site in SITES]
+    day = dt.date.fromisoformat(date) + dt.timedelta(days=days_later)
+    return [keys.site_keys(keys.lane_of(site, n_lanes), site, day.isoformat()) for site in SITES]
 
 
 def robot_keys_on(n_lanes: int, date: str, days_later: int) -> list[SiteKeys]:
     """Name the counters of the robots of all sites."""
-    day = Day(dt.date.fromisoformat(date) + dt.timedelta(days=days_later), 0, 0)
-    return [keys.robot_keys(keys.lane_of(site, n_lanes), site, day) for site in SITES]
+    day = dt.date.fromisoformat(date) + dt.timedelta(days=days_later)
+    return [keys.robot_keys(keys.lane_of(site, n_lanes), site, day.isoformat()) for site in SITES]
 
 
 def page_keys(n_lanes: int) -> list[list[PageKeys]]:

@@ -1,13 +1,11 @@
 """Pageviews as the tests of the protocol count them, and how they compare them."""
 
-import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hitcounter.exactly_once.increments import Pageviews
 from hitcounter.exactly_once.records import Entry, Record
-from hitcounter.period import Day
 from hitcounter.store.keys import (
     PageKeys,
     SiteKeys,
@@ -22,7 +20,7 @@ Hit = tuple[SiteKeys, PageKeys | None]
 
 def site_on(day: int, name: str = "demo") -> SiteKeys:
     """Name the counters of a site on a day of April 2019."""
-    return site_keys(0, name, Day(dt.date(2019, 4, day), 0, 24 * 3600))
+    return site_keys(0, name, f"2019-04-{day:02d}")
 
 
 def page_of(path: str, name: str = "demo") -> PageKeys:

@@ -364,8 +364,8 @@ def test_anything_that_is_not_on_the_list_is_refused_as_json(
 def numbers(values: list[int], name: str = "demo") -> Numbers:
     """Give the numbers of a site."""
     site = Config().site(name)
-    day = day_of(0, site.timezone)
-    names = site_keys(lane_of(name, N_LANES), name, day)
+    date = day_of(0, site.timezone).date
+    names = site_keys(lane_of(name, N_LANES), name, date)
     return Numbers(site, names, values, FRESH, NO_PAGE, None, 0)
 
 

@@ -80,7 +80,7 @@ def _show_results(data_dir: Path, site: Site) -> None:
     for directory in data_dir.glob("metrics-*"):
         since, before = "the service started", days.read(directory).get(site.name)
         counts = Counter(collector.results(directory).get(site.name, {}))
-        if before is not None and before.date == day_of(time.time(), site.timezone).day:
+        if before is not None and before.date == day_of(time.time(), site.timezone).date:
             since = f"{dt.datetime.fromtimestamp(before.at, site.timezone):%H:%M} today"
             counts.subtract(before.hits)
         if results := [f"{n} {result}" for result, n in sorted(counts.items()) if n]:

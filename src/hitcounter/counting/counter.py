@@ -158,7 +158,7 @@ class Counter:
         """Tell of a hit that does not count."""
         if uncounted == ROBOT and not is_new:
             site = question.site
-            self._writer.count_robot(site.lane, site.robot_keys(question.names))
+            self._writer.count_robot(site.lane, site.robot_keys_on(question.names.date))
         if uncounted != HEAD:
             self.metrics.not_counted(question.site.site.name, uncounted)
 

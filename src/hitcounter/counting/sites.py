@@ -1,10 +1,9 @@
 """The sites that a worker counts: those that are declared, or all that an open service accepts."""
 
-import datetime as dt
 import logging
 import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from hitcounter.client_address import AddressSet
 from hitcounter.config import Config
@@ -12,7 +11,7 @@ from hitcounter.counting.numbers import Numbers, away
 from hitcounter.errors import Refusal, StoreError, StoreFullError
 from hitcounter.exactly_once.lanes import Lane, Lanes
 from hitcounter.metrics import Metrics
-from hitcounter.period import Day, day_of
+from hitcounter.period import day_of
 from hitcounter.site import Site, site_name
 from hitcounter.store import keys
 from hitcounter.store.client import Store
@@ -26,22 +25,6 @@ _REFUSAL_EVERY_S = 60.0
 class SiteState:
     """A site with the keys of its current day, and what the store said of it last."""
 
-    __slots__ = (
-        "_day",
-        "_keys",
-        "_robots",
-        "explained",
-        "known",
-        "label",
-        "lane",
-        "own",
-        "removed_key",
-        "removed_ms",
-        "site",
-        "watched_at",
-        "watched_total",
-    )
-
     def __init__(self, site: Site, lane: Lane, label: str) -> None:
         """Prepare the keys of a site; `label` names it in metrics."""
         self.site = site
@@ -54,24 +37,12 @@ class SiteState:
         self.lane = lane
         self.removed_key = keys.removed_key(lane.number, site.name)
         self.removed_ms = 0  # the tombstone when we watched last
-        self._day: Day | None = None
-        self._keys: SiteKeys | None = None
-        self._robots: SiteKeys | None = None
+        self._keys_on = lru_cache(maxsize=2)(partial(keys.site_keys, lane.number, site.name))
+        self.robot_keys_on = lru_cache(maxsize=2)(partial(keys.robot_keys, lane.number, site.name))
 
     def keys_at(self, now_s: float) -> SiteKeys:
         """Name the counters of the day that an instant falls on."""
-        day = self._day
-        if day is None or self._keys is None or not day.start_at <= now_s < day.end_at:
-            self._day = day = day_of(now_s, self.site.timezone)
-            self._keys = keys.site_keys(self.lane.number, self.site.name, day)
-        return self._keys
-
-    def robot_keys(self, names: SiteKeys) -> SiteKeys:
-        """Name the counters of robots on a day of the site."""
-        if self._robots is None or self._robots.date != names.date:
-            day = Day(dt.date.fromisoformat(names.date), 0, 0)
-            self._robots = keys.robot_keys(self.lane.number, self.site.name, day)
-        return self._robots
+        return self._keys_on(day_of(now_s, self.site.timezone).date)
 
     def page_keys(self, path: str) -> PageKeys:
         """Name the counters of a page."""

@@ -4,8 +4,9 @@ The cut depends on nothing but the sum and the rule, so whoever reads a journal 
 records.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from hitcounter.store.keys import PageKeys, SiteKeys
@@ -107,13 +108,16 @@ def cut(total: Pageviews, rule: CutRule) -> list[Pageviews]:
 
 def _pieces(total: Pageviews) -> Iterator[Pageviews]:
     """Yield every site and then every page, in the order of their names."""
-    sites: dict[str, tuple[SiteKeys, int]] = {}
-    pages: dict[str, tuple[PageKeys, int]] = {}
-    for site, n in total.sites.items():
-        first, sum_ = sites.get(site.today, (site, 0))
-        sites[site.today] = first, sum_ + n
-    for page, n in total.pages.items():
-        first_page, sum_ = pages.get(page.key, (page, 0))
-        pages[page.key] = first_page, sum_ + n
-    yield from (Pageviews(sites=dict([sites[name]])) for name in sorted(sites))
-    yield from (Pageviews(pages=dict([pages[name]])) for name in sorted(pages))
+    for site, n in _by_name(total.sites, attrgetter("today")):
+        yield Pageviews(sites={site: n})
+    for page, n in _by_name(total.pages, attrgetter("key")):
+        yield Pageviews(pages={page: n})
+
+
+def _by_name(counts: Mapping[Key, int], name_of: Callable[[Key], str]) -> list[tuple[Key, int]]:
+    """Sum up what has one name, in the order of the names."""
+    sums: dict[str, tuple[Key, int]] = {}
+    for key, n in counts.items():
+        first, sum_ = sums.get(name_of(key), (key, 0))
+        sums[name_of(key)] = first, sum_ + n
+    return [sums[name] for name in sorted(sums)]

@@ -6,11 +6,10 @@
      to count the rest and remove the file would lose it.
 """
 
-import datetime as dt
 import sqlite3
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +17,6 @@ import msgspec
 from hitcounter.exactly_once import increments
 from hitcounter.exactly_once.increments import CutRule, Pageviews
 from hitcounter.exactly_once.records import Entry
-from hitcounter.period import Day
 from hitcounter.store import keys
 
 FORMAT = 2
@@ -125,28 +123,15 @@ def _named(key: str) -> tuple[str, str]:
 
 
 def _summed(rows: Iterable[_Row]) -> list[Entry]:
-    totals: dict[tuple[int, int], tuple[Counter[Any], Counter[Any]]] = {}
+    site_keys, robot_keys = cache(keys.site_keys), cache(keys.robot_keys)
+    page_keys = cache(keys.page_keys)
+    totals: dict[tuple[int, int], Pageviews] = {}
     for lane, number, by_site, by_page, others in rows:
         _check_kinds(others)
-        sites, pages = totals.setdefault((lane, number), (Counter(), Counter()))
-        for name, days in ((keys.site_keys, by_site), (keys.robot_keys, others.get(ROBOTS, ()))):
-            for *day, n in days:
-                sites[name, *day] += n
-        for *page, n in by_page:
-            pages[tuple(page)] += n
-    return [
-        Entry(number, Pageviews(dict(_days(lane, sites)), dict(_pages(lane, pages))), lane)
-        for (lane, number), (sites, pages) in sorted(totals.items())
-    ]
-
-
-def _days(lane: int, counts: "Counter[Any]") -> Iterator[tuple[keys.SiteKeys, int]]:
-    for (name, site, date), n in counts.items():
-        yield name(lane, site, Day(dt.date.fromisoformat(date), 0, 0)), n
-
-
-def _pages(
-    lane: int, counts: "Counter[tuple[str, str, int]]"
-) -> Iterator[tuple[keys.PageKeys, int]]:
-    for page, n in counts.items():
-        yield keys.page_keys(lane, *page), n
+        total = totals.setdefault((lane, number), Pageviews())
+        for names_of, days in ((site_keys, by_site), (robot_keys, others.get(ROBOTS, ()))):
+            for site, date, n in days:
+                total.merge(Pageviews(sites={names_of(lane, site, date): n}))
+        for site, path, limit, n in by_page:
+            total.merge(Pageviews(pages={page_keys(lane, site, path, limit): n}))
+    return [Entry(number, totals[lane, number], lane) for lane, number in sorted(totals)]

@@ -41,7 +41,7 @@ async def note(directory: Path, sites: Iterable[Site]) -> None:
     before = read(directory)
     while True:
         now_s = time.time()
-        dates = {site.name: day_of(now_s, site.timezone).day for site in sites}
+        dates = {site.name: day_of(now_s, site.timezone).date for site in sites}
         begun = dates.items() - {(name, day.date) for name, day in before.items()}
         if begun:
             # With the first note, all hits are of now: the directory is as old as the service.

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from zlib import crc32
 
-from hitcounter.period import Day
+from hitcounter.period import buckets_of, day_before
 
 PATTERN = "hc:*"  # of all of them
 SITES_KEY = "hc:{meta}:sites"
@@ -44,6 +44,7 @@ class SiteKeys:
     `counted` are the buckets that a pageview adds to; `shown` are those of the block's lines.
     """
 
+    site: str
     date: str
     yesterday: str
     counted: tuple[str, ...]
@@ -55,14 +56,9 @@ class SiteKeys:
         return self.counted[0]
 
     @property
-    def site(self) -> str:
-        """Return the site's name, which is kept in its keys only."""
-        return self.today.split(":", 4)[3]
-
-    @property
     def is_of_robots(self) -> bool:
-        """Return whether robots are counted here, and nobody else."""
-        return self.today.split(":", 4)[4].startswith(ROBOTS)
+        """Return whether robots are counted here, and nobody else: no block shows them."""
+        return not self.shown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,19 +104,17 @@ def is_in_lane(key: str, lane: int) -> bool:
     return key.startswith(f"hc:{{{lane}}}:")
 
 
-def site_keys(lane: int, site: str, day: Day) -> SiteKeys:
-    """Name the five counters that the block shows on a day."""
-    buckets = (day.day, day.yesterday, day.month, day.year, "total")
-    names = [bucket_key(lane, site, bucket) for bucket in buckets]
-    today, yesterday, month, year, total = names
-    return SiteKeys(day.day, yesterday, (today, month, year, total), tuple(names))
+def site_keys(lane: int, site: str, date: str) -> SiteKeys:
+    """Name the five counters that the block shows on a day like 2019-04-19."""
+    counted = tuple(bucket_key(lane, site, bucket) for bucket in buckets_of(date))
+    yesterday = bucket_key(lane, site, day_before(date))
+    return SiteKeys(site, date, yesterday, counted, (counted[0], yesterday, *counted[1:]))
 
 
-def robot_keys(lane: int, site: str, day: Day) -> SiteKeys:
+def robot_keys(lane: int, site: str, date: str) -> SiteKeys:
     """Name the counters of robots on a day, which no block shows."""
-    buckets = (day.day, day.month, day.year, "total")
-    names = tuple(bucket_key(lane, site, ROBOTS + bucket) for bucket in buckets)
-    return SiteKeys(day.day, names[0], names, ())
+    names = tuple(bucket_key(lane, site, ROBOTS + bucket) for bucket in buckets_of(date))
+    return SiteKeys(site, date, names[0], names, ())
 
 
 def bucket_key(lane: int, site: str, bucket: str) -> str:

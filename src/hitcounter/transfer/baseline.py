@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hitcounter.block import LINE_KEYS
 from hitcounter.config import Config
 from hitcounter.errors import CommandError
-from hitcounter.period import Day, day_of
+from hitcounter.period import day_before, day_of
 from hitcounter.site import Site
 from hitcounter.store import keys
 from hitcounter.store.client import Store
@@ -14,21 +14,22 @@ from hitcounter.transfer.sites import admit
 
 async def read_block(store: Store, site: Site, now_s: float) -> dict[str, int]:
     """Read the numbers that the block shows, by line."""
-    names = _shown(store, site, day_of(now_s, site.timezone))
+    names = _shown(store, site, day_of(now_s, site.timezone).date)
     values = await store.read(list(names.values()))
     return {key: value or 0 for key, value in zip(names, values, strict=True)}
 
 
 async def read_robots(store: Store, site: Site, now_s: float) -> dict[str, int]:
     """Read how often robots came, by period."""
-    names = keys.robot_keys(store.lane_of(site.name), site.name, day_of(now_s, site.timezone))
+    date = day_of(now_s, site.timezone).date
+    names = keys.robot_keys(store.lane_of(site.name), site.name, date)
     values = await store.read(names.counted)
     return dict(zip(("today", "month", "year", "total"), (n or 0 for n in values), strict=True))
 
 
-def _shown(store: Store, site: Site, day: Day) -> dict[str, str]:
+def _shown(store: Store, site: Site, date: str) -> dict[str, str]:
     lane = store.lane_of(site.name)
-    return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, day).shown, strict=True))
+    return dict(zip(LINE_KEYS, keys.site_keys(lane, site.name, date).shown, strict=True))
 
 
 async def set_baseline(
@@ -40,13 +41,13 @@ async def set_baseline(
     now_s: float,
 ) -> dict[str, int]:
     """Make the block show the given lines and pages from now on; return all that it shows."""
-    day = day_of(now_s, site.timezone)
+    date = day_of(now_s, site.timezone).date
     numbers = await read_block(store, site, now_s) | dict(given)
-    contradiction = find_contradiction(numbers, pages, day)
+    contradiction = find_contradiction(numbers, pages, date)
     if contradiction:
         raise CommandError(f"nothing was changed: {contradiction}")
     await admit(store, config, site.name)
-    lane, names = store.lane_of(site.name), _shown(store, site, day)
+    lane, names = store.lane_of(site.name), _shown(store, site, date)
     await store.replace(
         keys.pages_key(lane, site.name),
         {keys.page_key(lane, site.name, path): n for path, n in pages.items()},
@@ -57,15 +58,13 @@ async def set_baseline(
 
 
 def find_contradiction(
-    numbers: Mapping[str, int], pages: Mapping[str, int], day: Day
+    numbers: Mapping[str, int], pages: Mapping[str, int], date: str
 ) -> str | None:
     """Say which two numbers cannot both be true on a day, if there are any."""
     today, yesterday, month, year, total = (numbers[key] for key in LINE_KEYS)
-    since_month, since_year = today, today
-    if day.yesterday.startswith(day.month):
-        since_month += yesterday
-    if day.yesterday.startswith(day.year):
-        since_year += yesterday
+    eve = day_before(date)
+    since_month = today + (yesterday if eve[:7] == date[:7] else 0)
+    since_year = today + (yesterday if eve[:4] == date[:4] else 0)
     checks = [
         (since_month, "the days of this month", month, "month"),
         (since_year, "the days of this year", year, "year"),

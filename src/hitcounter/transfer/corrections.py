@@ -8,7 +8,6 @@ import datetime as dt
 from hashlib import blake2b
 
 from hitcounter.errors import CommandError, StoreError, StoreRefusesError
-from hitcounter.period import Day
 from hitcounter.site import Site
 from hitcounter.store import keys
 from hitcounter.store.client import Store
@@ -36,8 +35,7 @@ async def correct(store: Store, site: Site, correction: Correction) -> None:
                 " taken back once more, give another reason"
             )
     lane, n, page = store.lane_of(site.name), correction.minus, correction.page
-    day = Day(dt.date.fromisoformat(correction.date), 0, 0)
-    counted = dict.fromkeys(keys.site_keys(lane, site.name, day).counted, -n)
+    counted = dict.fromkeys(keys.site_keys(lane, site.name, correction.date).counted, -n)
     key = keys.page_key(lane, site.name, page or "")
     pages = {(keys.pages_key(lane, site.name), 0): {key: -n}} if page else {}
     names = [*counted, key] if page else [*counted]

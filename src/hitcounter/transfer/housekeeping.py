@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from hitcounter import disk
 from hitcounter.errors import CommandError
-from hitcounter.period import day_of
+from hitcounter.period import buckets_of, day_of
 from hitcounter.store import keys
 from hitcounter.store.client import BATCH_KEYS, Store
 from hitcounter.transfer import export
@@ -139,7 +139,7 @@ def _of_now(lane: int, site: str) -> set[str]:
     """Name what a hit of now may begin, in any zone: its day may be younger than our list."""
     now_s = time.time()
     days = [day_of(now_s + n * 24 * 3600, ZoneInfo("UTC")) for n in (-1, 0, 1)]
-    buckets = {bucket for day in days for bucket in (day.day, day.month, day.year, "total")}
+    buckets = {bucket for day in days for bucket in buckets_of(day.date)}
     buckets |= {keys.ROBOTS + bucket for bucket in buckets}
     return {keys.bucket_key(lane, site, bucket) for bucket in buckets}
 
