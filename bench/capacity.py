@@ -33,7 +33,7 @@ from hitcounter.config import Config
 from hitcounter.store import keys
 from hitcounter.store.client import Store
 from hitcounter.store.embedded import socket_path
-from hitcounter.transfer.export import SiteCounts, import_counts
+from hitcounter.transfer.export import import_counts
 
 NETWORKS = {750: 26, 10_000: 350}  # sites, hits a second
 MAX_SITES = 20_000
@@ -96,14 +96,20 @@ def some_pages() -> dict[str, int]:
     return {f"/tin-tuc/hoi-nghi-thuong-nien-{n}.html": 1 for n in range(N_PAGES)}
 
 
-async def bring(service: Service, names: list[str], counts: SiteCounts) -> None:
-    """Import the same for all sites."""
+def counts_of(site: str) -> dict[keys.CounterName, int]:
+    """Count the same for every site."""
+    counts = {keys.CounterName(site, False, bucket): n for bucket, n in a_year().items()}
+    return counts | {keys.CounterName(site, True, path): n for path, n in some_pages().items()}
+
+
+async def bring(service: Service, names: list[str]) -> None:
+    """Import the counts of all sites."""
     store = Store(f"unix://{socket_path(service.data_dir)}", TIMEOUT_S)
     try:
         await import_counts(
             store,
             Config(max_sites=MAX_SITES),
-            dict.fromkeys(names, counts),
+            {name: counts_of(name) for name in names},
             lambda each: tqdm(each, "import", unit="site", leave=False, disable=None),
         )
     finally:
@@ -171,7 +177,7 @@ async def measure(scratch: Path, n_sites: int, rate: int, seconds: int) -> Row:
     """Measure one network; return the line of the table."""
     names = sites(n_sites)
     with serving(scratch / f"{n_sites}") as service:
-        await bring(service, names, SiteCounts(a_year(), some_pages()))
+        await bring(service, names)
         year_bytes = counter_bytes(service, (keys.bucket_key(0, names[0], k) for k in a_year()))
         page_bytes = counter_bytes(service, (keys.page_key(0, names[0], k) for k in some_pages()))
         on_disk_bytes, people = disk_bytes(service), People(service.url, names, rate)

@@ -387,7 +387,7 @@ async def test_a_server_that_forgot_our_scripts_is_told_them_again(
     raw.script_flush()
     assert await store.admit_site("demo", 1)
     raw.script_flush()
-    assert await store.replace("hc:{0}:pages:demo", {}, {DEMO.shown[1]: 9}, only_raise=False) == 1
+    assert await store.replace("demo", {DEMO.shown[1]: 9}, only_raise=False) == 1
 
 
 async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
@@ -440,9 +440,7 @@ async def test_the_log_holds_one_write_per_commit_and_no_transaction(
         await commit(line, chunk(last - 1, last, page("/a"), page(f"/{last}")))
     await commit(line, chunk(0, 1))
     await store.admit_site("demo", 10)
-    await store.replace(
-        "hc:{0}:pages:demo", {page("/z").key: 5}, {DEMO.shown[4]: 90}, only_raise=True
-    )
+    await store.replace("demo", {DEMO.shown[4]: 90, page("/z").key: 5}, only_raise=True)
     log = log_of(server).read_bytes().upper()
     assert log.count(b"\r\nMSET\r\n") == 8
     assert log.count(b"\r\nSADD\r\n") == 1
@@ -503,8 +501,7 @@ async def test_the_number_of_sites_is_exact_however_many_come_at_once(store: Sto
 async def replace(store: Store, pages: dict[str, int], total: int, *, only_raise: bool) -> int:
     """Set some pages and the total of the demo site."""
     by_key = {page(path).key: n for path, n in pages.items()}
-    counters = {DEMO.shown[-1]: total}
-    return await store.replace("hc:{0}:pages:demo", by_key, counters, only_raise=only_raise)
+    return await store.replace("demo", {DEMO.shown[-1]: total} | by_key, only_raise=only_raise)
 
 
 async def test_numbers_are_replaced_and_new_pages_are_counted(store: Store, raw: Any) -> None:

@@ -127,12 +127,13 @@ async def test_ids_are_claimed_once_wherever_the_connection_is_cut(
 
 
 Question = Callable[[Store], Awaitable[object]]
+ONE = keys.bucket_key(0, "demo", "total")
 QUESTIONS: dict[str, tuple[Question, object]] = {
-    "read": (lambda store: store.read(["one", "none"]), [1, None]),
+    "read": (lambda store: store.read([ONE, "none"]), [1, None]),
     "admit": (lambda store: store.admit_site("demo", 1), True),
     "refuse": (lambda store: store.admit_site("other", 1), False),
     "sites": (lambda store: store.sites(), {"demo"}),
-    "raise": (lambda store: store.replace("p", {}, {"one": 1}, only_raise=True), 0),
+    "raise": (lambda store: store.replace("demo", {ONE: 1}, only_raise=True), 0),
 }
 
 
@@ -142,7 +143,7 @@ QUESTIONS: dict[str, tuple[Question, object]] = {
 async def test_no_question_gets_the_answer_to_another(
     far_store: Store, way: Cutter, raw: Any, direction: str, what: str
 ) -> None:
-    raw.set("one", 1)
+    raw.set(ONE, 1)
     assert await far_store.admit_site("demo", 1)
     ask, right = QUESTIONS[what]
     for n_bytes in count():

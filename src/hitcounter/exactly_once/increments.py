@@ -6,6 +6,7 @@ records.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
@@ -114,10 +115,8 @@ def _pieces(total: Pageviews) -> Iterator[Pageviews]:
         yield Pageviews(pages={page: n})
 
 
-def _by_name(counts: Mapping[Key, int], name_of: Callable[[Key], str]) -> list[tuple[Key, int]]:
+def _by_name(counts: Mapping[Key, int], name_of: Callable[[Key], str]) -> Iterator[tuple[Key, int]]:
     """Sum up what has one name, in the order of the names."""
-    sums: dict[str, tuple[Key, int]] = {}
-    for key, n in counts.items():
-        first, sum_ = sums.get(name_of(key), (key, 0))
-        sums[name_of(key)] = first, sum_ + n
-    return [sums[name] for name in sorted(sums)]
+    for _, named in groupby(sorted(counts, key=name_of), name_of):
+        same = list(named)
+        yield same[0], sum(counts[key] for key in same)

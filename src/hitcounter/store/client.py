@@ -85,21 +85,15 @@ class Store:
         values = await self.ask(lambda redis: redis.mget(names)) if names else []
         return dict(zip(names, values, strict=True))
 
-    async def replace(
-        self,
-        pages_key: str,
-        pages: Mapping[str, int],
-        counters: Mapping[str, int],
-        *,
-        only_raise: bool,
-    ) -> int:
+    async def replace(self, site: str, counts: Mapping[str, int], *, only_raise: bool) -> int:
         """Set pages and counters of one site at once, or with `only_raise` those that grow.
 
         Return how many changed.
         """
-        names = [pages_key, *pages, *counters]
-        args = [len(pages), int(only_raise), *pages.values(), *counters.values()]
-        return int(await self.run(scripts.REPLACE, names, args))
+        names = sorted(counts, key=_is_page, reverse=True)
+        args = [_n_pages(names), int(only_raise), *(counts[name] for name in names)]
+        pages_key = keys.pages_key(self.lane_of(site), site)
+        return int(await self.run(scripts.REPLACE, [pages_key, *names], args))
 
     async def admit_site(self, site: str, limit: int) -> bool:
         """Register a site unless it would be one more than `limit`; tell whether it is known."""
@@ -133,8 +127,7 @@ class Store:
         """
         lane = self.lane_of(site)
         pages_key, removed_key = keys.pages_key(lane, site), keys.removed_key(lane, site)
-        n_pages = sum(keys.counter_of(name).is_page for name in names)
-        args = [n_pages, below, removed_ms or ""]
+        args = [_n_pages(names), below, removed_ms or ""]
         values = await self.run(scripts.TAKE, [pages_key, *names, removed_key], args)
         if len(values) < len(names):
             return None
@@ -148,13 +141,9 @@ class Store:
         site has other pages. Pages come before other counters in `names`.
         """
         lane, to_lane = self.lane_of(old), self.lane_of(new)
-        counters = [keys.counter_of(name) for name in names]
-        to = [
-            (keys.page_key if counter.is_page else keys.bucket_key)(to_lane, new, counter.name)
-            for counter in counters
-        ]
+        to = [keys.counter_of(name)._replace(site=new).key(to_lane) for name in names]
         pages_keys = [keys.pages_key(lane, old), keys.pages_key(to_lane, new)]
-        args = [sum(counter.is_page for counter in counters), removed_ms or ""]
+        args = [_n_pages(names), removed_ms or ""]
         all_names = [*pages_keys, *names, *to, keys.removed_key(lane, old)]
         moved = await self.run(scripts.MOVE, all_names, args)
         if len(moved) < len(names):
@@ -223,6 +212,14 @@ class Store:
                 return await question(self._redis)
         except Exception as error:
             raise no_answer(error) from error
+
+
+def _is_page(name: str) -> bool:
+    return keys.counter_of(name).is_page
+
+
+def _n_pages(names: Iterable[str]) -> int:
+    return sum(map(_is_page, names))
 
 
 def parse_count(name: str, raw: bytes | None) -> int | None:

@@ -22,6 +22,7 @@ key can be taken for a tag. A site name holds no colon, so every key reads back 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from zlib import crc32
 
 from hitcounter.period import buckets_of, day_before
@@ -85,13 +86,19 @@ class PageKeys:
         return self.key.split(":", 4)[4]
 
 
-@dataclass(frozen=True, slots=True)
-class CounterName:
-    """What a counter's key says: its site, and its bucket or the path of its page."""
+class CounterName(NamedTuple):
+    """What a counter's key says: its site, and its bucket or the path of its page.
+
+    Sorted, buckets come before pages.
+    """
 
     site: str
     is_page: bool
     name: str
+
+    def key(self, lane: int) -> str:
+        """Name it in the store."""
+        return (page_key if self.is_page else bucket_key)(lane, self.site, self.name)
 
 
 def lane_of(site: str, lanes: int) -> int:

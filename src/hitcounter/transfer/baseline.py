@@ -48,12 +48,9 @@ async def set_baseline(
         raise CommandError(f"nothing was changed: {contradiction}")
     await admit(store, config, site.name)
     lane, names = store.lane_of(site.name), _shown(store, site, date)
-    await store.replace(
-        keys.pages_key(lane, site.name),
-        {keys.page_key(lane, site.name, path): n for path, n in pages.items()},
-        {names[key]: n for key, n in given.items()},
-        only_raise=False,
-    )
+    counts = {keys.page_key(lane, site.name, path): n for path, n in pages.items()}
+    counts |= {names[key]: n for key, n in given.items()}
+    await store.replace(site.name, counts, only_raise=False)
     return numbers
 
 

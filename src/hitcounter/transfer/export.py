@@ -7,8 +7,7 @@ counted here stays counted, and importing the same file twice changes nothing th
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from hitcounter.config import Config
 from hitcounter.errors import CommandError, Refusal
@@ -23,14 +22,8 @@ VERSION = 1
 _NO_EXPORT = f"line 1: not the {FORMAT} format"
 
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
-
-
-@dataclass(slots=True)
-class SiteCounts:
-    """The numbers of one site: by bucket, and by the path of a page."""
-
-    buckets: dict[str, int] = field(default_factory=dict)
-    pages: dict[str, int] = field(default_factory=dict)
+Counts = dict[keys.CounterName, int]
+Name = TypeVar("Name")
 
 
 async def export(store: Store, out: BinaryIO, progress: Progress) -> int:
@@ -42,17 +35,12 @@ async def export(store: Store, out: BinaryIO, progress: Progress) -> int:
     async for name in store.counter_keys():
         names_by_site.setdefault(counter_of(name).site, []).append(name)
     writer = _SealedWriter(out)
-    writer.write({"format": FORMAT, "version": VERSION})
     for site in progress(sorted(names_by_site)):
         # Buckets come before pages: they are read in one batch, at one moment, and fit together.
-        for batch in batches(sorted(set(names_by_site[site]), key=_buckets_first)):
+        for batch in batches(sorted(set(names_by_site[site]), key=keys.counter_of)):
             for name, value in zip(batch, await store.read(batch), strict=True):
-                counter = keys.counter_of(name)
-                kind = "page" if counter.is_page else "bucket"
-                content = {"site": site, kind: counter.name, "count": value}
-                if value is None:  # it was removed a moment ago
-                    continue
-                writer.write_counter(name, content)
+                if value is not None:  # else it was removed a moment ago
+                    writer.write_counter(name, value)
     return writer.seal()
 
 
@@ -65,18 +53,11 @@ def counter_of(name: str) -> keys.CounterName:
         raise CommandError(f"the store holds {name!r}, which is no counter of ours") from None
 
 
-def _buckets_first(name: str) -> tuple[bool, str]:
-    return keys.counter_of(name).is_page, name
-
-
-def write_counts(out: BinaryIO, sites: Mapping[str, SiteCounts]) -> None:
+def write_counts(out: BinaryIO, counts: Mapping[str, int]) -> None:
     """Write counters that were read before as `export` does; raise `CommandError` as it does."""
     writer = _SealedWriter(out)
-    writer.write({"format": FORMAT, "version": VERSION})
-    for site, counts in sites.items():
-        for kind, named in (("bucket", counts.buckets), ("page", counts.pages)):
-            for name, n in named.items():
-                writer.write_counter(name, {"site": site, kind: name, "count": n})
+    for name in sorted(counts, key=keys.counter_of):
+        writer.write_counter(name, counts[name])
     writer.seal()
 
 
@@ -85,19 +66,22 @@ class _SealedWriter:
         self._out = out
         self._sha256 = hashlib.sha256()
         self._n_lines = 0
+        self._write({"format": FORMAT, "version": VERSION})
 
-    def write(self, content: Mapping[str, Any]) -> None:
+    def _write(self, content: Mapping[str, Any]) -> None:
         """Write a line, of which the checksum is taken."""
         line = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self._out.write(line)
         self._sha256.update(line)
         self._n_lines += 1
 
-    def write_counter(self, name: str, content: Mapping[str, Any]) -> None:
+    def write_counter(self, key: str, n: int) -> None:
         """Write a counter; raise `CommandError` where an import would refuse it."""
-        if not _is_counter(content):
-            raise CommandError(f"an import would refuse the counter {name!r}: {content['count']}")
-        self.write(content)
+        site, is_page, name = keys.counter_of(key)
+        content = {"site": site, "page" if is_page else "bucket": name, "count": n}
+        if _counter(content) is None:
+            raise CommandError(f"an import would refuse the counter {key!r}: {n}")
+        self._write(content)
 
     def seal(self) -> int:
         """Write the checksum over all lines before it; return the number of counters."""
@@ -106,8 +90,8 @@ class _SealedWriter:
         return self._n_lines - 1
 
 
-def read_export(text: str) -> dict[str, SiteCounts]:
-    """Read an export, all of it checked; raise `CommandError` naming the line at fault.
+def read_export(text: str) -> dict[str, Counts]:
+    """Read the sites of an export, all checked; raise `CommandError` naming the line at fault.
 
     Line ends as Windows writes them are no change: no counter holds one.
     """
@@ -123,9 +107,13 @@ def read_export(text: str) -> dict[str, SiteCounts]:
         raise CommandError("the file is cut or changed: its last line is not its checksum")
     if not lines:
         raise CommandError(_NO_EXPORT)
-    sites: dict[str, SiteCounts] = {}
+    sites: dict[str, Counts] = {}
     for number, line in enumerate(lines[1:], 2):
-        _take(sites, _parsed(line, number), number)
+        content = _parsed(line, number)
+        counter = _counter(content)
+        if counter is None:
+            raise CommandError(f"line {number} is not a counter of a site")
+        sites.setdefault(counter.site, {})[counter] = content["count"]
     return sites
 
 
@@ -148,31 +136,21 @@ def _parsed(line: str, number: int) -> Any:
         raise CommandError(f"line {number} is not JSON") from None
 
 
-def _take(sites: dict[str, SiteCounts], content: Any, number: int) -> None:
-    if not _is_counter(content):
-        raise CommandError(f"line {number} is not a counter of a site")
-    counts = sites.setdefault(site_name(content["site"]), SiteCounts())
-    if "page" in content:
-        counts.pages[content["page"]] = content["count"]
-    else:
-        counts.buckets[content["bucket"]] = content["count"]
-
-
-def _is_counter(content: Any) -> bool:
-    """Return whether this is the line of a counter, as an export writes it."""
+def _counter(content: Any) -> keys.CounterName | None:
+    """Return the counter that a line is about; None where no export writes it."""
     try:
-        site_name(content["site"])
-        count = content["count"]
+        site, count = site_name(content["site"]), content["count"]
         is_page = "page" in content
         name = content["page"] if is_page else content["bucket"]
         is_known = page_path(name) == name if is_page else is_bucket(name.removeprefix(keys.ROBOTS))
     except (AttributeError, KeyError, TypeError, Refusal):
-        return False
-    return is_known and type(count) is int and 0 <= count <= keys.MAX_COUNT
+        return None
+    is_written = is_known and type(count) is int and 0 <= count <= keys.MAX_COUNT
+    return keys.CounterName(site, is_page, name) if is_written else None
 
 
 async def import_counts(
-    store: Store, config: Config, sites: Mapping[str, SiteCounts], progress: Progress
+    store: Store, config: Config, sites: Mapping[str, Counts], progress: Progress
 ) -> int:
     """Raise counters to the imported numbers; return how many changed."""
     if config.is_open and len(await store.sites() | sites.keys()) > config.max_sites:
@@ -180,20 +158,14 @@ async def import_counts(
     n_changed = 0
     for site in progress(sorted(sites)):
         lane = store.lane_of(site)
-        pages_key = keys.pages_key(lane, site)
-        buckets = {keys.bucket_key(lane, site, k): n for k, n in sites[site].buckets.items()}
-        pages = {keys.page_key(lane, site, k): n for k, n in sites[site].pages.items()}
         await admit(store, config, site)
-        for names in batches(sorted(buckets)):
-            part = {name: buckets[name] for name in names}
-            n_changed += await store.replace(pages_key, {}, part, only_raise=True)
-        for names in batches(sorted(pages)):
-            part = {name: pages[name] for name in names}
-            n_changed += await store.replace(pages_key, part, {}, only_raise=True)
+        for batch in batches(sorted(sites[site])):
+            counts = {counter.key(lane): sites[site][counter] for counter in batch}
+            n_changed += await store.replace(site, counts, only_raise=True)
     return n_changed
 
 
-def batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Divide keys into as many as one question names."""
+def batches(names: Sequence[Name]) -> Iterator[Sequence[Name]]:
+    """Divide what names counters into as many as one question names."""
     for start in range(0, len(names), BATCH_KEYS):
         yield names[start : start + BATCH_KEYS]

@@ -20,7 +20,7 @@ from hitcounter.period import buckets_of, day_of
 from hitcounter.store import keys
 from hitcounter.store.client import BATCH_KEYS, Store
 from hitcounter.transfer import export
-from hitcounter.transfer.export import Progress, SiteCounts, batches, counter_of
+from hitcounter.transfer.export import Progress, batches, counter_of
 
 # So many counters of a site, its newest among them, go in one step; a script that moves them takes
 # hardly more.
@@ -168,13 +168,8 @@ async def _values(store: Store, names: Iterable[str]) -> dict[str, int]:
 
 def _keep(file: Path, values: Mapping[str, int], *, is_new: bool = False) -> None:
     """Write counters as an export; raise `CommandError` where a new file is not new."""
-    sites: dict[str, SiteCounts] = {}
-    for name, n in sorted(values.items()):
-        counter = keys.counter_of(name)
-        counts = sites.setdefault(counter.site, SiteCounts())
-        (counts.pages if counter.is_page else counts.buckets)[counter.name] = n
     out = io.BytesIO()
-    export.write_counts(out, sites)
+    export.write_counts(out, values)
     try:
         if is_new:
             file.open("xb").close()
