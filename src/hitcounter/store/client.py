@@ -13,11 +13,11 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from hitcounter.errors import ConfigError, CounterError, StoreError
+from hitcounter.errors import ConfigError, CounterError, UnknownScriptError
 from hitcounter.store import keys, scripts
 from hitcounter.store.keys import MAX_COUNT
 from hitcounter.store.refusals import no_answer
-from hitcounter.store.scripts import Script, reply_of
+from hitcounter.store.scripts import Script
 from hitcounter.store.writer_connection import WriterConnection
 
 N_LANES = 1
@@ -37,7 +37,7 @@ class Store:
         self.n_lanes = n_lanes
         self._timeout_s = timeout_s
         try:
-            # Any: the client's own types know neither that replies are bytes nor execute_command.
+            # Any: the client's own types do not know that replies are bytes.
             self._redis: Any = self._client(url, timeout_s)
             self._new_connection()  # which reads the rest of the URL
         except (ValueError, TypeError) as error:
@@ -193,17 +193,12 @@ class Store:
         return int(answer[0]), answer[1]
 
     async def run(self, script: Script, names: Sequence[str], args: Iterable[Any]) -> Any:
-        """Run a script."""
-        return reply_of(await scripts.run(self._replies, script, [(names, list(args))]))
-
-    async def _replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        return [await self._reply(command) for command in commands]
-
-    async def _reply(self, command: Sequence[Any]) -> Any:
+        """Run a script; a store that lacks it is sent its text."""
+        said = (len(names), *names, *args)
         try:
-            return await self.ask(lambda redis: redis.execute_command(*command))
-        except StoreError as error:
-            return error
+            return await self.ask(lambda redis: redis.evalsha(script.sha, *said))
+        except UnknownScriptError:
+            return await self.ask(lambda redis: redis.eval(script.text, *said))
 
     async def ask(self, question: Callable[[Any], Awaitable[Answer]]) -> Answer:
         """Put a question to the client; raise `StoreError` where there is no answer."""

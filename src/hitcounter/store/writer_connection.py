@@ -22,6 +22,7 @@ _NEVER = -1  # no watermark is so low: nothing is applied
 _pack = msgspec.msgpack.Encoder().encode
 
 Values = Mapping[str, int]
+Run = tuple[Sequence[str], Sequence[Any]]  # the keys and the arguments of a script
 
 
 class Commit(NamedTuple):
@@ -146,8 +147,19 @@ class WriterConnection:
         names = [keys.ids_key(lane, each) for each in range(stretch - 3, stretch + 1)]
         await self._round_trip([("EXPIRE", name, 0) for name in names])
 
-    async def _run(self, script: Script, runs: Sequence[scripts.Run]) -> list[Any]:
-        return await scripts.run(self._round_trip, script, runs)
+    async def _run(self, script: Script, runs: Sequence[Run]) -> list[Any]:
+        """Run a script once or more in one packet; give a reply or an error for each.
+
+        A store that lacks the script is sent its text.
+        """
+        said = [(len(names), *names, *args) for names, args in runs]
+        replies = await self._round_trip([("EVALSHA", script.sha, *each) for each in said])
+        lacking = [n for n, reply in enumerate(replies) if isinstance(reply, UnknownScriptError)]
+        if lacking:
+            again = await self._round_trip([("EVAL", script.text, *said[n]) for n in lacking])
+            for n, reply in zip(lacking, again, strict=True):
+                replies[n] = reply
+        return replies
 
     async def _do(self, *command: Any) -> None:
         reply_of(await self._round_trip([command]))
@@ -176,7 +188,7 @@ class WriterConnection:
             return no_answer(error)
 
 
-def _run_of(writer: str, commit: Commit) -> scripts.Run:
+def _run_of(writer: str, commit: Commit) -> Run:
     names = [keys.watermark_key(commit.lane, writer), *commit.counters]
     sites = []
     for (count_key, limit), increments in commit.pages.items():
