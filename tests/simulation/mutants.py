@@ -16,7 +16,7 @@ from unittest import mock
 
 from hitcounter.errors import CommandError, StoreError, Unavailable
 from hitcounter.exactly_once.adoption import Adoption
-from hitcounter.exactly_once.delivery import Delivery
+from hitcounter.exactly_once.delivery import exchange
 from hitcounter.exactly_once.increments import CutRule, Pageviews
 from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journal_format import packed
@@ -30,6 +30,7 @@ from hitcounter.store.client import Store
 from hitcounter.store.keys import SiteKeys
 from hitcounter.store.writer_connection import Answer as Answered
 from hitcounter.store.writer_connection import Commit as AskedCommit
+from hitcounter.store.writer_connection import WriterConnection
 from hitcounter.transfer import corrections, merging
 from tests.simulation.disk import File, SimulatedJournal, SimulatedJournals
 from tests.simulation.network import SimulatedLine
@@ -180,11 +181,11 @@ def needs_no_confirmed_records(self: RecordLog) -> bool:
 
 
 async def deliver_until_confirmed(
-    self: Adoption, delivery: Delivery, lanes: Iterable[Lane]
+    self: Adoption, connection: WriterConnection, lanes: Iterable[Lane]
 ) -> None:
     """Let an adopted journal go as soon as its records are confirmed."""
     while lanes := [lane for lane in lanes if lane.records.pending]:
-        await delivery.exchange(lanes)
+        await exchange(connection, lanes, self._metrics)
         await asyncio.sleep(RETRY_EVERY_S)
 
 

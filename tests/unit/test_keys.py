@@ -46,12 +46,16 @@ def test_a_hit_counts_for_all_lines_of_the_block_but_yesterday(
 
 @given(lanes, sites, buckets)
 def test_the_key_of_a_bucket_reads_back(lane: int, site: str, bucket: str) -> None:
-    assert keys.counter_of(keys.bucket_key(lane, site, bucket)) == CounterName(site, False, bucket)
+    key = keys.bucket_key(lane, site, bucket)
+    assert keys.counter_of(key) == CounterName(site, False, bucket)
+    assert keys.counter_of(key).key(lane) == key
 
 
 @given(lanes, sites, paths)
 def test_the_key_of_a_page_reads_back(lane: int, site: str, path: str) -> None:
-    assert keys.counter_of(keys.page_key(lane, site, path)) == CounterName(site, True, path)
+    key = keys.page_key(lane, site, path)
+    assert keys.counter_of(key) == CounterName(site, True, path)
+    assert keys.counter_of(key).key(lane) == key
 
 
 @pytest.mark.parametrize(

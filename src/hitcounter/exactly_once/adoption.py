@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 
-from hitcounter.exactly_once.delivery import Delivery
+from hitcounter.exactly_once.delivery import exchange
 from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.lanes import Lane
@@ -19,6 +19,7 @@ from hitcounter.exactly_once.outage import RETRY_EVERY_S
 from hitcounter.exactly_once.records import RecordLog
 from hitcounter.exactly_once.writer import PROBE_EVERY_S, Connect
 from hitcounter.metrics import Metrics
+from hitcounter.store.writer_connection import WriterConnection
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +82,13 @@ class Adoption:
         ]
         connection = self._connect(journal.writer)
         try:
-            await self._deliver(Delivery(connection, self._metrics), lanes)
+            await self._deliver(connection, lanes)
         finally:
             await connection.close()
 
-    async def _deliver(self, delivery: Delivery, lanes: Iterable[Lane]) -> None:
+    async def _deliver(self, connection: WriterConnection, lanes: Iterable[Lane]) -> None:
         while lanes := [lane for lane in lanes if lane.records.pending or lane.records.kept]:
-            await delivery.exchange(lanes)
+            await exchange(connection, lanes, self._metrics)
             if not all(lane.is_answered for lane in lanes):
                 await asyncio.sleep(RETRY_EVERY_S)
             elif not any(lane.records.pending for lane in lanes):

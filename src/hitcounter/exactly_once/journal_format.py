@@ -10,7 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -39,13 +39,6 @@ _unpack = msgspec.msgpack.Decoder(list[_Row]).decode
 _unpack_1 = msgspec.msgpack.Decoder(list[_Row1]).decode
 
 
-class Head(NamedTuple):
-    """The format of a file, and how whoever reads it cuts its sums."""
-
-    format: int
-    rule: CutRule
-
-
 def declare(connection: sqlite3.Connection) -> None:
     """Lay out a new file, within the transaction of the caller."""
     for table in _TABLES:
@@ -55,11 +48,14 @@ def declare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
-def read_head(connection: sqlite3.Connection) -> Head:
-    """Read the head of a file; raise `ValueError` where only a newer version can read the rest."""
+def read_head(connection: sqlite3.Connection) -> tuple[int, CutRule]:
+    """Read the format of a file, and how whoever reads it cuts its sums.
+
+    Raise `ValueError` where only a newer version can read the rest.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 1:
-        return Head(version, _CUT_OF_FORMAT_1)
+        return version, _CUT_OF_FORMAT_1
     if version != FORMAT:
         raise ValueError(
             f"it is of format {version}, and this program reads 1 to {FORMAT}: use a newer version"
@@ -67,7 +63,7 @@ def read_head(connection: sqlite3.Connection) -> Head:
     heads = connection.execute("SELECT max_keys, site_keys, page_keys, kinds FROM head").fetchall()
     ((*rule, kinds),) = heads
     _check_kinds(kinds.split())
-    return Head(version, CutRule(*rule))
+    return version, CutRule(*rule)
 
 
 def _check_kinds(kinds: Iterable[str]) -> None:

@@ -34,7 +34,6 @@ class Record:
     number: int = 0
     pageviews: Pageviews = field(default_factory=Pageviews)
     waiters: list[Any] = field(default_factory=list)
-    has_ids: bool = False
     confirmed_at_s: float = 0.0
 
 
@@ -169,7 +168,6 @@ class RecordLog:
         for record in self._closed:
             unsent.pageviews.merge(record.pageviews)
             unsent.waiters += record.waiters
-            unsent.has_ids |= record.has_ids
         self._closed.clear()
         return unsent
 

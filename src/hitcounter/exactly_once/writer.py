@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from hitcounter.errors import JournalBrokenError, StoreError, Unavailable
-from hitcounter.exactly_once.delivery import Delivered, Delivery
+from hitcounter.exactly_once.delivery import Delivered, exchange
 from hitcounter.exactly_once.hit_ids import DuplicateHit, HitIds
 from hitcounter.exactly_once.journals import Journals
 from hitcounter.exactly_once.lanes import Lane, Lanes
@@ -56,7 +56,7 @@ class Writer:
         self.lanes = Lanes(n_lanes, kept_window_s)
         self.outage = Outage(lambda: journals.create(self.id), self.lanes, self.waiting, metrics)
         self._metrics = metrics
-        self._delivery = Delivery(connect(self.id), metrics)
+        self._connection = connect(self.id)
         self._due: dict[Lane, None] = {}  # the lanes whose turn has come
         self._wake = asyncio.Event()
         self._is_closing = False
@@ -79,7 +79,6 @@ class Writer:
         record = lane.records.open
         future = self.waiting.take(record, label, site, page, id_)
         if id_ is not None:
-            record.has_ids = True
             self.recent.add(id_, future)
         if len(record.waiters) >= MAX_RECORD_HITS:
             lane.records.close_record()
@@ -102,7 +101,7 @@ class Writer:
         self._make_due(*(lane for lane in self.lanes if lane.is_answered))
         done, _ = await asyncio.wait([self.flushing], timeout=grace_s)
         if not done:
-            await self._delivery.connection.close()  # which ends the wait for an answer
+            await self._connection.close()  # which ends the wait for an answer
         await asyncio.wait([self.flushing])
         self._probing.cancel()
         try:
@@ -111,7 +110,7 @@ class Writer:
         except JournalBrokenError as error:
             log.error("%s", error)
             self._abandon()
-        await self._delivery.connection.close()
+        await self._connection.close()
         await self.outage.close_journal()
 
     async def _finish(self) -> None:
@@ -125,7 +124,7 @@ class Writer:
         if not self.outage.has_journal and not self.outage.ever_began:
             with suppress(StoreError):
                 for lane in self.lanes:
-                    await self._delivery.connection.forget(lane.number)
+                    await self._connection.forget(lane.number)
 
     async def _probe(self) -> None:
         """Ask an idle store now and then: whether it is there, and whether it forgot anything."""
@@ -163,14 +162,17 @@ class Writer:
         if not asked:
             return
         self._metrics.in_flight.set(self.waiting.n_hits)
-        delivered = await self._delivery.exchange(asked)
+        delivered = await exchange(self._connection, asked, self._metrics)
         self._expect_journal(delivered)
         for lane, outcome in zip(asked, delivered, strict=True):
             if isinstance(outcome, StoreError):
                 self._missed(lane, outcome)
             else:
                 self.waiting.answer_counted(*outcome)
-                self._look_at(lane)
+                if lane.has_returned():
+                    self.outage.end(lane)
+                if lane.can_go_on:
+                    self._make_due(lane)
         if not any(lane.needs_journal for lane in self.lanes):
             await self.outage.remove_journal()
 
@@ -184,13 +186,6 @@ class Writer:
                     self.waiting.refuse(record, outcome_unknown())
             self._journaling.result()
 
-    def _look_at(self, lane: Lane) -> None:
-        """Go on with a lane that the store has answered for."""
-        if lane.has_returned():
-            self.outage.end(lane)
-        if lane.can_go_on:
-            self._make_due(lane)
-
     def _missed(self, lane: Lane, error: StoreError) -> None:
         """Ask again in a while: the store may have applied what it did not answer."""
         self.outage.begin(error)
@@ -200,8 +195,7 @@ class Writer:
         """Number what can leave; return whether its ids are claimed, if it has any."""
         try:
             for record in lane.number_next():
-                if record.has_ids:
-                    await self._claim_ids(lane, record)
+                await self._claim_ids(lane, record)
         except StoreError as error:
             lane.on_error()
             self._missed(lane, error)
@@ -211,9 +205,10 @@ class Writer:
     async def _claim_ids(self, lane: Lane, record: Record) -> None:
         """Take out the hits that other workers were given before, under the same ids."""
         waiters = [waiter for waiter in record.waiters if waiter.id is not None]
-        ids = [waiter.id for waiter in waiters if waiter.id is not None]
-        claim = self._delivery.connection.claim
-        claims = await claim(lane.number, record.number, ids, time.time())
+        if not waiters:
+            return
+        ids = [waiter.id for waiter in waiters]
+        claims = await self._connection.claim(lane.number, record.number, ids, time.time())
         for waiter, is_ours in zip(waiters, claims, strict=True):
             if not is_ours:
                 refusal = _unsettled() if is_ours is None else DuplicateHit()

@@ -81,10 +81,10 @@ def trace(path: str) -> None:
         await remove(self)
         note(-1, "removed", self.writer)
 
-    async def delivered(self: Adoption, delivery: Any, lanes: Any) -> None:
+    async def delivered(self: Adoption, connection: Any, lanes: Any) -> None:
         for lane in lanes:
-            note(serial(lane), "adopts", delivery.connection._writer, sizes(lane.records.pending))
-        await deliver(self, delivery, lanes)
+            note(serial(lane), "adopts", connection._writer, sizes(lane.records.pending))
+        await deliver(self, connection, lanes)
 
     Journal.remove = removed  # type: ignore[method-assign]
     Adoption._deliver = delivered  # type: ignore[method-assign]
