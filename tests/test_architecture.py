@@ -67,8 +67,8 @@ LADDER = """
     store: scripts
     store: durability keys url
     hit disk limits metric_files
-    site
-    block period errors outcomes client_address __init__
+    site outcomes
+    block period errors client_address __init__
 """
 
 
