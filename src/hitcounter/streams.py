@@ -44,26 +44,29 @@ def require_output() -> None:
 @contextmanager
 def output() -> Iterator[BinaryIO]:
     """Yield standard output for bytes; raise `CommandError` unless all of them were taken."""
-    try:
+    with _written():
         yield sys.stdout.buffer
-        flush()
+        sys.stdout.flush()
         if stat.S_ISREG(os.fstat(1).st_mode):
             os.fsync(1)  # some file systems have no room only when they write
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise _unwritten(error) from None
 
 
 def flush() -> None:
     """Write what waits in memory; raise `CommandError` where that fails."""
-    try:
+    with _written():
         if sys.stdout is not None:
             sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Raise `CommandError` where something cannot be written, unless its reader left early."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _unwritten(error) from None
+        raise CommandError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def abandon_output() -> None:
@@ -76,7 +79,3 @@ def read_input() -> bytes:
     if sys.stdin is None:
         raise CommandError("standard input is closed")
     return sys.stdin.buffer.read()
-
-
-def _unwritten(error: OSError) -> CommandError:
-    return CommandError(f"cannot write to standard output: {error.strerror}")
