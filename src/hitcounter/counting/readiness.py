@@ -76,11 +76,7 @@ class Readiness:
         self.inspection = inspection
         self._writer = writer
         self._sites = sites
-        self._shared = Shared(self._asked)
-
-    async def answer(self) -> str:
-        """Return it in one word, at most `KEPT_S` old."""
-        return await self._shared.answer()
+        self.answer = Shared(self._asked).answer  # in one word, at most `KEPT_S` old
 
     async def _asked(self) -> str:
         try:

@@ -31,11 +31,9 @@ class StoreWatch:
         self, counter: Counter, store: Store, writer: Writer, metrics: Metrics, every_s: float
     ) -> None:
         self._sites = SiteWatch(counter, store)
-        self._readiness = counter.readiness
-        self._rules = counter.rules
-        self._is_open = counter.config.is_open
-        self._is_robot_counted = counter.config.count_robots
-        self._knows_robots = False
+        self._counter = counter
+        self._inspection = counter.readiness.inspection
+        self._knows_robots = counter.config.count_robots  # which asks for no news of them
         self._writer = writer
         self._metrics = metrics
         self._every_s = every_s
@@ -46,14 +44,12 @@ class StoreWatch:
     async def check(self) -> None:
         """Look once; raise `StoreError` or `StoreUnfitError`."""
         try:
-            facts = await self._readiness.inspection.rehearsed(is_open=self._is_open)
-        except StoreError as error:
+            facts = await self._inspection.rehearsed(is_open=self._counter.config.is_open)
+        except (StoreError, StoreUnfitError) as error:
             self._fault = error
-            raise
-        except StoreUnfitError as error:
-            self._fault = error
-            self._writer.is_store_durable = False
-            self._metrics.store_promise.set(PROMISES["none"])
+            if isinstance(error, StoreUnfitError):
+                self._writer.is_store_durable = False
+                self._metrics.store_promise.set(PROMISES["none"])
             raise
         self._fault = None
         self._writer.is_store_durable = facts.level == "A"
@@ -81,10 +77,10 @@ class StoreWatch:
 
     async def _say_what_counts_no_more(self) -> None:
         """Tell, once for each store, whoever has numbers of an older version."""
-        if self._is_robot_counted or self._knows_robots:
+        if self._knows_robots:
             return
         with suppress(StoreRefusesError):  # whoever may not write that is not told
-            if await self._readiness.inspection.begins_to_know_robots():
+            if await self._inspection.begins_to_know_robots():
                 log.warning("%s", ROBOTS_NEWS)
         self._knows_robots = True
 
@@ -95,8 +91,8 @@ class StoreWatch:
         while True:
             await self._pause()
             self._look_at_clock()
-            self._metrics.set_state(self._readiness.state_after(self._fault))
-            self._rules.measure()
+            self._metrics.set_state(self._counter.readiness.state_after(self._fault))
+            self._counter.rules.measure()
             try:
                 if self._writer.outage.has_ended.is_set() or loop.time() >= check_at_s:
                     self._writer.outage.has_ended.clear()
