@@ -73,15 +73,12 @@ class Journal:
         mark = NEEDS_LOG if is_full else WHOLE
         try:
             self._path.stat()  # what is written to a file that is gone is lost
-        except OSError as error:
-            raise journal_file.not_written(error) from error
-        try:
             self._connection.execute("BEGIN IMMEDIATE")
             if mark != self._mark:
                 self._connection.execute(f"PRAGMA application_id = {mark}")
             row = (time.time(), packed)
             self._connection.execute("INSERT INTO log (written_at, entries) VALUES (?, ?)", row)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self._roll_back()
             raise journal_file.not_written(error) from error
         try:
