@@ -127,7 +127,6 @@ class Refusal(HitcounterError):
         """Carry a `code` for machines, one of `STATUSES`, and a `message` for people."""
         super().__init__(message)
         self.code = code
-        self.message = message
 
 
 class UnnamedPage(Refusal):

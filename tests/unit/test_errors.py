@@ -37,14 +37,14 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
 
 def test_a_refusal_carries_a_code_for_machines_and_a_message_for_people() -> None:
     refusal = Refusal("bad_site", "no such name")
-    assert (refusal.code, refusal.message, str(refusal)) == ("bad_site", *["no such name"] * 2)
+    assert (refusal.code, str(refusal)) == ("bad_site", "no such name")
 
 
 def test_a_refused_method_tells_which_are_allowed() -> None:
     refusal = MethodNotAllowed("POST, OPTIONS")
     assert refusal.allowed == "POST, OPTIONS"
     assert STATUSES[refusal.code] == 405
-    assert "POST, OPTIONS" in refusal.message
+    assert "POST, OPTIONS" in str(refusal)
 
 
 def test_who_is_sent_away_knows_when_to_come_back() -> None:

@@ -230,7 +230,7 @@ def preflight_answer(methods: str, headers: str) -> web.Response:
 
 
 def _error(refusal: Refusal) -> dict[str, dict[str, str]]:
-    return {"error": {"code": refusal.code, "message": refusal.message}}
+    return {"error": {"code": refusal.code, "message": str(refusal)}}
 
 
 @lru_cache(maxsize=64)
