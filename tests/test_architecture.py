@@ -44,7 +44,7 @@ LADDER = """
     counting: counter
     counting: new_pages
     counting: readiness last_known
-    counting: question uncounted
+    counting: uncounted
     counting: sites reader
     counting: numbers
     exactly_once: adoption

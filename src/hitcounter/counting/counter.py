@@ -16,10 +16,9 @@ from hitcounter.config import Config
 from hitcounter.counting.last_known import LastKnown
 from hitcounter.counting.new_pages import NewPages
 from hitcounter.counting.numbers import FRESH, STALE, Numbers, away
-from hitcounter.counting.question import Question
 from hitcounter.counting.reader import BatchedReader
 from hitcounter.counting.readiness import Readiness
-from hitcounter.counting.sites import SiteRegistry, SiteState
+from hitcounter.counting.sites import Question, SiteRegistry, SiteState
 from hitcounter.counting.uncounted import Rules
 from hitcounter.errors import CounterError, Refusal, StoreError
 from hitcounter.exactly_once.hit_ids import DuplicateHit
@@ -172,7 +171,9 @@ class Counter:
 
     async def _counted(self, question: Question, hit: Hit) -> Numbers:
         site, names, page = question.site, question.names, question.keys
-        known = site.known_on(names) or await self._read_first_time(question)
+        known = site.known_on(names)
+        if known is None:  # for the first time
+            known = await self._read(Question.about(site, NO_PAGE, question.at))
         new = page if page is not None and self._new_pages.may_begin(page) else None
         if new is not None:
             page = new = await self._new_pages.admitted(new, hit.client, site)
@@ -216,15 +217,6 @@ class Counter:
             raise away()
         stale = self.last_known.numbers(known, question, STALE)
         return replace(stale, age_s=max(0, int(question.at - known.at)))
-
-    async def _read_first_time(self, question: Question) -> Numbers:
-        """Read a site of which nothing is known."""
-        if question.site.lane.is_away:
-            raise away()
-        try:
-            return await self.read_store(Question.about(question.site, NO_PAGE, question.at))
-        except (StoreError, CounterError):
-            raise away() from None
 
     async def _answer_duplicate(self, question: Question) -> Numbers:
         """Answer a hit that is counted already with the numbers of now."""

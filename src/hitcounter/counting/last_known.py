@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from hitcounter.counting.numbers import Numbers
-from hitcounter.counting.question import Question
+from hitcounter.counting.sites import Question
 from hitcounter.store.keys import PageKeys
 
 MAX_KNOWN_PAGES = 8_192

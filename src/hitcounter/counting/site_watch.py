@@ -5,8 +5,7 @@ import logging
 
 from hitcounter.counting.counter import Counter
 from hitcounter.counting.numbers import Numbers
-from hitcounter.counting.question import Question
-from hitcounter.counting.sites import SiteState
+from hitcounter.counting.sites import Question, SiteState
 from hitcounter.errors import CounterError, StoreRefusesError
 from hitcounter.hit import NO_PAGE
 from hitcounter.store import corrections

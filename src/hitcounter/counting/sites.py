@@ -5,11 +5,14 @@ import time
 from collections.abc import Iterator
 from functools import lru_cache, partial
 
+import msgspec
+
 from hitcounter.client_address import AddressSet
 from hitcounter.config import Config
 from hitcounter.counting.numbers import Numbers, away
 from hitcounter.errors import Refusal, StoreError, StoreFullError
 from hitcounter.exactly_once.lanes import Lane, Lanes
+from hitcounter.hit import Page
 from hitcounter.metrics import Metrics
 from hitcounter.period import day_of
 from hitcounter.site import Site, site_name
@@ -52,6 +55,22 @@ class SiteState:
         """Return what is known, unless that is of a later day: then the clock went back."""
         known = self.known
         return None if known is None or known.names.date > names.date else known
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """What is asked at one moment: of a site, on its day, and of a page, if there is one."""
+
+    site: SiteState
+    names: SiteKeys
+    page: Page
+    keys: PageKeys | None
+    at: float  # epoch seconds
+
+    @classmethod
+    def about(cls, site: SiteState, page: Page, at: float) -> "Question":
+        """Ask about a site, and a page of it, as of an instant."""
+        keys = None if page.path is None else site.page_keys(page.path)
+        return cls(site, site.keys_at(at), page, keys, at)
 
 
 class SiteRegistry:
