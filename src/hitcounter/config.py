@@ -134,8 +134,15 @@ class Config:
 
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
-_MAX_PAGES = SETTINGS["max_pages"].metadata["parse"]
-_SITE_KEYS = {"timezone", "lang", "origins", "max_pages", "query", "count_robots", "own", "aliases"}
+# What a site may say in place of the service, and what of itself alone.
+_OF_BOTH = ("timezone", "lang", "max_pages", "count_robots")
+_SITE_SETTINGS: dict[str, Parser] = {
+    **{name: SETTINGS[name].metadata["parse"] for name in _OF_BOTH},
+    "origins": parse.origins,
+    "query": parse.parameters,
+    "own": parse.networks,
+    "aliases": parse.site_names,
+}
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
@@ -222,22 +229,11 @@ def _site(config: Config, name: str, table: Any) -> Site:
         raise ConfigError(f"{where}: {error}") from None
     if not isinstance(table, dict):
         raise ConfigError(f'{where}: declare the site as [sites."{name}"]')
-    unknown = sorted(set(table) - _SITE_KEYS)
+    unknown = sorted(set(table) - _SITE_SETTINGS.keys())
     if unknown:
         raise ConfigError(f"{where}: unknown setting {unknown[0]!r}")
-    return Site(
-        name=spelled,
-        timezone=parse.zone(f"{where}.timezone", table.get("timezone", config.timezone.key)),
-        lang=parse.lang(f"{where}.lang", table.get("lang", config.lang)),
-        origins=parse.origins(f"{where}.origins", table.get("origins", [])),
-        max_pages=_MAX_PAGES(f"{where}.max_pages", table.get("max_pages", config.max_pages)),
-        query=parse.parameters(f"{where}.query", table.get("query", [])),
-        own=parse.networks(f"{where}.own", table.get("own", [])),
-        aliases=parse.site_names(f"{where}.aliases", table.get("aliases", [])),
-        count_robots=parse.boolean(
-            f"{where}.count_robots", table.get("count_robots", config.count_robots)
-        ),
-    )
+    said = {key: _SITE_SETTINGS[key](f"{where}.{key}", value) for key, value in table.items()}
+    return dataclasses.replace(config.site(spelled), **said)
 
 
 def _parse(name: str, value: Any) -> Any:
