@@ -40,44 +40,25 @@ class Wording(NamedTuple):
     has_short: bool = False  # the short labels too
 
 
+def _of_lines(*words: str) -> Mapping[str, str]:
+    """Give each line its word, in the order of `LINE_KEYS`."""
+    return dict(zip(LINE_KEYS, words, strict=True))
+
+
 # By language tag (BCP 47); the first is the default of the configuration.
 LANGUAGES: Mapping[str, Language] = {
     "vi": Language(
         name="Tiếng Việt",
         title="Số lượt truy cập",
-        labels={
-            "today": "Trong ngày",
-            "yesterday": "Hôm qua",
-            "month": "Trong tháng",
-            "year": "Trong năm",
-            "total": "Tổng truy cập",
-        },
-        short_labels={
-            "today": "Hôm nay",
-            "yesterday": "Hôm qua",
-            "month": "Tháng",
-            "year": "Năm",
-            "total": "Tổng",
-        },
+        labels=_of_lines("Trong ngày", "Hôm qua", "Trong tháng", "Trong năm", "Tổng truy cập"),
+        short_labels=_of_lines("Hôm nay", "Hôm qua", "Tháng", "Năm", "Tổng"),
         separator=".",
     ),
     "en": Language(
         name="English",
         title="Page views",
-        labels={
-            "today": "Today",
-            "yesterday": "Yesterday",
-            "month": "This month",
-            "year": "This year",
-            "total": "Total",
-        },
-        short_labels={
-            "today": "Today",
-            "yesterday": "Yesterday",
-            "month": "Month",
-            "year": "Year",
-            "total": "Total",
-        },
+        labels=_of_lines("Today", "Yesterday", "This month", "This year", "Total"),
+        short_labels=_of_lines("Today", "Yesterday", "Month", "Year", "Total"),
         separator=",",
     ),
 }
