@@ -37,40 +37,33 @@ class Store:
         self.n_lanes = n_lanes
         self._timeout_s = timeout_s
         try:
-            # Any: the client's own types do not know that replies are bytes.
-            self._redis: Any = self._client(url, timeout_s)
-            self._new_connection()  # which reads the rest of the URL
+            # Any: the client has no types for `make_connection`, and wrong ones for replies: bytes.
+            self._pool: Any = BlockingConnectionPool.from_url(
+                url,
+                max_connections=_CONNECTIONS,
+                timeout=timeout_s,
+                socket_timeout=None,  # whoever asks holds the clock for the whole question
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+                legacy_responses=False,
+            )
+            self.connect("")  # which reads the rest of the URL
         except (ValueError, TypeError) as error:
             raise ConfigError(f"redis_url: {error}") from None
-
-    @staticmethod
-    def _client(url: str, timeout_s: float) -> Redis:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=None,  # whoever asks holds the clock for the whole question
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            legacy_responses=False,
-        )
-        return Redis(connection_pool=pool)
+        self._redis: Any = Redis(connection_pool=self._pool)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await self._pool.disconnect()
 
     def connect(self, writer: str) -> WriterConnection:
         """Open a connection for one writer."""
-        return WriterConnection(self._new_connection(), self._timeout_s, writer)
+        return WriterConnection(self._pool.make_connection(), self._timeout_s, writer)
 
     def lane_of(self, site: str) -> int:
         """Return the number of the lane that a site is in."""
         return keys.lane_of(site, self.n_lanes)
-
-    def _new_connection(self) -> Any:
-        return self._redis.connection_pool.make_connection()
 
     async def read(self, names: Sequence[str]) -> list[int | None]:
         """Read counters, all at one moment; None where nothing was counted yet.
