@@ -66,7 +66,7 @@ async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
     service: Counter, metrics: Metrics, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "hitcounter.exactly_once.waiting.MAX_STORED_KEYS", 0
+        "hitcounter.exactly_once.waiting.MAX_STORED_BYTES", 0
     )  # as if so many waited
     numbers = await service.count(a_hit("a", "/new"))
     assert (numbers.state, numbers.page.path, numbers.page_total) == (COUNTED, "/new", None)

@@ -21,7 +21,6 @@ from hitcounter.store.writer_connection import Values
 
 MAX_WAITING_HITS = 20_000
 # What an outage may cost in memory; beyond it further pages count for their sites only.
-MAX_STORED_KEYS = 200_000
 MAX_STORED_BYTES = 24 << 20
 _STORED_KEY_BYTES = 350  # of one key, besides its text: where it is summed up, and in what is held
 
@@ -53,7 +52,8 @@ class Waiting:
         """Add a hit to a record; raise `Unavailable` where too many wait."""
         if self.n_hits >= MAX_WAITING_HITS:
             raise Unavailable("overloaded", "too many hits are waiting; this one was not counted")
-        if page is not None and self._is_crowded and page.key not in self.in_journal:
+        is_crowded = self._journal_bytes >= MAX_STORED_BYTES
+        if page is not None and is_crowded and page.key not in self.in_journal:
             page = None
             self._metrics.page_refused(label)
         future: asyncio.Future[Values | None] = self._loop.create_future()
@@ -117,10 +117,6 @@ class Waiting:
             self._journal_bytes -= _size_bytes(key)
             del self.in_journal[key]
         self._metrics.hits_stored.set(self._n_stored.total())
-
-    @property
-    def _is_crowded(self) -> bool:
-        return len(self.in_journal) >= MAX_STORED_KEYS or self._journal_bytes >= MAX_STORED_BYTES
 
     def _answered(self, n_hits: Counter[str], result: str) -> None:
         self.n_hits -= n_hits.total()

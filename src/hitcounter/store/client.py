@@ -54,7 +54,6 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._redis.aclose()
         await self._pool.disconnect()
 
     def connect(self, writer: str) -> WriterConnection:
