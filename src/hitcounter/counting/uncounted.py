@@ -47,20 +47,16 @@ class Rules:
             self._note_unnamed_proxy()
         if site.site.own and hit.client.is_visitor and hit.client.address in site.own:
             return OWN
-        if self._is_limited(hit, site):
-            return LIMITED
+        if self._limits is not None and hit.client.is_visitor:
+            agent = f"{hit.agent}\0{hit.languages}"
+            if not self._limits.take_hit(site.site.name, hit.client, agent):
+                return LIMITED
         is_robot = hit.agent is not None and self._robots.has(hit.agent)
         return ROBOT if is_robot and not site.site.count_robots else ""
 
     def may_begin_site(self, client: Client) -> bool:
         """Return whether an address may begin another site."""
         return self._limits is None or self._limits.take_site(client)
-
-    def _is_limited(self, hit: Hit, site: SiteState) -> bool:
-        if self._limits is None or not hit.client.is_visitor:
-            return False
-        agent = f"{hit.agent}\0{hit.languages}"
-        return not self._limits.take_hit(site.site.name, hit.client, agent)
 
     def _note_unnamed_proxy(self) -> None:
         self._metrics.unnamed_proxy_hits.inc()
