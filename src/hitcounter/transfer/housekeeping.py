@@ -50,8 +50,7 @@ async def summaries(store: Store) -> list[Summary]:
         last_days[site] = max(last_days.get(site, ""), bucket if is_day else "")
     found = []
     for sites in batches(sorted(last_days)):
-        lanes = [store.lane_of(site) for site in sites]
-        pairs = list(zip(lanes, sites, strict=True))
+        pairs = [(store.lane_of(site), site) for site in sites]
         totals = await store.read([keys.bucket_key(*pair, "total") for pair in pairs])
         n_pages = await store.read([keys.pages_key(*pair) for pair in pairs])
         rows = zip(sites, totals, n_pages, strict=True)
@@ -86,9 +85,7 @@ async def prune(
 async def remove(store: Store, sites: Iterable[str], file: Path, progress: Progress) -> int:
     """Take sites out as a whole; return how many counters they had."""
     found = await counters_of(store, set(sites))
-    unknown = sorted(
-        found.keys() - await store.sites() - {s for s, names in found.items() if names}
-    )
+    unknown = sorted({site for site in found if not found[site]} - await store.sites())
     if unknown:
         raise CommandError(f"nothing was changed: the store does not hold {', '.join(unknown)}")
     values = await _values(store, (name for names in found.values() for name in names))
