@@ -166,25 +166,22 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str] = os.enviro
 
 def service_links(environ: Mapping[str, str]) -> list[str]:
     """Name the variables that a container platform sets, and that are no settings of ours."""
-    return sorted(
-        name
-        for name, value in environ.items()
-        if name.startswith(ENV_PREFIX) and _is_link(name.removeprefix(ENV_PREFIX), value)
-    )
+    return sorted(f"{ENV_PREFIX}{name}" for name, value in _ours(environ) if _is_link(name, value))
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {name.lower(): value for name, value in _ours(environ) if not _is_link(name, value)}
+
+
+def _ours(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """List what has our prefix, without it."""
+    ours = (pair for pair in environ.items() if pair[0].startswith(ENV_PREFIX))
+    return [(name.removeprefix(ENV_PREFIX), value) for name, value in ours]
 
 
 def _is_link(name: str, value: str) -> bool:
     is_address = value.startswith(("tcp://", "udp://")) and _PORT_LINK.fullmatch(name) is not None
     return is_address or _SERVICE_LINK.fullmatch(name) is not None
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    links = service_links(environ)
-    return {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in environ.items()
-        if name.startswith(ENV_PREFIX) and name not in links
-    }
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
