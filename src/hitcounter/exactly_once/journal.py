@@ -103,9 +103,7 @@ class Journal:
 
     def _sums(self) -> list[Entry]:
         rows = (packed for (packed,) in self._connection.execute("SELECT entries FROM log"))
-        if self._format == 1:
-            return journal_format.sums_1(self._lane, rows)
-        return journal_format.sums(rows)
+        return journal_format.sums(rows, self._format, self._lane)
 
     def _size_bytes(self) -> int:
         files = (self._path, journal_file.beside(self._path, WAL))

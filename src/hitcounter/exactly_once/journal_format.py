@@ -8,8 +8,9 @@
 
 import sqlite3
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -92,33 +93,17 @@ def _days_of(pageviews: Pageviews, robots: bool) -> list[tuple[str, str, int]]:
     return [(s.site, s.date, n) for s, n in pageviews.sites.items() if s.is_of_robots is robots]
 
 
-def sums(packed: Iterable[bytes]) -> list[Entry]:
-    """Unpack rows and sum up the entries of each lane and number, in that order."""
-    return _summed(row for rows in packed for row in _unpack(zlib.decompress(rows)))
+def sums(packed: Iterable[bytes], version: int = FORMAT, lane_of_1: int = 0) -> list[Entry]:
+    """Unpack rows and sum up the entries of each lane and number, in that order.
 
-
-def sums_1(lane: int, packed: Iterable[bytes]) -> list[Entry]:
-    """Do the same for a file of format 1."""
-    return _summed(
-        (
-            lane,
-            number,
-            [(*_named(key), n) for key, n in n_by_site],
-            [(*_named(key), limit, n) for key, limit, n in n_by_page],
-            {},
-        )
-        for rows in packed
-        for number, n_by_site, n_by_page in _unpack_1(zlib.decompress(rows))
+    The rows of a file of format 1 are those of a lane that its name tells.
+    """
+    unpacked = map(zlib.decompress, packed)
+    rows = (
+        _rows_1(lane_of_1, unpacked)
+        if version == 1
+        else chain.from_iterable(map(_unpack, unpacked))
     )
-
-
-def _named(key: str) -> tuple[str, str]:
-    """Read the site, and the date or the path, from a counter's key."""
-    counter = keys.counter_of(key)
-    return counter.site, counter.name
-
-
-def _summed(rows: Iterable[_Row]) -> list[Entry]:
     site_keys, robot_keys = cache(keys.site_keys), cache(keys.robot_keys)
     page_keys = cache(keys.page_keys)
     totals: dict[tuple[int, int], Pageviews] = {}
@@ -131,3 +116,16 @@ def _summed(rows: Iterable[_Row]) -> list[Entry]:
         for site, path, limit, n in by_page:
             total.merge(Pageviews(pages={page_keys(lane, site, path, limit): n}))
     return [Entry(number, totals[lane, number], lane) for lane, number in sorted(totals)]
+
+
+def _rows_1(lane: int, unpacked: Iterable[bytes]) -> Iterator[_Row]:
+    for number, n_by_site, n_by_page in chain.from_iterable(map(_unpack_1, unpacked)):
+        sites = [(*_named(key), n) for key, n in n_by_site]
+        pages = [(*_named(key), limit, n) for key, limit, n in n_by_page]
+        yield lane, number, sites, pages, {}
+
+
+def _named(key: str) -> tuple[str, str]:
+    """Read the site, and the date or the path, from a counter's key."""
+    counter = keys.counter_of(key)
+    return counter.site, counter.name
