@@ -7,7 +7,7 @@ so while the store is away it is answered with the last known ones, and never wi
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -97,8 +97,7 @@ class Counter:
             except (StoreError, CounterError):
                 pass
             else:
-                totals = zip(pages, values[::2], values[1::2], strict=True)
-                return FRESH, [_page_total(*total) for total in totals]
+                return FRESH, [_page_total(page, values) for page in pages]
         remembered = [self.last_known.page_total(page) for page in pages]
         if all(total is None for total in remembered):
             raise away()
@@ -107,16 +106,15 @@ class Counter:
     async def read_store(self, question: Question) -> Numbers:
         """Read what the store says; raise `StoreError` or `CounterError`."""
         site, names, keys = question.site, question.names, question.keys
-        wanted = (*names.shown, site.removed_key)
         before = site.known
+        stored = () if keys is None else keys.stored
         reader = self._readers[site.lane.number]
-        values = await reader.read(wanted if keys is None else (*wanted, *keys.stored))
-        n_lines = len(names.shown)
-        removed_ms = values.pop(n_lines) or 0
-        page_total = None if keys is None else _page_total(keys, *values[n_lines:])
+        values = await reader.read((*names.shown, site.removed_key, *stored))
+        removed_ms = values[site.removed_key] or 0
+        page_total = None if keys is None else _page_total(keys, values)
         if keys is not None and page_total is not None:
             self.last_known.remember_page(keys, page_total)
-        shown = [value or 0 for value in values[:n_lines]]
+        shown = [values[key] or 0 for key in names.shown]
         page, at = question.page, question.at
         numbers = Numbers(
             site.site, names, shown, FRESH, page, page_total, at, removed_ms=removed_ms
@@ -234,6 +232,7 @@ def _check_source(hit: Hit, site: Site) -> None:
         raise Refusal("foreign_origin", reason)
 
 
-def _page_total(page: PageKeys, total: int | None, n_stored: int | None) -> int | None:
+def _page_total(page: PageKeys, values: Mapping[str, int | None]) -> int | None:
     """Tell a page that nobody saw, 0, from one that the site has no room for, None."""
-    return None if total is None and (n_stored or 0) >= page.limit else total or 0
+    total, n_stored = values[page.key], values[page.count_key] or 0
+    return None if total is None and n_stored >= page.limit else total or 0

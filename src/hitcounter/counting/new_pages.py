@@ -47,10 +47,10 @@ class NewPages:
         if self._limits.has_room_for_page(page.site, client):
             return page
         try:
-            total, _ = await self._readers[site.lane.number].read(page.stored)
+            values = await self._readers[site.lane.number].read([page.key])
         except (StoreError, CounterError):  # whoever counts next learns of that
             return page
-        if total:
+        if values[page.key]:
             return page
         self._metrics.page_refused(site.label)
         return None
@@ -64,10 +64,8 @@ class NewPages:
 
     def came(self, page: PageKeys, total: int | None) -> None:
         """Note its end, and give back what was charged unless hits of now have begun the page."""
-        client, n_coming = self._charged.pop(page.key, None), self._coming[page.key]
-        if n_coming == 1:
-            del self._coming[page.key]
-        else:
+        client, n_coming = self._charged.pop(page.key, None), self._coming.pop(page.key)
+        if n_coming > 1:
             self._coming[page.key] = n_coming - 1
         was_there = total is None or total > n_coming
         if self._limits is not None and client is not None and was_there:

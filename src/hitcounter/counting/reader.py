@@ -21,8 +21,8 @@ class BatchedReader:
         self._last: asyncio.Task[Values] | None = None
         self._next: asyncio.Task[Values] | None = None
 
-    async def read(self, names: Sequence[str]) -> list[int | None]:
-        """Read counters, all at one moment; None where nothing was counted yet.
+    async def read(self, names: Sequence[str]) -> dict[str, int | None]:
+        """Read counters by name, all at one moment; None where nothing was counted yet.
 
         Raise `CounterError` where one of them holds no integer, and `StoreError`.
         """
@@ -30,7 +30,7 @@ class BatchedReader:
             self._next = asyncio.create_task(self._read_after(self._last))
         self._gathered.update(dict.fromkeys(names))
         values = await asyncio.shield(self._next)  # others wait for it too
-        return [parse_count(name, values[name]) for name in names]
+        return {name: parse_count(name, values[name]) for name in names}
 
     async def _read_after(self, last: "asyncio.Task[Values] | None") -> Values:
         if last is not None:
