@@ -12,12 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from hitcounter.errors import (
-    JournalError,
-    StoreError,
-    StoreFullError,
-    Unavailable,
-)
+from hitcounter.errors import JournalError, StoreError, StoreFullError, Unavailable
 from hitcounter.exactly_once.journal import Journal
 from hitcounter.exactly_once.lanes import Lane, Lanes
 from hitcounter.exactly_once.records import Entry

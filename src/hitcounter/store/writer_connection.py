@@ -123,9 +123,8 @@ class WriterConnection:
         """Do all that a hit may need on a counter of no site; only once, and nothing else."""
         probe = keys.probe_key(lane, self._writer)
         await self._do("EVAL", "return 1", 1, probe)  # which a store that lost our scripts needs
-        await self.claim(
-            lane, 1, [self._writer], -time.time()
-        )  # among ids of a time that never was
+        never_at_s = -time.time()  # so it claims among ids of a time that never was
+        await self.claim(lane, 1, [self._writer], never_at_s)
         reply_of(await self.ask([Commit(lane, 0, 1, {probe: 1}, {})]))
         for key in (probe, keys.watermark_key(lane, self._writer)):
             await self._do("EXPIRE", key, PROBE_S)
