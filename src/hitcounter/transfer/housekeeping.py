@@ -74,9 +74,7 @@ async def prune(
     store: Store, site: str, pages: Mapping[str, int], below: int, file: Path, progress: Progress
 ) -> int:
     """Take pages out that still have fewer pageviews than `below`; return how many that were."""
-    _keep(file, pages, is_new=True)
-    taken: Counter[str] = Counter()
-    with _kept(file, pages, taken):
+    with _kept(file, pages) as taken:
         for names in progress(list(batches(sorted(pages)))):
             taken.update(await store.take(site, names, below=below))
     return len(taken)
@@ -89,19 +87,19 @@ async def remove(store: Store, sites: Iterable[str], file: Path, progress: Progr
     if unknown:
         raise CommandError(f"nothing was changed: the store does not hold {', '.join(unknown)}")
     values = await _values(store, (name for names in found.values() for name in names))
-    _keep(file, values, is_new=True)
-    taken: Counter[str] = Counter()
-    with _kept(file, values, taken):
+    with _kept(file, values) as taken:
         for site in progress(sorted(found)):
             await _remove(store, site, found[site], taken)
     return len(taken)
 
 
 @contextmanager
-def _kept(file: Path, seen: Mapping[str, int], taken: Mapping[str, int]) -> Iterator[None]:
-    """Keep what was taken, and where that was cut off, all else as it was seen."""
+def _kept(file: Path, seen: Mapping[str, int]) -> Iterator[Counter[str]]:
+    """Keep what is going to be taken, then what was; where that is cut off, all else as seen."""
+    _keep(file, seen, is_new=True)
+    taken: Counter[str] = Counter()
     try:
-        yield
+        yield taken
     except BaseException:
         _keep(file, {**seen, **taken})
         raise
