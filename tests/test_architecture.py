@@ -45,8 +45,8 @@ LADDER = """
     counting: new_pages
     counting: readiness last_known
     counting: uncounted
-    counting: sites reader
-    counting: numbers
+    counting: sites
+    counting: numbers reader
     exactly_once: adoption
     exactly_once: writer
     exactly_once: outage

@@ -16,7 +16,6 @@ from hitcounter.config import Config
 from hitcounter.counting.last_known import LastKnown
 from hitcounter.counting.new_pages import NewPages
 from hitcounter.counting.numbers import FRESH, STALE, Numbers, away
-from hitcounter.counting.reader import BatchedReader
 from hitcounter.counting.readiness import Readiness
 from hitcounter.counting.sites import Question, SiteRegistry, SiteState
 from hitcounter.counting.uncounted import Rules
@@ -56,8 +55,7 @@ class Counter:
         self.turn = asyncio.Lock()  # of answers that take as long as many hits
         self.rules = Rules(config, limits, metrics)
         self._writer = writer
-        self._readers = [BatchedReader(store) for _ in writer.lanes]
-        self._new_pages = NewPages(limits, self.last_known, self._readers, metrics)
+        self._new_pages = NewPages(limits, self.last_known, metrics)
 
     async def count(self, hit: Hit) -> Numbers:
         """Count a hit; return the numbers with it once the store or the journal holds it.
@@ -91,9 +89,8 @@ class Counter:
             return FRESH, []
         pages = [site.page_keys(path) for path in paths]
         if not site.lane.is_away:
-            reader = self._readers[site.lane.number]
             try:
-                values = await reader.read([name for page in pages for name in page.stored])
+                values = await site.reader.read([name for page in pages for name in page.stored])
             except (StoreError, CounterError):
                 pass
             else:
@@ -108,8 +105,7 @@ class Counter:
         site, names, keys = question.site, question.names, question.keys
         before = site.known
         stored = () if keys is None else keys.stored
-        reader = self._readers[site.lane.number]
-        values = await reader.read((*names.shown, site.removed_key, *stored))
+        values = await site.reader.read((*names.shown, site.removed_key, *stored))
         removed_ms = values[site.removed_key] or 0
         page_total = None if keys is None else _page_total(keys, values)
         if keys is not None and page_total is not None:

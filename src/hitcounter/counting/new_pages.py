@@ -6,11 +6,9 @@ store does not have yet counts for its site alone.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 
 from hitcounter.client_address import Client
 from hitcounter.counting.last_known import LastKnown
-from hitcounter.counting.reader import BatchedReader
 from hitcounter.counting.sites import SiteState
 from hitcounter.errors import CounterError, StoreError
 from hitcounter.limits import Limits
@@ -21,17 +19,10 @@ from hitcounter.store.keys import PageKeys
 class NewPages:
     """The pages that nobody has seen here lately."""
 
-    def __init__(
-        self,
-        limits: Limits | None,
-        last_known: LastKnown,
-        readers: Sequence[BatchedReader],
-        metrics: Metrics,
-    ) -> None:
-        """Bound them by `limits`, if there are any; `readers` ask the store, one for each lane."""
+    def __init__(self, limits: Limits | None, last_known: LastKnown, metrics: Metrics) -> None:
+        """Bound them by `limits`, if there are any."""
         self._limits = limits
         self._last_known = last_known
-        self._readers = readers
         self._metrics = metrics
         self._coming: Counter[str] = Counter()  # hits on their way
         self._charged: dict[str, Client] = {}  # for pages that may be new
@@ -47,7 +38,7 @@ class NewPages:
         if self._limits.has_room_for_page(page.site, client):
             return page
         try:
-            values = await self._readers[site.lane.number].read([page.key])
+            values = await site.reader.read([page.key])
         except (StoreError, CounterError):  # whoever counts next learns of that
             return page
         if values[page.key]:

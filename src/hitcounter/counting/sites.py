@@ -10,6 +10,7 @@ import msgspec
 from hitcounter.client_address import AddressSet
 from hitcounter.config import Config
 from hitcounter.counting.numbers import Numbers, away
+from hitcounter.counting.reader import BatchedReader
 from hitcounter.errors import Refusal, StoreError, StoreFullError
 from hitcounter.exactly_once.lanes import Lane, Lanes
 from hitcounter.hit import Page
@@ -28,9 +29,10 @@ _REFUSAL_EVERY_S = 60.0
 class SiteState:
     """A site with the keys of its current day, and what the store said of it last."""
 
-    def __init__(self, site: Site, lane: Lane, label: str) -> None:
-        """Prepare the keys of a site; `label` names it in metrics."""
+    def __init__(self, site: Site, lane: Lane, reader: BatchedReader, label: str) -> None:
+        """Prepare the keys of a site of a lane, which has a `reader`; `label` is for metrics."""
         self.site = site
+        self.reader = reader
         self.label = label
         self.own = AddressSet(site.own)
         self.known: Numbers | None = None
@@ -82,6 +84,7 @@ class SiteRegistry:
         self._store = store
         self._lanes = lanes
         self._metrics = metrics
+        self._readers = {lane: BatchedReader(store) for lane in lanes}
         self._sites = {name: self._state_of(site) for name, site in config.sites.items()}
         for site in list(self._sites.values()):
             self._sites |= dict.fromkeys(site.site.aliases, site)
@@ -155,4 +158,5 @@ class SiteRegistry:
         return self._state_of(self.config.site(name))
 
     def _state_of(self, site: Site) -> SiteState:
-        return SiteState(site, self._lanes.of(site.name), self._metrics.label(site.name))
+        lane = self._lanes.of(site.name)
+        return SiteState(site, lane, self._readers[lane], self._metrics.label(site.name))
