@@ -327,18 +327,23 @@ def test_a_declared_site_has_its_own_settings_or_those_of_the_service(tmp_path: 
         """
         lang = "en"
         max_pages = 5
+        count_robots = true
         [sites.demo]
         [sites."www.example.vn"]
         timezone = "Europe/Berlin"
         lang = "vi"
         origins = ["https://www.example.vn", "http://localhost:8000", "en.example.vn"]
         max_pages = 0
+        query = ["id", "muc"]
+        count_robots = false
         """,
     )
     origins = frozenset({"https://www.example.vn", "http://localhost:8000", "en.example.vn"})
     assert config.sites == {
-        "demo": Site("demo", ZoneInfo("Asia/Ho_Chi_Minh"), "en", frozenset(), 5),
-        "www.example.vn": Site("www.example.vn", ZoneInfo("Europe/Berlin"), "vi", origins, 0),
+        "demo": Site("demo", ZoneInfo("Asia/Ho_Chi_Minh"), "en", frozenset(), 5, count_robots=True),
+        "www.example.vn": Site(
+            "www.example.vn", ZoneInfo("Europe/Berlin"), "vi", origins, 0, ("id", "muc")
+        ),
     }
     assert not config.is_open
 
