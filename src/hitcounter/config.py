@@ -128,9 +128,9 @@ class Config:
         return not self.sites
 
     def site(self, name: str) -> Site:
-        """Describe a site that is not declared, by the service's own settings."""
+        """Describe a site as it is declared, or else by the service's own settings."""
         about = self.timezone, self.lang, frozenset[str](), self.max_pages
-        return Site(name, *about, count_robots=self.count_robots)
+        return self.sites.get(name) or Site(name, *about, count_robots=self.count_robots)
 
 
 SETTINGS = {f.name: f for f in dataclasses.fields(Config) if f.metadata}

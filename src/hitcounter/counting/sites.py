@@ -85,7 +85,7 @@ class SiteRegistry:
         self._lanes = lanes
         self._metrics = metrics
         self._readers = {lane: BatchedReader(store) for lane in lanes}
-        self._sites = {name: self._state_of(site) for name, site in config.sites.items()}
+        self._sites = {name: self._new_state(name) for name in config.sites}
         for site in list(self._sites.values()):
             self._sites |= dict.fromkeys(site.site.aliases, site)
         # What robots ask for whose hits register nothing, and who reads before anybody counts.
@@ -155,8 +155,6 @@ class SiteRegistry:
         return self._described(name)
 
     def _new_state(self, name: str) -> SiteState:
-        return self._state_of(self.config.site(name))
-
-    def _state_of(self, site: Site) -> SiteState:
-        lane = self._lanes.of(site.name)
-        return SiteState(site, lane, self._readers[lane], self._metrics.label(site.name))
+        lane = self._lanes.of(name)
+        label = self._metrics.label(name)
+        return SiteState(self.config.site(name), lane, self._readers[lane], label)
