@@ -112,9 +112,11 @@ def sums(packed: Iterable[bytes], version: int = FORMAT, lane_of_1: int = 0) -> 
         total = totals.setdefault((lane, number), Pageviews())
         for names_of, days in ((site_keys, by_site), (robot_keys, others.get(ROBOTS, ()))):
             for site, date, n in days:
-                total.merge(Pageviews(sites={names_of(lane, site, date): n}))
+                names = names_of(lane, site, date)
+                total.sites[names] = total.sites.get(names, 0) + n
         for site, path, limit, n in by_page:
-            total.merge(Pageviews(pages={page_keys(lane, site, path, limit): n}))
+            page = page_keys(lane, site, path, limit)
+            total.pages[page] = total.pages.get(page, 0) + n
     return [Entry(number, totals[lane, number], lane) for lane, number in sorted(totals)]
 
 
