@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -195,6 +196,26 @@ def test_whatever_comes_during_the_end_changes_nothing(start_service: StartServi
     assert service.process.returncode == 0
     assert not any(map(is_running, pids))
     assert "ERROR" not in service.log
+
+
+@pytest.mark.slow
+def test_the_end_of_a_service_that_has_failed_is_not_cut_short(start_service: StartService) -> None:
+    service = start_service(workers=2)
+    hangs, killed = service.worker_pids()
+    journal = service.data_dir / "journal"
+    journal.rename(service.data_dir / "aside")
+    journal.touch()  # so no other worker can start
+    os.kill(hangs, signal.SIGSTOP)
+    os.kill(killed, signal.SIGKILL)
+
+    def is_told_to_end() -> bool:
+        status = Path(f"/proc/{hangs}/status").read_text()
+        (pending,) = re.findall(r"^ShdPnd:\s+(\w+)$", status, re.MULTILINE)
+        return bool(int(pending, 16) & 1 << signal.SIGTERM - 1)
+
+    until(is_told_to_end, "the service is ending")
+    assert service.stop() == 1
+    assert not is_running(hangs)
 
 
 def test_the_first_process_of_a_container_reaps_passes_signals_on_and_ends_as_its_child() -> None:

@@ -200,6 +200,8 @@ async def _supervise(
     try:
         await asyncio.gather(*decisive)
     finally:
+        for number in _SIGNALS:  # nothing cancels an end
+            asyncio.get_running_loop().add_signal_handler(number, lambda: None)
         for task in (*decisive, announced):
             task.cancel()
         # From here on nobody is started.
