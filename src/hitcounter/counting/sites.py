@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import msgspec
 
@@ -42,12 +42,21 @@ class SiteState:
         self.lane = lane
         self.removed_key = keys.removed_key(lane.number, site.name)
         self.removed_ms = 0  # the tombstone when we watched last
-        self._keys_on = lru_cache(maxsize=2)(partial(keys.site_keys, lane.number, site.name))
-        self.robot_keys_on = lru_cache(maxsize=2)(partial(keys.robot_keys, lane.number, site.name))
+        self._keys: SiteKeys | None = None
+        self._robot_keys: SiteKeys | None = None
 
     def keys_at(self, now_s: float) -> SiteKeys:
         """Name the counters of the day that an instant falls on."""
-        return self._keys_on(day_of(now_s, self.site.timezone).date)
+        date = day_of(now_s, self.site.timezone).date
+        if self._keys is None or self._keys.date != date:
+            self._keys = keys.site_keys(self.lane.number, self.site.name, date)
+        return self._keys
+
+    def robot_keys_on(self, date: str) -> SiteKeys:
+        """Name the counters of robots on a day."""
+        if self._robot_keys is None or self._robot_keys.date != date:
+            self._robot_keys = keys.robot_keys(self.lane.number, self.site.name, date)
+        return self._robot_keys
 
     def page_keys(self, path: str) -> PageKeys:
         """Name the counters of a page."""
