@@ -155,6 +155,7 @@ def heads() -> Iterator[Exchange]:
         yield Exchange(f"a head of {n_kb} kB cut", (raw[:-9], raw[-9:] + READ), (200, 200), OPEN, 1)
     blank = b"\r\n\r\n" * 300
     yield from refused("blank lines", blank + READ, status=431)
+    yield from refused("blank lines in parts", *[b"\r\n\r\n"] * 130, status=431)
     chunks = head(CHUNKED, first=FIRST) + b"%x\r\n%b\r\n0\r\n\r\n" % (len(blank), blank)
     yield from refused("a chunk of blank lines", chunks, status=431)
     yield Exchange("a blank line first", (b"\r\n" + HIT + b"\r\n\r\n" + HIT,), (200, 200), OPEN, 2)

@@ -71,7 +71,7 @@ class Connection(Answering):
         # The answers before may be slow to leave, and what comes is endless.
         if self._is_deaf or self._close or self._force_close:
             return
-        is_behind = self._n_unfinished or self._last or self._unread or self._messages
+        is_behind = self._held or self._last or self._unread or self._messages
         if not is_behind and is_whole(data):  # as most requests come
             self._parse_head(data)
             return
