@@ -15,7 +15,7 @@ from tests.support.load import ask
 from tests.support.processes import signal_all
 from tests.support.stores import frozen_store, store_of
 from tests.support.waiting import comes_true, eventually
-from tests.support.wire import Answer, exchange, request
+from tests.support.wire import Answer, Connection, exchange, request
 from tests.support.wire import ask as ask_at
 
 NAME = "dem.example.vn"
@@ -169,8 +169,12 @@ async def test_operations_that_die_are_started_again_and_nobody_is_refused_meanw
     assert service.worker_pids() == workers
     assert "WARNING supervisor: operations ended with -9; starting it again" in service.log
     pid = operations_pid(service)
-    service.process.send_signal(signal.SIGHUP)
-    await comes_true(lambda: "replaced all workers" in service.log, "it is reloaded")
+    with Connection(service.operations_port) as earlier:
+        assert look(service, "/metrics").status == 200  # so the earlier one is accepted
+        service.process.send_signal(signal.SIGHUP)
+        await comes_true(lambda: "replaced all workers" in service.log, "it is reloaded")
+        earlier.send(request("GET", "/metrics", headers={"Host": "127.0.0.1"}))
+        assert earlier.receive() is not None
     assert look(service, "/metrics").status == 200
     await comes_true(
         lambda: service.pids_of("hitcounter.process.operations_start") != [pid],

@@ -17,7 +17,9 @@ SLOW_DISK_S = 3.0
 WORKER_END_S = REQUESTS_END_S + FLUSH_S + SLOW_DISK_S
 # One whose successor serves: a connection that is idle for longer is closed anyway.
 LEAVE_S = KEEPALIVE_S + 1.0
-# Operations hold nothing that anybody would miss.
+# Operations hold nothing that anybody would miss. Whoever has just connected to those that have a
+# successor may ask yet.
+OPERATIONS_LEAVE_S = 2.0
 OPERATIONS_REQUESTS_END_S = 1.0
 
 # The supervisor, for one worker.

@@ -9,7 +9,7 @@ import socket
 
 from hitcounter.operations import days
 from hitcounter.operations.app import App, private_refusal
-from hitcounter.process.deadlines import OPERATIONS_REQUESTS_END_S
+from hitcounter.process.deadlines import OPERATIONS_LEAVE_S, OPERATIONS_REQUESTS_END_S
 from hitcounter.process.handshake import Job
 from hitcounter.process.listener import OPERATIONS_BACKLOG
 from hitcounter.process.serving import Shutdown, allowed_connections, report_ready
@@ -35,6 +35,7 @@ async def serve(job: Job) -> None:
     await shutdown.requested.wait()
     noting.cancel()
     await acceptor.close()
+    await asyncio.sleep(0 if shutdown.urgent.is_set() else OPERATIONS_LEAVE_S)
     server.pre_shutdown()
     await server.shutdown(OPERATIONS_REQUESTS_END_S)
     await app.close()
