@@ -45,16 +45,22 @@ async def first_of(client: socket.socket) -> bytes:
     return await asyncio.get_running_loop().sock_recv(client, 4096)
 
 
+def noting(asked: list[str]) -> Handle:
+    """Answer, and note what was asked."""
+
+    async def note(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.path)
+        return NumbersResponse(b"{}")
+
+    return note
+
+
 @on_each_loop
 def test_who_asks_much_in_a_packet_leaves_others_their_turn(run: Run) -> None:
     turns: list[str] = []
 
-    async def note(request: web.BaseRequest) -> web.StreamResponse:
-        turns.append(request.path)
-        return NumbersResponse(b"{}")
-
     async def ask() -> None:
-        async with serving(note) as connect:
+        async with serving(noting(turns)) as connect:
             with connect() as first, connect() as second:
                 for client, name in ((first, "/first"), (second, "/second")):
                     client.sendall(request("GET", name) * N_IN_A_PACKET)
@@ -89,12 +95,11 @@ def test_who_hangs_up_half_before_the_answer_leaves_gets_it(
 def test_who_asks_when_they_have_to_make_room_is_not_counted_unanswered(run: Run) -> None:
     asked: list[str] = []
 
-    async def note(request: web.BaseRequest) -> web.StreamResponse:
-        asked.append(request.path)
-        return NumbersResponse(b"{}")
-
     async def ask() -> None:
-        async with serving(note, lambda: first.sendall(request("GET", "/first")), 1) as connect:
+        def ask_again() -> None:
+            first.sendall(request("GET", "/first"))
+
+        async with serving(noting(asked), ask_again, 1) as connect:
             with connect() as first:
                 first.sendall(request("GET", "/before"))
                 await first_of(first)
