@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import uvloop
-from aiohttp import web
 
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.answering import Terms
+from hitcounter.web.request import Request
+from hitcounter.web.responses import Response
 from hitcounter.web.server import MAX_BEYOND, Server
 
 BACKLOG = 128
@@ -143,6 +144,6 @@ def test_newcomers_for_whom_others_make_room_leave_files_for_others(
     run(take_up())
 
 
-async def nobody_asks(request: web.BaseRequest) -> web.StreamResponse:
+async def nobody_asks(request: Request) -> Response:
     """Answer nothing."""
     raise AssertionError(request)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import uvloop
-from aiohttp import web
 
 from hitcounter.web.acceptor import Acceptor
-from hitcounter.web.answering import Terms
-from hitcounter.web.responses import NumbersResponse
-from hitcounter.web.server import Handle, Server
+from hitcounter.web.answering import Handle, Terms
+from hitcounter.web.request import Request
+from hitcounter.web.responses import Response, json_answer
+from hitcounter.web.server import Server
 from tests.support.wire import request
 
 BACKLOG = 8
@@ -48,9 +48,9 @@ async def first_of(client: socket.socket) -> bytes:
 def noting(asked: list[str]) -> Handle:
     """Answer, and note what was asked."""
 
-    async def note(request: web.BaseRequest) -> web.StreamResponse:
-        asked.append(request.path)
-        return NumbersResponse(b"{}")
+    async def note(request: Request) -> Response:
+        asked.append(request.raw_path)
+        return json_answer({})
 
     return note
 
@@ -77,9 +77,9 @@ def test_who_hangs_up_half_before_the_answer_leaves_gets_it(
     run: Run, *, hangs_up_first: bool
 ) -> None:
     async def ask() -> None:
-        async def hang_up(_request: web.BaseRequest) -> web.StreamResponse:
+        async def hang_up(_request: Request) -> Response:
             client.shutdown(socket.SHUT_WR)
-            return NumbersResponse(b"{}")
+            return json_answer({})
 
         async with serving(hang_up) as connect:
             with connect() as client:

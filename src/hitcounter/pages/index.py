@@ -2,8 +2,6 @@
 
 from importlib import resources
 
-from aiohttp import web
-
 from hitcounter.counting.counter import Counter
 from hitcounter.pages import front_page
 from hitcounter.pages.front_page import Choice
@@ -11,14 +9,15 @@ from hitcounter.site import site_name
 from hitcounter.web import hit_request
 from hitcounter.web.hit_request import Target
 from hitcounter.web.proxies import our_origin, our_path
-from hitcounter.web.responses import no_store
+from hitcounter.web.request import Request
+from hitcounter.web.responses import Response, no_store, response
 from hitcounter.web.routes import Route, Routes, in_turn
 from hitcounter.web.scripts import CURRENT, JAVASCRIPT
 
 _SCRIPT = resources.files("hitcounter.pages").joinpath("static", "index.js").read_bytes()
 
 
-async def index(counter: Counter, request: web.BaseRequest, target: Target) -> web.Response:
+async def index(counter: Counter, request: Request, target: Target) -> Response:
     """Show the live block, and what to copy for the options of the query."""
     fields = hit_request.fields(target, *front_page.FIELDS)
     look = front_page.chosen_look(fields)
@@ -29,12 +28,12 @@ async def index(counter: Counter, request: web.BaseRequest, target: Target) -> w
     choice = Choice(site, look, counts=name == front_page.DEMO and site.admits(origin))
     server = origin + our_path(request, counter.clients)
     headers = no_store("text/html; charset=utf-8") | {"Content-Security-Policy": front_page.CSP}
-    return web.Response(body=front_page.page(choice, server, CURRENT).encode(), headers=headers)
+    return response(front_page.page(choice, server, CURRENT).encode(), headers)
 
 
-async def script(_counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def script(_counter: Counter, _request: Request, _target: Target) -> Response:
     """Serve the script of the front page."""
-    return web.Response(body=_SCRIPT, headers=no_store(JAVASCRIPT))
+    return response(_SCRIPT, no_store(JAVASCRIPT))
 
 
 ROUTES: Routes = {"/": Route("GET", in_turn(index)), "/index.js": Route("GET", script)}

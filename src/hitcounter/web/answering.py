@@ -7,31 +7,28 @@ its connection ends.
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import ERROR
 
-from hitcounter.client_address import Client
 from hitcounter.errors import Refusal
 from hitcounter.web.heads import Waiting
-from hitcounter.web.responses import refusal_answer
+from hitcounter.web.request import Request
+from hitcounter.web.responses import Response, refusal_answer
 from hitcounter.web.sending import Sending
 from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 
 log = logging.getLogger(__name__)
 
-# A request, or a refusal in place of it, and a body.
-Queued = tuple[Any, StreamReader]
+Handle = Callable[[Request], Awaitable[Response]]
 # Answers what needs no more than a look at a head.
-AtOnce = Callable[[RawRequestMessage, "Answering"], bytes | None]
+AtOnce = Callable[[Request], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +40,22 @@ class Terms:
 
     head_timeout_s: float
     send_timeout_s: float
-    at_once: AtOnce = lambda _message, _connection: None
-    refusal_answer: Callable[[Refusal], web.Response] = refusal_answer
+    at_once: AtOnce = lambda _request: None
+    refusal_answer: Callable[[Refusal], Response] = refusal_answer
     waiting: Waiting = field(default_factory=Waiting)
 
 
 class Answering(Sending):
     """Answers what the parser has queued."""
 
+    # Ours, in the places where aiohttp's own would be.
+    _messages: deque[Request | Refusal]  # type: ignore[assignment]
+    _request_handler: Handle | None  # type: ignore[assignment]
+    _current_request: Request | None  # type: ignore[assignment]
+
     def __init__(self, server: web.Server, terms: Terms, **options: Any) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
-        self.peer = ""  # the address of the other end, if its socket has one
-        self.admitted: Client | None = None  # who sent the next request, once that is known
         self._terms = terms
         self._is_at_start = False  # of a request; the first one begins with the connection
         self.line: OrderedDict[Any, None] | None = None  # in which it waits for its client
@@ -83,49 +83,51 @@ class Answering(Sending):
 
     async def _answer_next(self) -> bool:
         """Answer the next request; return whether another may follow."""
-        message, body = await self._next_message()
+        request = await self._next_request()
         self.send()
         handle = self._request_handler
         if handle is None:  # the client has left meanwhile
             return False
-        refusal = message if isinstance(message, Refusal) else None
-        message = ERROR if refusal else message
-        if message.upgrade:  # also CONNECT: what comes then is no HTTP
-            message = message._replace(should_close=True)
         self._take_up()
-        writer = StreamWriter(self, self._loop)
-        # Nothing of ours asks a request for its task.
-        request = web.BaseRequest(message, body, self, writer, None, self._loop)  # type: ignore[arg-type]
+        if isinstance(request, Refusal):
+            response = self._terms.refusal_answer(request)
+            self.send_soon(response.as_bytes(time.time(), is_last=True))
+            return False
         self._request_in_progress, self._current_request = True, request
         try:
             try:
-                response = self._failure(request, refusal) if refusal else await handle(request)
+                response = await handle(request)
             except Exception as error:
                 response = self._failure(request, error)
-            await response.prepare(request)
-            await response.write_eof()
+            request.is_last = request.is_last or response.is_last
+            self.send_soon(
+                response.as_bytes(
+                    time.time(), is_last=request.is_last, is_head=request.method == "HEAD"
+                )
+            )
+            if self.writing_paused:
+                await self._drain_helper()  # one who only asks cannot fill our memory
         except ConnectionError:
             return False
         finally:
             self._request_in_progress, self._current_request = False, None
-            self.admitted = None
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-        self._keepalive = bool(response.keep_alive)
-        if not body.is_eof() and not self._force_close:
-            await self._pass_over(body)
+        self._keepalive = not request.is_last
+        if not request.body.is_eof() and not self._force_close:
+            await self._pass_over(request.body)
         return self._keepalive and not (self._close or self._force_close)
 
-    def _queue(self, queued: Queued) -> None:
+    def _queue(self, queued: Request | Refusal) -> None:
         self._messages.append(queued)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _has_answered(self, message: RawRequestMessage) -> bool:
+    def _has_answered(self, request: Request) -> bool:
         """Answer a request that is here as a whole at once, if it may be and none waits."""
         if self._waiter is None or self._waiter.done() or self._paused:
             return False
-        answer = self._terms.at_once(message, self)
+        answer = self._terms.at_once(request)
         if answer is None:
             return False
         assert self._parser is not None
@@ -137,19 +139,19 @@ class Answering(Sending):
     def _take_up(self) -> None:
         """Begin with the next request."""
 
-    async def _next_message(self) -> Queued:
+    async def _next_request(self) -> Request | Refusal:
         if not self._messages:
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        message = self._messages.popleft()
+        queued = self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
-        return message
+        return queued
 
     async def _pass_over(self, body: StreamReader) -> None:
         """Let the rest of a body come that nobody has read, or make this the last request."""
@@ -199,7 +201,7 @@ class Answering(Sending):
         super().resume_writing()
         self._giving_up.cancel()
 
-    def _failure(self, request: web.BaseRequest, error: Exception) -> web.StreamResponse:
+    def _failure(self, request: Request, error: Exception) -> Response:
         """Answer an error that no handler turned into an answer, and close the connection."""
         is_gone = self.transport is None or self.transport.is_closing()
         if is_gone and isinstance(error, ConnectionError):
@@ -208,5 +210,5 @@ class Answering(Sending):
             log.error("cannot answer a request: %.20s", request.method, exc_info=error)
             error = Refusal("internal", "this is our fault; the log says more")
         response = self._terms.refusal_answer(error)
-        response.force_close()
+        response.is_last = True
         return response

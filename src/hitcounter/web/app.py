@@ -1,14 +1,11 @@
 """The application: who answers a request; and every refusal, also of broken ones, in one form."""
 
-from aiohttp import web
-from aiohttp.http_parser import RawRequestMessage
-
 from hitcounter.counting.counter import Counter
 from hitcounter.errors import MethodNotAllowed, Refusal
 from hitcounter.web import hit_request, proxies
-from hitcounter.web.answering import Answering
 from hitcounter.web.hit_request import Target
-from hitcounter.web.responses import flood_answer, preflight_answer, refusal_answer
+from hitcounter.web.request import Request
+from hitcounter.web.responses import Response, flood_answer, preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
 
 _NOTHING = "there is nothing here; openapi.yaml says what there is"
@@ -27,7 +24,7 @@ class App:
         self._counter = counter
         self._router = Router(routes)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> Response:
         """Answer one request."""
         route, target = self._router.find(request.raw_path)
         try:
@@ -44,23 +41,23 @@ class App:
             self._note(route, target, "internal")
             raise
         if self.is_draining:
-            response.force_close()
+            response.is_last = True
         return response
 
-    def at_once(self, message: RawRequestMessage, connection: Answering) -> bytes | None:
+    def at_once(self, request: Request) -> bytes | None:
         """Return the answer to a hit of a flood, of which nothing else is read.
 
-        Of one that is none, the client is `admitted`. Where this looks at nothing, as where the
+        Of one that is none, the `client` is noted. Where this looks at nothing, as where the
         connection ends, `handle` refuses floods.
         """
-        if self.is_draining or message.should_close or message.upgrade:
+        if self.is_draining or request.is_last:
             return None
-        route, target = self._router.find(message.path)
-        if route is None or message.method != route.method or not route.is_counting(target):
+        route, target = self._router.find(request.raw_path)
+        if route is None or request.method != route.method or not route.is_counting(target):
             return None
-        client = proxies.client(connection.peer, message.headers, self._counter.clients)
+        client = proxies.client(request, self._counter.clients)
         if self._counter.rules.admits(client):
-            connection.admitted = client
+            request.client = client
             return None
         self._note(route, target, "flood")
         return flood_answer(int(self._counter.clock()))
@@ -70,8 +67,8 @@ class App:
             self._counter.metrics.not_counted(target.site, code)
 
     async def _other_answer(
-        self, route: Route | None, request: web.BaseRequest, target: Target
-    ) -> web.StreamResponse:
+        self, route: Route | None, request: Request, target: Target
+    ) -> Response:
         if route is None:
             is_metrics = request.raw_path.partition("?")[0] == "/metrics"
             raise Refusal("not_found", _METRICS if is_metrics else _NOTHING)

@@ -8,8 +8,8 @@ from typing import Annotated, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
-from aiohttp import hdrs, web
-from multidict import CIMultiDictProxy, istr
+from aiohttp import hdrs
+from multidict import istr
 
 from hitcounter.block import LANGUAGES, Wording
 from hitcounter.client_address import Client
@@ -17,6 +17,7 @@ from hitcounter.errors import Refusal
 from hitcounter.hit import HEAD, PREFETCH, Hit, Page, named_page
 from hitcounter.robots import MAX_AGENT
 from hitcounter.site import UNDECODED
+from hitcounter.web.request import Headers, Request
 
 MAX_BODY_BYTES = 2048
 # Of a query; what shares links and pictures adds several to them.
@@ -31,8 +32,6 @@ _SEC_PURPOSE, _PURPOSE, _X_MOZ = istr("Sec-Purpose"), istr("Purpose"), istr("X-M
 
 _NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _HEADER_NAMES = re.compile(rf"{_NAME}(?:[ \t]*,[ \t]*{_NAME})*")
-
-Headers = CIMultiDictProxy[str]
 
 
 class Target(NamedTuple):
@@ -56,11 +55,11 @@ _NOTHING = HitBody()
 _decode = msgspec.json.Decoder(HitBody).decode
 
 
-async def hit_body(request: web.BaseRequest, timeout_s: float) -> HitBody:
+async def hit_body(request: Request, timeout_s: float) -> HitBody:
     """Read the body of a hit: empty or JSON, also as text/plain, which needs no preflight."""
-    content = request.content
+    body = request.body
     # It nearly always came with the headers: then no timer is needed.
-    raw = content.read_nowait(-1) if content.is_eof() else await _slow_body(request, timeout_s)
+    raw = body.read_nowait(-1) if body.is_eof() else await _slow_body(request, timeout_s)
     if len(raw) > MAX_BODY_BYTES:
         raise _too_large()
     if not raw:
@@ -81,16 +80,15 @@ def _is_json(content_type: str) -> bool:
     return kind in ("", "application/json", "text/plain")
 
 
-async def _slow_body(request: web.BaseRequest, timeout_s: float) -> bytes:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
+async def _slow_body(request: Request, timeout_s: float) -> bytes:
+    if int(request.headers.get(hdrs.CONTENT_LENGTH, 0)) > MAX_BODY_BYTES:
         raise _too_large()
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= (1, 1):
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer is still to come
+        request.connection.send_soon(b"HTTP/1.1 100 Continue\r\n\r\n")
     raw = b""
     try:
         async with asyncio.timeout(timeout_s):
-            while len(raw) <= MAX_BODY_BYTES and (part := await request.content.readany()):
+            while len(raw) <= MAX_BODY_BYTES and (part := await request.body.readany()):
                 raw += part
     # Whoever went away sees no answer, and we log none; the last is of who did before we waited.
     except (TimeoutError, ConnectionError, RuntimeError) as error:
@@ -168,7 +166,7 @@ def page_list(target: Target, query: tuple[str, ...]) -> tuple[list[Page], str |
 
 
 def read(
-    request: web.BaseRequest,
+    request: Request,
     client: Client,
     target: Target,
     path: str | None,

@@ -5,7 +5,6 @@ The hot path is `hits`: the body, the site, one commit shared with all who wait,
 
 from base64 import b64decode
 
-from aiohttp import web
 from msgspec import UNSET
 
 from hitcounter.client_address import Client
@@ -14,21 +13,22 @@ from hitcounter.counting.numbers import Numbers, flood
 from hitcounter.hit import Hit, named_page
 from hitcounter.web import badge as picture
 from hitcounter.web import hit_request, proxies
-from hitcounter.web.answering import Answering
 from hitcounter.web.hit_request import Target
+from hitcounter.web.request import Request
 from hitcounter.web.responses import (
     PICTURE_HEADERS,
-    NumbersResponse,
     PageTotal,
+    Response,
     numbers_answer,
     pages_answer,
+    response,
 )
 
 PIXEL = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 PIXEL_HEADERS = PICTURE_HEADERS | {"Content-Type": "image/gif"}
 
 
-async def hits(counter: Counter, request: web.BaseRequest, target: Target) -> NumbersResponse:
+async def hits(counter: Counter, request: Request, target: Target) -> Response:
     """Count one hit; answer the numbers with it."""
     client = _client(counter, request)
     wording = hit_request.wording(target.query)
@@ -37,32 +37,30 @@ async def hits(counter: Counter, request: web.BaseRequest, target: Target) -> Nu
     return numbers_answer(await counter.count(hit), wording)
 
 
-def _client(counter: Counter, request: web.BaseRequest) -> Client:
+def _client(counter: Counter, request: Request) -> Client:
     """Tell whose request it is; raise `Unavailable` before anything else of it is read."""
-    connection = request.protocol
-    assert isinstance(connection, Answering)
-    if connection.admitted is not None:
-        return connection.admitted
-    client = proxies.client(connection.peer, request.headers, counter.clients)
+    if request.client is not None:
+        return request.client
+    client = proxies.client(request, counter.clients)
     if not counter.rules.admits(client):
         raise flood()
     return client
 
 
-def _hit(counter: Counter, request: web.BaseRequest, target: Target, path: str | None) -> Hit:
+def _hit(counter: Counter, request: Request, target: Target, path: str | None) -> Hit:
     """Read a hit that asks for a picture."""
     client = _client(counter, request)
     return hit_request.read(request, client, target, path, None, counter.clock())
 
 
-async def pixel(counter: Counter, request: web.BaseRequest, target: Target) -> web.Response:
+async def pixel(counter: Counter, request: Request, target: Target) -> Response:
     """Count one hit for a page without scripts; answer a picture of one pixel."""
     path = hit_request.picture_fields(target, "path").get("path")
     await counter.take(_hit(counter, request, target, path))
-    return web.Response(body=PIXEL, headers=PIXEL_HEADERS)
+    return response(PIXEL, PIXEL_HEADERS)
 
 
-async def badge(counter: Counter, request: web.BaseRequest, target: Target) -> web.Response:
+async def badge(counter: Counter, request: Request, target: Target) -> Response:
     """Answer the block as a picture; count a hit only where the query says so."""
     fields = hit_request.picture_fields(target, *picture.LOOK_FIELDS, "count", "path")
     look, path = picture.look(fields), fields.get("path")
@@ -70,10 +68,10 @@ async def badge(counter: Counter, request: web.BaseRequest, target: Target) -> w
         numbers = await counter.count(_hit(counter, request, target, path))
     else:
         numbers = await _read(counter, target, path)
-    return web.Response(body=picture.draw(numbers, look).encode(), headers=picture.BADGE_HEADERS)
+    return response(picture.draw(numbers, look).encode(), picture.BADGE_HEADERS)
 
 
-async def counts(counter: Counter, _request: web.BaseRequest, target: Target) -> NumbersResponse:
+async def counts(counter: Counter, _request: Request, target: Target) -> Response:
     """Answer the numbers; count nothing."""
     fields = hit_request.fields(target, "path", "lang", "labels")
     wording = hit_request.chosen_wording(fields)
@@ -85,7 +83,7 @@ async def _read(counter: Counter, target: Target, path: str | None) -> Numbers:
     return await counter.read(site, named_page(path, site.site.query))
 
 
-async def pages(counter: Counter, _request: web.BaseRequest, target: Target) -> web.Response:
+async def pages(counter: Counter, _request: Request, target: Target) -> Response:
     """Answer the totals of many pages, as lists of articles show them; count nothing."""
     site = counter.sites.find_or_describe(target.site)
     asked, lang = hit_request.page_list(target, site.site.query)

@@ -13,7 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from hitcounter.web.answering import Answering, Queued
+from hitcounter.errors import Refusal
+from hitcounter.web.answering import Answering
 from hitcounter.web.heads import (
     END_OF_HEAD,
     LONG_HEAD_BYTES,
@@ -24,6 +25,7 @@ from hitcounter.web.heads import (
     refusal,
     tail_of,
 )
+from hitcounter.web.request import Request
 
 _MAX_LINE_BYTES = 9 << 10  # aiohttp takes less
 _PART_BYTES = 256  # as which even a blank line counts, as it costs no less to take
@@ -36,7 +38,7 @@ class Connection(Answering):
         super().__init__(*args, **options)
         self._is_deaf = False  # nothing that comes is a request any more
         self._unread = b""  # while the queue is full
-        self._last: Queued | None = None  # the request that is not here as a whole
+        self._last: Request | None = None  # which is not here as a whole
         self._n_left = 0  # bytes of its body still to come, if it said how many
         self._n_unfinished = 0  # bytes so far of a head, or of chunks and trailers
         self._held = b""  # the begin of an unfinished head
@@ -44,7 +46,6 @@ class Connection(Answering):
         self._sizes = deque[int]()  # of the requests in the queue
         self._n_current = 0  # bytes of the request that was taken up last
         self._n_counted = 0  # bytes of ours that the server knows to be waiting
-        self.is_given_up_when_left = False  # the request, as nothing is missed that it would do
 
     @property
     def is_idle(self) -> bool:
@@ -54,7 +55,8 @@ class Connection(Answering):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the request where nobody else needs its end."""
-        if self.is_given_up_when_left and self._task_handler is not None:
+        request = self._current_request
+        if request and request.is_given_up_when_left and self._task_handler:
             self._task_handler.cancel()
         super().connection_lost(exc)
         self._last = None  # whose body knows us: nobody has to look for the circle
@@ -102,7 +104,6 @@ class Connection(Answering):
 
     def _take_up(self) -> None:
         """Begin with the next request, whose head stays in memory until the one after it."""
-        self.is_given_up_when_left = False
         n_before, self._n_current = self._n_current, self._sizes.popleft() if self._sizes else 0
         if n_before or self._n_current:
             self._count_waiting()
@@ -125,9 +126,9 @@ class Connection(Answering):
         self._parse_head(data)
 
     def _parse_head(self, data: bytes) -> None:
-        queued = self._parsed(data)
-        if queued is not None:
-            self._judge(queued, self._held + data)
+        parsed = self._parsed(data)
+        if parsed is not None:
+            self._judge(*parsed, self._held + data)
         elif data:
             self._tail = tail_of(self._tail + data)
             if len(self._held) < _MAX_LINE_BYTES:
@@ -136,19 +137,18 @@ class Connection(Answering):
                 self._is_at_start = False
                 self._await_head()
 
-    def _parsed(self, data: bytes) -> Queued | None:
-        """Let aiohttp parse a part; return the request whose head ends there, or a refusal."""
+    def _parsed(self, data: bytes) -> tuple[Any, StreamReader] | None:
+        """Let aiohttp parse a part; return the head that ends there, or an error, and a body."""
         assert self._parser is not None
         try:
             messages, is_upgraded, _ = self._parser.feed_data(data)
-        except HttpProcessingError:
-            return refusal(400), EMPTY_PAYLOAD
+        except HttpProcessingError as error:
+            return error, EMPTY_PAYLOAD
         self._is_deaf = is_upgraded  # what comes then is no HTTP
         return messages[0] if messages else None
 
-    def _judge(self, queued: Queued, head: bytes) -> None:
+    def _judge(self, message: Any, body: StreamReader, head: bytes) -> None:
         """Queue a request if its first line is right."""
-        message, body = queued
         # An error; another protocol or version; or a first line with more than one space in a row.
         if type(message) is not RawRequestMessage or not has_line_of(message, head):
             self._refuse(400)
@@ -156,16 +156,17 @@ class Connection(Answering):
         size_bytes, self._n_unfinished = self._n_unfinished, 0  # 0 of what is small and came alone
         if not self._is_at_start:
             self._begin_anew()
+        request = Request.of(message, body, self)
         if body.is_eof():
             # One at a time: of many in a packet, others have their turn in between.
-            if not self._unread and self._has_answered(message):
+            if not self._unread and self._has_answered(request):
                 return
         else:
-            self._last, self._is_at_start = queued, False
+            self._last, self._is_at_start = request, False
             self._n_left = 0 if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH])
             self._wait()
         self._sizes.append(size_bytes)
-        self._queue(queued)
+        self._queue(request)
 
     def _take_of_body(self, data: bytes) -> None:
         """Take some of a body, whose errors and whose size the last request has to answer for."""
@@ -179,7 +180,7 @@ class Connection(Answering):
             return
         if self._parsed(data) is not None:
             self._refuse(400)
-        elif self._last[1].is_eof():
+        elif self._last.body.is_eof():
             self._begin_anew()
         elif not self._n_left:
             self._tail = tail_of(self._tail + data)
@@ -203,17 +204,14 @@ class Connection(Answering):
             if self._messages and self._messages[-1] is self._last:
                 self._messages.pop()
             else:
-                self._fail(self._last[1], status)
+                self._fail(self._last, refusal(status))
                 return
-        self._queue((refusal(status), EMPTY_PAYLOAD))
+        self._queue(refusal(status))
 
-    def _fail(self, body: StreamReader, status: int) -> None:
+    def _fail(self, request: Request, error: Refusal) -> None:
         """Tell the handler, if it still reads, that the body will not come."""
-        error = refusal(status)
-        body.set_exception(error)
+        request.is_last = True
+        request.body.set_exception(error)
         # Whoever was woken by what came before it waits again without a look at it.
-        self._loop.call_soon(body.set_exception, error)
+        self._loop.call_soon(request.body.set_exception, error)
         self.close()
-        request = self._current_request
-        if request is not None:
-            request._message = request._message._replace(should_close=True)

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from aiohttp import web
-
 from hitcounter.counting.counter import Counter
 from hitcounter.site import site_in_path
 from hitcounter.web import health, hits, scripts
 from hitcounter.web.hit_request import Target
-from hitcounter.web.protocol import Connection
+from hitcounter.web.request import Request
+from hitcounter.web.responses import Response
 
 MAX_REMEMBERED = 256  # characters of a target
 
@@ -25,7 +24,7 @@ def _if_asked(target: Target) -> bool:
     return "count=1" in target.query.split("&")
 
 
-Handler = Callable[[Counter, web.BaseRequest, Target], Awaitable[web.StreamResponse]]
+Handler = Callable[[Counter, Request, Target], Awaitable[Response]]
 
 
 def in_turn(handler: Handler) -> Handler:
@@ -35,11 +34,8 @@ def in_turn(handler: Handler) -> Handler:
     has no turn: or else who asks and leaves, over and over, keeps it from all others.
     """
 
-    async def answer(
-        counter: Counter, request: web.BaseRequest, target: Target
-    ) -> web.StreamResponse:
-        assert isinstance(request.protocol, Connection)
-        request.protocol.is_given_up_when_left = True
+    async def answer(counter: Counter, request: Request, target: Target) -> Response:
+        request.is_given_up_when_left = True
         async with counter.turn:
             await asyncio.sleep(0)  # the loop goes round once for each, also where nothing waits
             return await handler(counter, request, target)

@@ -12,12 +12,13 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from hitcounter.counting.counter import Counter
 from hitcounter.web import hit_request
 from hitcounter.web.hit_request import Target
-from hitcounter.web.responses import COMMON_HEADERS, accepts_gzip, no_store
+from hitcounter.web.request import Request
+from hitcounter.web.responses import COMMON_HEADERS, Response, accepts_gzip, no_store, response
 
 JAVASCRIPT = "text/javascript; charset=utf-8"
 AN_HOUR = "public, max-age=3600"
@@ -54,14 +55,14 @@ _PUBLISHED = map(_prepared, (_FILES / "published").iterdir())
 PINNED: Mapping[str, Script] = {script.path: script for script in (*_PUBLISHED, CURRENT)}
 
 
-async def openapi(_counter: Counter, _request: web.BaseRequest, _target: Target) -> web.Response:
+async def openapi(_counter: Counter, _request: Request, _target: Target) -> Response:
     """Serve the description of the HTTP contract."""
-    return web.Response(body=_OPENAPI, headers=no_store("application/yaml"))
+    return response(_OPENAPI, no_store("application/yaml"))
 
 
 async def serve(
-    script: Script, cache: str, _counter: Counter, request: web.BaseRequest, _target: Target
-) -> web.Response:
+    script: Script, cache: str, _counter: Counter, request: Request, _target: Target
+) -> Response:
     """Serve a script, unless the client has it; a query means nothing."""
     headers = COMMON_HEADERS | {
         "Cache-Control": cache,
@@ -69,8 +70,8 @@ async def serve(
         "Vary": "Accept-Encoding",
     }
     if hit_request.holds(request.headers, script.version):
-        return web.Response(status=304, headers=headers)
+        return response(None, headers, 304)
     headers |= {"Content-Type": JAVASCRIPT}
     if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
-        return web.Response(body=script.gzipped, headers=headers | {"Content-Encoding": "gzip"})
-    return web.Response(body=script.content, headers=headers)
+        return response(script.gzipped, headers | {"Content-Encoding": "gzip"})
+    return response(script.content, headers)

@@ -10,6 +10,7 @@ from aiohttp import web
 class Sending(web.RequestHandler):
     """A connection whose answers wait for the end of a round, and leave before anything else."""
 
+    peer = ""  # the address of the other end, if its socket has one
     _unsent = b""
 
     def send_soon(self, data: bytes) -> None:

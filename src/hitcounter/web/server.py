@@ -7,17 +7,15 @@ With a handful of routes and one form of errors, aiohttp's application layer wou
 import asyncio
 import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import http_parser, web
 
 from hitcounter.errors import StartError
-from hitcounter.web.answering import Terms
+from hitcounter.web.answering import Handle, Terms
 from hitcounter.web.connections import Connections, origin_of
 from hitcounter.web.protocol import Connection
-
-Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 # Connections beyond the bound: whoever makes room for them ends some rounds of the loop later, and
 # has one of the process's spare files until then.
@@ -55,7 +53,7 @@ class Server(web.Server):
         self._max_connections = max_connections
         self._open = Connections()
         self._n_files = 0  # of connections, also of those that make room and have not ended yet
-        super().__init__(handle, access_log=None, auto_decompress=False)
+        super().__init__(handle, access_log=None, auto_decompress=False)  # type: ignore[arg-type]
 
     def room(self) -> int:
         """Return how many connections may be made now."""
