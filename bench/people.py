@@ -10,7 +10,7 @@ from bench.turns import Bench, Job, alternate
 ADDRESSES = 10_000
 ROBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 # On one site each of them sends more than two hits a second, and less than a hundred.
-LIMITED_ADDRESSES = 250
+LIMITED_ADDRESSES = 400
 BURSTS_S = 20  # until all of them have sent what they may at once
 BEHIND_A_PROXY = ("--trusted-proxies", "127.0.0.1", "--limits")
 

@@ -35,7 +35,7 @@ class Lane:
     @property
     def can_go_on(self) -> bool:
         """Return whether there is more to ask the store for at once."""
-        return self._appending is None and not self.records.is_idle
+        return self._appending is None and self.records.is_pressing
 
     def number_next(self) -> list[Record]:
         """Number what can leave now; return the records that got a number."""

@@ -106,6 +106,11 @@ class RecordLog:
         return bool(self._closed or self.open.pageviews.sites)
 
     @property
+    def is_pressing(self) -> bool:
+        """Return whether the store has something to do for somebody who waits, or before a next."""
+        return not self.has_caught_up or bool(self._closed or self.open.waiters)
+
+    @property
     def needs_journal(self) -> bool:
         """Return whether the journal holds what a store that forgets could need again."""
         return bool(self._held.sites) or self._dropped < self._journaled

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from hitcounter.block import LANGUAGES, LINE_KEYS, Language, Wording, line_texts, number_text
+from hitcounter.block import LANGUAGES, LINE_KEYS, Wording, line_texts, number_text
 from hitcounter.counting.numbers import Numbers, flood
 from hitcounter.errors import STATUSES, MethodNotAllowed, Refusal, Unavailable
 from hitcounter.hit import LIMITED
+from hitcounter.outcomes import COUNTED
 from hitcounter.site import Site
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.
@@ -82,7 +83,7 @@ class Answer(msgspec.Struct, gc=False):
     page: PageTotal | msgspec.UnsetType
     state: str
     age_s: int | msgspec.UnsetType
-    widget: Widget
+    widget: Widget | msgspec.Raw
 
 
 _encode = msgspec.json.Encoder().encode
@@ -138,9 +139,9 @@ def numbers_answer(numbers: Numbers, wording: Wording) -> Response:
     """Answer the numbers of a site, with the block in the wording asked for."""
     site, age_s = numbers.site, numbers.age_s
     lang = wording.lang or site.lang
-    words = LANGUAGES[lang]
     today, yesterday, month, year, total = values = numbers.values
-    texts = line_texts(values, lang)
+    # Those of a hit that counts are new; those of others are often what was answered before.
+    widget = _widget if numbers.state == COUNTED else _kept_widget
     answer = Answer(
         site.name,
         site.timezone.key,
@@ -153,7 +154,7 @@ def numbers_answer(numbers: Numbers, wording: Wording) -> Response:
         _page(numbers),
         numbers.state,
         msgspec.UNSET if age_s is None else age_s,
-        Widget(lang, words.title, _lines(words, wording.has_short, values, texts)),
+        widget(lang, wording.has_short, tuple(values)),
     )
     return Response(_LIMITED if numbers.state == LIMITED else _OK, _encode(answer))
 
@@ -165,11 +166,16 @@ def _page(numbers: Numbers) -> PageTotal | msgspec.UnsetType:
     return msgspec.UNSET if path is None else PageTotal(path, numbers.page_total)
 
 
-def _lines(
-    words: Language, has_short: bool, values: Sequence[int], texts: Sequence[str]
-) -> list[Line]:
+def _widget(lang: str, has_short: bool, values: tuple[int, ...]) -> Widget:
+    words, texts = LANGUAGES[lang], line_texts(values, lang)
     short = words.short_labels.values() if has_short else repeat(msgspec.UNSET)
-    return list(map(Line, LINE_KEYS, words.labels.values(), values, texts, short))
+    lines = map(Line, LINE_KEYS, words.labels.values(), values, texts, short)
+    return Widget(lang, words.title, list(lines))
+
+
+@lru_cache(maxsize=512)  # 700 B each
+def _kept_widget(lang: str, has_short: bool, values: tuple[int, ...]) -> msgspec.Raw:
+    return msgspec.Raw(_encode(_widget(lang, has_short, values)))
 
 
 def pages_answer(site: Site, state: str, pages: Sequence[PageTotal], lang: str | None) -> Response:
