@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hitcounter.exactly_once.increments import Pageviews
-from hitcounter.exactly_once.records import Entry, Record
+from hitcounter.exactly_once.records import Entry, Kept, Record
 from hitcounter.store.keys import (
     PageKeys,
     SiteKeys,
@@ -60,6 +60,6 @@ def sums(journal: Sequence[Entry]) -> list[Entry]:
     return [Entry(number, totals[number]) for number in sorted(totals)]
 
 
-def numbers(records: Iterable[Record]) -> list[int]:
+def numbers(records: Iterable[Kept | Record]) -> list[int]:
     """Tell the numbers of records, in their order."""
     return [record.number for record in records]

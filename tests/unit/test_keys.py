@@ -55,6 +55,8 @@ def test_the_key_of_a_bucket_reads_back(lane: int, site: str, bucket: str) -> No
 def test_the_key_of_a_page_reads_back(lane: int, site: str, path: str) -> None:
     key = keys.page_key(lane, site, path)
     assert keys.counter_of(key) == CounterName(site, True, path)
+    again = keys.page_keys_of(key, 5)
+    assert (again.key, again.count_key, again.limit) == (key, keys.pages_key(lane, site), 5)
     assert keys.counter_of(key).key(lane) == key
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hitcounter.exactly_once.increments import CutRule
-from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
+from hitcounter.exactly_once.records import Chunk, Entry, Kept, Record, RecordLog
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.speeds import examples
 from tests.unit.pageviews import flat, numbers, page_of, site_on, sums
@@ -278,9 +278,10 @@ class Protocol(RuleBasedStateMachine):
     def check_records(self, life: Life) -> None:
         """Invariants 2 and 4: numbers are dense, and whoever knows a record knows the same."""
         kept, pending = life.stream.kept, life.stream.pending
-        held = numbers([*kept, *pending])
+        records: list[Kept | Record] = [*kept, *pending]
+        held = numbers(records)
         assert held == list(range(held[0], held[0] + len(held))) if held else True
-        for record in (*kept, *pending):
+        for record in records:
             content = +flat(record.pageviews)
             assert self.ledger.setdefault((life.writer, record.number), content) == content
         assert all(number <= life.stream.watermark for number in numbers(kept))

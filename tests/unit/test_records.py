@@ -3,12 +3,13 @@
 import random
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import astuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitcounter.exactly_once.increments import CUT, Pageviews, cut
+from hitcounter.exactly_once.increments import CUT, Pageviews, cut, packed, unpacked
 from hitcounter.exactly_once.records import (
     MAX_CHUNK_KEYS,
     MAX_RECORD_HITS,
@@ -17,6 +18,7 @@ from hitcounter.exactly_once.records import (
     Record,
     RecordLog,
 )
+from hitcounter.store.keys import robot_keys
 from tests.speeds import examples
 from tests.unit.pageviews import (
     LIMIT,
@@ -75,6 +77,23 @@ def test_a_pageview_counts_once_per_bucket_and_only_reads_yesterday() -> None:
     assert pageviews.page_counters() == {(page.count_key, LIMIT): {page.key: 1}}
     assert pageviews.by_key() == pageviews.counters() | {page.key: 1}
     assert pageviews.n_keys == 5 + 2
+
+
+def test_what_is_kept_comes_back_as_it_was() -> None:
+    robots = robot_keys(0, "demo", "2019-04-19")
+    pages = [page_of("/tin-tuc/1"), page_of("/tìm?q=a:b"), page_of("/", "other.vn")]
+    hits = [(site_on(19), pages[0]), (site_on(18, "other.vn"), pages[2]), (robots, None)]
+    kept = of(*hits, *hits[:1], (site_on(19), pages[1]), (site_on(19), None))
+    back = unpacked(*packed(kept))
+    assert back.sites == kept.sites
+    assert [*map(astuple, back.pages)] == [*map(astuple, kept.pages)]
+    assert [*back.pages.values()] == [*kept.pages.values()]
+
+
+def test_what_has_two_names_in_a_sum_is_counted_under_one() -> None:
+    pageviews = of(*((site_on(19), page_of("/tin-tuc/1")) for _ in range(2)))
+    assert (len(pageviews.sites), len(pageviews.pages)) == (2, 2)
+    assert {*pageviews.by_key().values()} == {0, 2}
 
 
 @pytest.mark.parametrize("days", [(18, 19), (19, 18)])
@@ -165,6 +184,18 @@ def test_a_chunk_carries_what_came_meanwhile_once_that_is_numbered() -> None:
     chunk = sent(stream)
     assert (chunk.expect, chunk.last, len(chunk.pageviews.sites)) == (0, 2, 2)
     assert not stream.has_unsent
+
+
+def test_what_nobody_waits_for_presses_nobody() -> None:
+    stream = RecordLog(KEPT_WINDOW_S)
+    stream.open.pageviews.add(robot_keys(0, "demo", "2019-04-19"), None)
+    assert (stream.has_unsent, stream.is_pressing) == (True, False)
+    add_hit(stream, "waiter")
+    assert stream.is_pressing
+    sent(stream)
+    assert stream.is_pressing
+    stream.confirm(1, 0.0, 0.0)
+    assert not stream.is_pressing
 
 
 def test_records_are_told_once_when_they_get_their_numbers() -> None:
@@ -406,7 +437,8 @@ def test_what_is_before_a_gap_in_a_journal_had_left_the_kept_window() -> None:
     restored = RecordLog.restored(KEPT_WINDOW_S, journal, CUT)
     assert [record.number for record in restored.pending] == [5, 6]
     assert restored.next_chunk() == Chunk(4, 6, of((SITES[0], None), (SITES[0], None)))
-    assert restored.confirm(6, 0.0, 0.0) == (list(restored.kept), 0)
+    confirmed, n_lost = restored.confirm(6, 0.0, 0.0)
+    assert (numbers(confirmed), numbers(restored.kept), n_lost) == ([5, 6], [5, 6], 0)
 
 
 # How sums are cut

@@ -492,4 +492,5 @@ def test_a_language_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> No
         *("Hoy: 1129", "Ayer: 5318", "Mes: 179.277", "Año: 970.735", "Total: 1.619.938"),
     ]
     body = numbers_answer(given_numbers, Wording("es")).body
-    assert body is not None and b'"lang":"es","title":"Visitas <&>"' in body
+    assert body is not None
+    assert b'"lang":"es","title":"Visitas <&>"' in body

@@ -19,8 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
+import msgspec
+
 from hitcounter.exactly_once import increments
-from hitcounter.exactly_once.increments import CutRule, Pageviews, cut
+from hitcounter.exactly_once.increments import CutRule, Pageviews, cut, packed, unpacked
+from hitcounter.store.keys import SiteKeys
 
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000
@@ -34,7 +37,20 @@ class Record:
     number: int = 0
     pageviews: Pageviews = field(default_factory=Pageviews)
     waiters: list[Any] = field(default_factory=list)
-    confirmed_at_s: float = 0.0
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A record that is applied, for as long as the store may forget it."""
+
+    number: int
+    confirmed_at_s: float
+    sites: tuple[SiteKeys, ...]
+    rest: bytes
+
+    @property
+    def pageviews(self) -> Pageviews:
+        """Return what it adds."""
+        return unpacked(self.sites, self.rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,7 @@ class RecordLog:
         self.open = Record()
         self.watermark = 0
         self.pending: deque[Record] = deque()
-        self.kept: deque[Record] = deque()
+        self.kept: deque[Kept] = deque()
         self._kept_window_s = kept_window_s
         self._closed: deque[Record] = deque()
         self._held = Pageviews()
@@ -178,7 +194,7 @@ class RecordLog:
 
     def to_journal(self, unsent: Pageviews) -> list[Entry]:
         """List all that the journal lacks: records with a number, then what was taken out."""
-        numbered = (record for records in (self.kept, self.pending) for record in records)
+        numbered: list[Kept | Record] = [*self.kept, *self.pending]
         entries = [
             Entry(record.number, record.pageviews)
             for record in numbered
@@ -206,11 +222,11 @@ class RecordLog:
         confirmed = []
         while self.pending and self.pending[0].number <= watermark:
             record = self.pending.popleft()
-            record.confirmed_at_s = answered_at_s
-            self.kept.append(record)
+            self.kept.append(Kept(record.number, answered_at_s, *packed(record.pageviews)))
             confirmed.append(record)
         while self.kept and self.kept[-1].number > watermark:
-            self.pending.appendleft(self.kept.pop())
+            forgotten = self.kept.pop()
+            self.pending.appendleft(Record(forgotten.number, forgotten.pageviews))
         while self.kept and self.kept[0].confirmed_at_s + self._kept_window_s <= asked_at_s:
             self._dropped = self.kept.popleft().number
         self.watermark = watermark

@@ -32,6 +32,7 @@ SITES_KEY = "hc:{meta}:sites"
 LANES_KEY = "hc:{meta}:lanes"
 FORMAT_KEY = "hc:{meta}:format"
 ROBOTS_KEY = "hc:{meta}:robots"
+PAGE = ":page:"  # before the name of a page, which is its site and its path
 ROBOTS = "robots:"  # before the bucket of hits of robots
 MAX_COUNT = 10**15 - 1  # that a command may set: the store counts on from there, up to 2**53
 
@@ -131,13 +132,19 @@ def bucket_key(lane: int, site: str, bucket: str) -> str:
 
 def page_key(lane: int, site: str, path: str) -> str:
     """Name the counter of a page."""
-    return f"hc:{{{lane}}}:page:{site}:{path}"
+    return f"hc:{{{lane}}}{PAGE}{site}:{path}"
 
 
 @lru_cache(maxsize=4_096)  # 1.4 kB each, where paths are long
 def page_keys(lane: int, site: str, path: str, limit: int) -> PageKeys:
     """Name the counters that a pageview of a page touches."""
     return PageKeys(page_key(lane, site, path), pages_key(lane, site), limit)
+
+
+def page_keys_of(key: str, limit: int) -> PageKeys:
+    """Name the same counters by the key of a page."""
+    prefix, lane, _, site, _ = key.split(":", 4)
+    return PageKeys(key, f"{prefix}:{lane}:pages:{site}", limit)
 
 
 @lru_cache(maxsize=2048)  # one string for all pages of a site
