@@ -37,7 +37,8 @@ LADDER = """
     web: hits health connections
     web: badge scripts protocol
     web: answering
-    web: responses hit_request proxies timeouts
+    web: hit_request proxies
+    web: responses request timeouts
     web: sending heads
     counting: store_watch
     counting: site_watch
@@ -56,6 +57,7 @@ LADDER = """
     exactly_once: delivery journal_file hit_ids
     exactly_once: journal_format lanes
     exactly_once: records
+    exactly_once: kept
     exactly_once: increments
     metrics filter_lists
     config logs streams robots
@@ -92,6 +94,7 @@ PURE = {
     "setting_parsers",
     "site",
     "exactly_once.increments",
+    "exactly_once.kept",
     "exactly_once.records",
     "store.durability",
     "store.keys",
@@ -170,7 +173,8 @@ def test_each_library_is_used_only_where_it_belongs() -> None:
     ("process", "unneeded"),
     [
         ("supervisor", {"aiohttp", "prometheus_client", "redis", "sqlite3"}),
-        ("operations", {"redis", "regex", "sqlite3"}),
+        ("operations", {"aiohttp.web", "redis", "regex", "sqlite3"}),
+        ("worker", {"aiohttp.web"}),
     ],
 )
 def test_a_process_does_not_load_what_only_others_need(process: str, unneeded: set[str]) -> None:

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hitcounter.exactly_once.increments import Pageviews, packed
+from hitcounter.exactly_once.increments import Pageviews
+from hitcounter.exactly_once.kept import Kept
 from hitcounter.exactly_once.lanes import Lane
-from hitcounter.exactly_once.records import Kept, Record, RecordLog
+from hitcounter.exactly_once.records import Record, RecordLog
 from hitcounter.store import keys
 
 Hits = tuple[int, ...]
@@ -86,7 +87,7 @@ def thaw(frozen: FrozenLane) -> Lane:
     records._closed = deque(Record(pageviews=pageviews_of([hit])) for hit in frozen.unsent)
     records.pending = deque(Record(number, pageviews_of(hits)) for number, hits in frozen.pending)
     records.kept = deque(
-        Kept(number, NOW_S - age, *packed(pageviews_of(hits))) for number, hits, age in frozen.kept
+        Kept.of(number, NOW_S - age, pageviews_of(hits)) for number, hits, age in frozen.kept
     )
     records._held = pageviews_of(frozen.held)
     records.watermark = frozen.watermark

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hitcounter.exactly_once.increments import Pageviews
-from hitcounter.exactly_once.records import Entry, Kept, Record
+from hitcounter.exactly_once.kept import Kept
+from hitcounter.exactly_once.records import Entry, Record
 from hitcounter.store.keys import (
     PageKeys,
     SiteKeys,

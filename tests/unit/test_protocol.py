@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hitcounter.exactly_once.increments import CutRule
-from hitcounter.exactly_once.records import Chunk, Entry, Kept, Record, RecordLog
+from hitcounter.exactly_once.kept import Kept
+from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.speeds import examples
 from tests.unit.pageviews import flat, numbers, page_of, site_on, sums

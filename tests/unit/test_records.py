@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitcounter.exactly_once.increments import CUT, Pageviews, cut, packed, unpacked
+from hitcounter.exactly_once.increments import CUT, Pageviews, cut
+from hitcounter.exactly_once.kept import Kept
 from hitcounter.exactly_once.records import (
     MAX_CHUNK_KEYS,
     MAX_RECORD_HITS,
@@ -84,7 +85,7 @@ def test_what_is_kept_comes_back_as_it_was() -> None:
     pages = [page_of("/tin-tuc/1"), page_of("/tìm?q=a:b"), page_of("/", "other.vn")]
     hits = [(site_on(19), pages[0]), (site_on(18, "other.vn"), pages[2]), (robots, None)]
     kept = of(*hits, *hits[:1], (site_on(19), pages[1]), (site_on(19), None))
-    back = unpacked(*packed(kept))
+    back = Kept.of(1, 0.0, kept).pageviews
     assert back.sites == kept.sites
     assert [*map(astuple, back.pages)] == [*map(astuple, kept.pages)]
     assert [*back.pages.values()] == [*kept.pages.values()]

@@ -4,23 +4,15 @@ The cut depends on nothing but the sum and the rule, so whoever reads a journal 
 records.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
-from hitcounter.store import keys
 from hitcounter.store.keys import PageKeys, SiteKeys
 
 _SITE_KEYS, _PAGE_KEYS = 5, 2
-
-# Of what is packed: the counts of sites; how the keys of pages begin; name, limit, count of each.
-_Rest = tuple[tuple[int, ...], str, list[tuple[str, int, int]]]
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(_Rest).decode
 
 Key = TypeVar("Key")
 
@@ -97,24 +89,6 @@ class Pageviews:
             counters = by_site.setdefault((page.count_key, page.limit), {})
             counters[page.key] = counters.get(page.key, 0) + n
         return by_site
-
-
-def packed(pageviews: Pageviews) -> tuple[tuple[SiteKeys, ...], bytes]:
-    """Return the same in a quarter of the memory: the sites, and all else."""
-    begin, pages = "", []
-    for page, n in pageviews.pages.items():
-        begin, _, name = page.key.partition(keys.PAGE)
-        pages.append((name, page.limit, n))
-    return tuple(pageviews.sites), _pack((tuple(pageviews.sites.values()), begin, pages))
-
-
-def unpacked(sites: Sequence[SiteKeys], rest: bytes) -> Pageviews:
-    """Return what was packed."""
-    counts, begin, pages = _unpack(rest)
-    return Pageviews(
-        dict(zip(sites, counts, strict=True)),
-        {keys.page_keys_of(f"{begin}{keys.PAGE}{name}", limit): n for name, limit, n in pages},
-    )
 
 
 def _decrement(counts: dict[Key, int], key: Key) -> None:

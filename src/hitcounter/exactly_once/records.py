@@ -19,11 +19,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-import msgspec
-
 from hitcounter.exactly_once import increments
-from hitcounter.exactly_once.increments import CutRule, Pageviews, cut, packed, unpacked
-from hitcounter.store.keys import SiteKeys
+from hitcounter.exactly_once.increments import CutRule, Pageviews, cut
+from hitcounter.exactly_once.kept import Kept
 
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000
@@ -37,20 +35,6 @@ class Record:
     number: int = 0
     pageviews: Pageviews = field(default_factory=Pageviews)
     waiters: list[Any] = field(default_factory=list)
-
-
-class Kept(msgspec.Struct, frozen=True, gc=False):
-    """A record that is applied, for as long as the store may forget it."""
-
-    number: int
-    confirmed_at_s: float
-    sites: tuple[SiteKeys, ...]
-    rest: bytes
-
-    @property
-    def pageviews(self) -> Pageviews:
-        """Return what it adds."""
-        return unpacked(self.sites, self.rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +206,7 @@ class RecordLog:
         confirmed = []
         while self.pending and self.pending[0].number <= watermark:
             record = self.pending.popleft()
-            self.kept.append(Kept(record.number, answered_at_s, *packed(record.pageviews)))
+            self.kept.append(Kept.of(record.number, answered_at_s, record.pageviews))
             confirmed.append(record)
         while self.kept and self.kept[-1].number > watermark:
             forgotten = self.kept.pop()

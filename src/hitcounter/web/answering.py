@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
 from aiohttp.streams import StreamReader
+from aiohttp.web_server import Server
 
 from hitcounter.errors import Refusal
 from hitcounter.web.heads import Waiting
@@ -53,7 +53,7 @@ class Answering(Sending):
     _request_handler: Handle | None  # type: ignore[assignment]
     _current_request: Request | None  # type: ignore[assignment]
 
-    def __init__(self, server: web.Server, terms: Terms, **options: Any) -> None:
+    def __init__(self, server: Server, terms: Terms, **options: Any) -> None:
         """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
         self._terms = terms

@@ -4,10 +4,10 @@ A write wakes whoever waits for it, if that is a program on the same machine and
 takes longer than the write. Of many writes in a row only the first one has to.
 """
 
-from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 
-class Sending(web.RequestHandler):
+class Sending(RequestHandler):
     """A connection whose answers wait for the end of a round, and leave before anything else."""
 
     peer = ""  # the address of the other end, if its socket has one

@@ -10,7 +10,8 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from aiohttp import http_parser, web
+from aiohttp import http_parser, web_server
+from aiohttp.web_protocol import RequestHandler
 
 from hitcounter.errors import StartError
 from hitcounter.web.answering import Handle, Terms
@@ -41,7 +42,7 @@ def _give_up_unread(transport: asyncio.Transport, timeout_s: float) -> None:
             )
 
 
-class Server(web.Server):
+class Server(web_server.Server):
     """Hands the requests of all its connections to one handler."""
 
     def __init__(
@@ -59,7 +60,7 @@ class Server(web.Server):
         """Return how many connections may be made now."""
         return self._max_connections + MAX_BEYOND - self._n_files
 
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; if there are too many, end the longest idle one, or else this."""
         super().connection_made(handler, transport)
         self._n_files += 1
@@ -72,15 +73,13 @@ class Server(web.Server):
             self._open.remove(ended)
             ended.drop()  # at once: what it asks from now on is not counted unanswered
 
-    def connection_lost(
-        self, handler: web.RequestHandler, exc: BaseException | None = None
-    ) -> None:
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Let a connection go; its request may still be on its way."""
         super().connection_lost(handler, exc)
         self._n_files -= 1
         assert isinstance(handler, Connection)
         self._open.remove(handler)
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> RequestHandler:
         """Make the protocol of one connection."""
         return Connection(self, self._terms, loop=self._loop, **self._kwargs)
