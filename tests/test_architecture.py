@@ -1,6 +1,7 @@
 """Who may import whom: only downwards on this ladder, and each library only where it belongs."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -183,6 +184,22 @@ def test_a_process_does_not_load_what_only_others_need(process: str, unneeded: s
     command = [sys.executable, "-P", "-c", code]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert unneeded.isdisjoint(loaded)
+
+
+def test_nobody_reads_the_certificates_of_authorities_but_for_the_store() -> None:
+    code = """if True:
+        import os
+        from hitcounter.process.handshake import loading
+        before = dict(os.environ)
+        with loading():
+            from aiohttp import connector
+        assert os.environ == before
+        print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509"])
+    """
+    environ = os.environ | {"SSL_CERT_DIR": "/etc/ssl/certs"}
+    command = [sys.executable, "-P", "-c", code]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
+    assert found.stdout == "0\n"
 
 
 def test_pure_modules_need_nothing_but_the_standard_library() -> None:

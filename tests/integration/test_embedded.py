@@ -312,7 +312,10 @@ def tls_store(tmp_path: Path) -> Iterator[StoreServer]:
 
 @pytest.mark.slow
 async def test_a_store_behind_tls_counts_if_its_certificate_is_vouched_for(
-    start_service: StartService, tls_store: StoreServer, tmp_path: Path
+    start_service: StartService,
+    tls_store: StoreServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = tls_store.tcp_url.replace("redis://", "rediss://")
     await counts_on(start_service, f"{url}?ssl_ca_certs={tmp_path / 'cert.pem'}", 0)
@@ -321,3 +324,6 @@ async def test_a_store_behind_tls_counts_if_its_certificate_is_vouched_for(
     refused = await ask(stranger.port, "POST", "/v1/sites/demo/hits")
     assert (refused.status, refused.code) == (503, "store_unavailable")
     assert "certificate verify failed" in stranger.log
+    assert await asyncio.to_thread(stranger.stop) == 0
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))  # of the system's authorities
+    await counts_on(start_service, url, 100)
