@@ -134,6 +134,8 @@ async def test_a_worker_that_hangs_is_named_until_it_goes_on(start_service: Star
     hanging = service.worker_pids()[:1]
     signal_all(hanging, signal.SIGSTOP)
     await eventually(is_named, "the worker is named")
+    found = run_command("check", data_dir=str(service.data_dir))
+    assert re.search("^warning: worker [0-3] has", found.stdout, re.MULTILINE)
     signal_all(hanging, signal.SIGCONT)
     await eventually(is_well, "it goes on")
 

@@ -97,13 +97,16 @@ def _check_journals(data_dir: Path) -> None:
 
 
 def _check_running(data_dir: Path) -> None:
-    """Say what the service here has met: a proxy that is not named, a file that it cannot read."""
+    """Say what the service here has met, such as an unnamed proxy, and which workers hang."""
     from hitcounter.operations.collector import of_all_workers
+    from hitcounter.operations.readiness import hanging
 
     for directory in data_dir.glob("metrics-*"):
         for name, meaning in _MET_BY_SERVICE.items():
             if n := of_all_workers(directory, ()).get_sample_value(name):
                 print(f"warning: {n:.0f} {meaning}")
+        for line in hanging(directory):
+            print(f"warning: {line}")
 
 
 async def _check_live(settings: Config) -> None:

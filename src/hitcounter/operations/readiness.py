@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # loaded by whoever asks for it
 
 _JOURNALING = "the store is away; an acknowledged hit is on the disk of this machine"
 _UNREAD = "cannot be read, and its hits are missing: the log names it"
-_STUCK_S = 10.0
+_HANGING_S = 10.0
 
 
 async def asked(
@@ -29,7 +29,7 @@ async def asked(
         return refused
     n_unread = measured(metrics_dir, "hitcounter_journals_unread").get("", 0)
     unread = [f"{n_unread:.0f} of what is in data_dir/journal {_UNREAD}"] if n_unread else []
-    warnings = unread + _stuck(metrics_dir)
+    warnings = unread + hanging(metrics_dir)
     journaling = {"status": JOURNALING, "level": "A", "promise": _JOURNALING, "warnings": warnings}
     is_journaling = states[-1] == JOURNALING
     try:
@@ -50,12 +50,12 @@ async def asked(
     }
 
 
-def _stuck(metrics_dir: Path) -> list[str]:
+def hanging(metrics_dir: Path) -> list[str]:
     """Name the workers that hang: each says every second, by the same clock, that it does not."""
     beats = measured(metrics_dir, "hitcounter_worker_heartbeat_timestamp_seconds")
     ages_s = {worker: time.time() - beat_s for worker, beat_s in beats.items()}
     return [
         f"worker {worker} has done nothing for {age_s:.0f} s: its visitors wait"
         for worker, age_s in ages_s.items()
-        if age_s > _STUCK_S
+        if age_s > _HANGING_S
     ]
