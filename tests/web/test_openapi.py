@@ -5,6 +5,7 @@ causes: a store that is stopped, spoilt, full or not there. What comes must be a
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -18,15 +19,18 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 import hitcounter
 from hitcounter.block import LANGUAGES, LINE_KEYS, THEMES
-from hitcounter.errors import STATUSES
+from hitcounter.errors import STATUSES, Refusal, UnnamedPage
 from hitcounter.exactly_once.waiting import MAX_WAITING_HITS
 from hitcounter.limits import FLOOD, KEY_BYTES, N_COLUMNS, N_ROWS
 from hitcounter.pages import index
+from hitcounter.site import page_path
 from hitcounter.store.client import N_LANES
 from hitcounter.store.keys import LANES_KEY, ids_key, lane_of
 from hitcounter.store.writer_connection import STRETCH_S
@@ -541,6 +545,35 @@ def examples_of(content: Mapping[str, Any]) -> Iterator[Any]:
         yield content["example"]
     for example in content.get("examples", {}).values():
         yield example["value"]
+
+
+PARTS = [
+    *("/", "a", "ệ", "?", "#", "&", "%", "%0", "%1", "7f", "0A", "%41", "%7E", "%C2%A0"),
+    *(
+        "%01",
+        "%1f",
+        "%7F",
+        "%C2",
+        "%c2%85",
+        "%C2%9f",
+        "%E1%BB%87",
+        "%2501",
+        "%ED%A0%80",
+        "%ed%bF",
+        "%BF",
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=6).map(lambda parts: "/" + "".join(parts)))
+def test_the_path_of_a_page_is_refused_where_its_pattern_says_so(path: str) -> None:
+    pattern = document()["components"]["parameters"]["path"]["schema"]["pattern"]
+    try:
+        page_path(path)
+        is_refused = False
+    except Refusal as refusal:
+        is_refused = not isinstance(refusal, UnnamedPage)
+    assert is_refused is (re.search(pattern, path) is None)
 
 
 EXCEPTIONS = """
