@@ -1,18 +1,22 @@
 """Whose answer leaves when, on the event loops that serve, with real sockets."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import uvloop
 
+from hitcounter.web import answering
 from hitcounter.web.acceptor import Acceptor
 from hitcounter.web.answering import Handle, Terms
 from hitcounter.web.request import Request
-from hitcounter.web.responses import Response, json_answer
+from hitcounter.web.responses import Response, json_answer, response
+from hitcounter.web.sending import Sending
 from hitcounter.web.server import Server
 from tests.support.wire import request
 
@@ -109,3 +113,41 @@ def test_who_asks_when_they_have_to_make_room_is_not_counted_unanswered(run: Run
 
     run(ask())
     assert asked == ["/before", "/second"]
+
+
+@on_each_loop
+@pytest.mark.parametrize(
+    ("asked", "n_bytes"),
+    [
+        (request("GET", "/") * N_IN_A_PACKET, 1),
+        (request("GET", "/") * N_IN_A_PACKET, 16 << 20),  # more than the buffers of two sockets
+        (request("POST", "/", None, {"Content-Length": "9"}), 1),
+    ],
+    ids=["with others in the queue", "unread", "within a body"],
+)
+def test_nothing_is_kept_of_who_leaves(
+    monkeypatch: pytest.MonkeyPatch, run: Run, asked: bytes, n_bytes: int
+) -> None:
+    monkeypatch.setattr(answering, "LINGERING_S", 2 * LONG_S)
+    connections = WeakSet[Sending]()
+
+    async def ask() -> None:
+        async def answer(request: Request) -> Response:
+            connections.add(request.connection)
+            return response(bytes(n_bytes), {})
+
+        async with serving(answer) as connect:
+            with connect() as client:
+                client.sendall(asked)
+                await first_of(client)
+            while any(connection.transport for connection in connections):
+                await asyncio.sleep(0)
+            for _ in range(N_IN_A_PACKET):  # rounds in which its task ends
+                await asyncio.sleep(0)
+            assert not connections
+
+    gc.disable()  # as it comes late, where thousands leave
+    try:
+        run(ask())
+    finally:
+        gc.enable()

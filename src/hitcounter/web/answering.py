@@ -77,6 +77,7 @@ class Answering(Sending):
         except Exception:
             log.exception("cannot go on with a connection")
         finally:
+            self._messages.clear()  # which know us: nobody has to look for the circle
             self.send()
             if self.transport is not None:
                 self.transport.close()
@@ -107,7 +108,8 @@ class Answering(Sending):
             )
             if self.writing_paused:
                 await self._drain_helper()  # one who only asks cannot fill our memory
-        except ConnectionError:
+        except ConnectionError as error:
+            error.__traceback__ = None  # a circle, which would keep the request and its answer
             return False
         finally:
             self._request_in_progress, self._current_request = False, None

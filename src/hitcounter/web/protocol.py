@@ -54,9 +54,9 @@ class Connection(Answering):
         return has_answered or self._last is not None or self._paused
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the request where nobody else needs its end."""
+        """Stop where nobody else needs the end of a request, or of a body that is passed over."""
         request = self._current_request
-        if request and request.is_given_up_when_left and self._task_handler:
+        if self._task_handler and (request is None or request.is_given_up_when_left):
             self._task_handler.cancel()
         super().connection_lost(exc)
         self._last = None  # whose body knows us: nobody has to look for the circle
@@ -143,7 +143,7 @@ class Connection(Answering):
         try:
             messages, is_upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            return error, EMPTY_PAYLOAD
+            return error.with_traceback(None), EMPTY_PAYLOAD  # which knows who called us
         self._is_deaf = is_upgraded  # what comes then is no HTTP
         return messages[0] if messages else None
 
