@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hitcounter.exactly_once.increments import Pageviews
-from hitcounter.exactly_once.kept import Kept
+from hitcounter.exactly_once.kept import Kept, unpacked
 from hitcounter.exactly_once.lanes import Lane
 from hitcounter.exactly_once.records import Record, RecordLog
 from hitcounter.store import keys
@@ -65,8 +65,8 @@ def freeze(lane: Lane) -> FrozenLane:
         tuple(hit for record in records._closed for hit in hits_of(record.pageviews)),
         tuple((record.number, hits_of(record.pageviews)) for record in records.pending),
         tuple(
-            (record.number, hits_of(record.pageviews), min(2, int(NOW_S - record.confirmed_at_s)))
-            for record in records.kept
+            (number, hits_of(pageviews), min(2, int(NOW_S - kept.confirmed_at_s)))
+            for kept, (number, pageviews) in zip(records.kept, unpacked(records.kept), strict=True)
         ),
         hits_of(records._held),
         None if taken is None else hits_of(taken.pageviews),

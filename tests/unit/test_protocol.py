@@ -9,6 +9,7 @@ has new connections.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import NamedTuple
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hitcounter.exactly_once.increments import CutRule
-from hitcounter.exactly_once.kept import Kept
+from hitcounter.exactly_once.kept import unpacked
 from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
 from hitcounter.store.keys import PageKeys, SiteKeys
 from tests.speeds import examples
@@ -279,7 +280,7 @@ class Protocol(RuleBasedStateMachine):
     def check_records(self, life: Life) -> None:
         """Invariants 2 and 4: numbers are dense, and whoever knows a record knows the same."""
         kept, pending = life.stream.kept, life.stream.pending
-        records: list[Kept | Record] = [*kept, *pending]
+        records = [*starmap(Record, unpacked(kept)), *pending]
         held = numbers(records)
         assert held == list(range(held[0], held[0] + len(held))) if held else True
         for record in records:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitcounter.exactly_once.increments import CUT, Pageviews, cut
-from hitcounter.exactly_once.kept import Kept
+from hitcounter.exactly_once.kept import Kept, unpacked
 from hitcounter.exactly_once.records import (
     MAX_CHUNK_KEYS,
     MAX_RECORD_HITS,
@@ -85,7 +85,7 @@ def test_what_is_kept_comes_back_as_it_was() -> None:
     pages = [page_of("/tin-tuc/1"), page_of("/tìm?q=a:b"), page_of("/", "other.vn")]
     hits = [(site_on(19), pages[0]), (site_on(18, "other.vn"), pages[2]), (robots, None)]
     kept = of(*hits, *hits[:1], (site_on(19), pages[1]), (site_on(19), None))
-    back = Kept.of(1, 0.0, kept).pageviews
+    ((_, back),) = unpacked([Kept.of(1, 0.0, kept)])
     assert back.sites == kept.sites
     assert [*map(astuple, back.pages)] == [*map(astuple, kept.pages)]
     assert [*back.pages.values()] == [*kept.pages.values()]
@@ -253,6 +253,18 @@ def test_a_lower_watermark_brings_kept_records_back_in_their_order() -> None:
     assert stream.confirm(1, 1.0, 1.0) == ([], 0)
     assert (numbers(stream.kept), numbers(stream.pending)) == ([1], [2, 3])
     assert (sent(stream).expect, sent(stream).last) == (1, 3)
+
+
+def test_what_comes_back_takes_as_few_keys_as_if_it_had_never_left() -> None:
+    stream = RecordLog(KEPT_WINDOW_S)
+    for number in (1, 2):
+        stream.open.pageviews = of((SITES[1], PAGES[1]), (SITES[1], PAGES[2]))  # of one name
+        sent(stream)
+        stream.confirm(number, 0.0, 0.0)
+    stream.confirm(0, 1.0, 1.0)
+    pageviews = sent(stream).pageviews
+    assert pageviews.n_keys == 5 + 2
+    assert flat(pageviews) == Counter(dict.fromkeys((*SITES[1].counted, "hc:{0}:page:demo:/a"), 4))
 
 
 @pytest.mark.parametrize(("asked_at_s", "kept"), [(5.9, [1]), (6.0, []), (7.0, [])])

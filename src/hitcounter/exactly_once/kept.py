@@ -1,6 +1,8 @@
 """Records that are applied, for as long as the store may forget them: packed, as they are many."""
 
 import pickle
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple, Self
 
 from hitcounter.exactly_once.increments import Pageviews
@@ -28,12 +30,17 @@ class Kept(NamedTuple):
         rest = pickle.dumps((counts, begin, names, limits, page_counts))
         return cls(number, confirmed_at_s, tuple(pageviews.sites), rest)
 
-    @property
-    def pageviews(self) -> Pageviews:
-        """Return what it adds."""
-        counts, begin, names, limits, page_counts = pickle.loads(self.rest)  # noqa: S301 -- ours
-        page_keys = (f"{begin}{keys.PAGE}{name}" for name in names)
-        pages = map(keys.page_keys_of, page_keys, limits)
-        return Pageviews(
-            dict(zip(self.sites, counts, strict=True)), dict(zip(pages, page_counts, strict=True))
-        )
+
+def unpacked(kept: Iterable[Kept]) -> Iterator[tuple[int, Pageviews]]:
+    """Return the numbers of records and what they add.
+
+    A page is one key in all of them, so that as many fit into a chunk as before.
+    """
+    page_keys_of = cache(keys.page_keys_of)
+    for number, _, sites, rest in kept:
+        counts, begin, names, limits, page_counts = pickle.loads(rest)  # noqa: S301 -- ours
+        pageviews = Pageviews(dict(zip(sites, counts, strict=True)))
+        for name, limit, n in zip(names, limits, page_counts, strict=True):
+            page = page_keys_of(f"{begin}{keys.PAGE}{name}", limit)
+            pageviews.pages[page] = pageviews.pages.get(page, 0) + n
+        yield number, pageviews

@@ -17,11 +17,12 @@ was confirmed still finds it applied.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Any, NamedTuple, Self
 
 from hitcounter.exactly_once import increments
 from hitcounter.exactly_once.increments import CutRule, Pageviews, cut
-from hitcounter.exactly_once.kept import Kept
+from hitcounter.exactly_once.kept import Kept, unpacked
 
 # The commit script unpacks its keys onto Lua's stack, which holds fewer than 8,000 values.
 MAX_CHUNK_KEYS = 3_000
@@ -178,10 +179,11 @@ class RecordLog:
 
     def to_journal(self, unsent: Pageviews) -> list[Entry]:
         """List all that the journal lacks: records with a number, then what was taken out."""
-        numbered: list[Kept | Record] = [*self.kept, *self.pending]
-        entries = [
+        kept = (record for record in self.kept if record.number > self._journaled)
+        entries = list(starmap(Entry, unpacked(kept)))
+        entries += [
             Entry(record.number, record.pageviews)
-            for record in numbered
+            for record in self.pending
             if record.number > self._journaled
         ]
         if unsent.sites:
@@ -208,9 +210,10 @@ class RecordLog:
             record = self.pending.popleft()
             self.kept.append(Kept.of(record.number, answered_at_s, record.pageviews))
             confirmed.append(record)
+        forgotten = []
         while self.kept and self.kept[-1].number > watermark:
-            forgotten = self.kept.pop()
-            self.pending.appendleft(Record(forgotten.number, forgotten.pageviews))
+            forgotten.append(self.kept.pop())
+        self.pending.extendleft(starmap(Record, unpacked(forgotten)))
         while self.kept and self.kept[0].confirmed_at_s + self._kept_window_s <= asked_at_s:
             self._dropped = self.kept.popleft().number
         self.watermark = watermark
