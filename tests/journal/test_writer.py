@@ -206,6 +206,16 @@ async def test_robots_leave_with_the_next_hit_and_are_counted_once_after_an_outa
     assert (raw.mget(robots.counted), n_counted(raw, "/a")) == ([b"5"] * 4, [2])
 
 
+async def test_a_record_full_of_robots_leaves_though_nobody_else_comes_and_nobody_probes(
+    start_writer: StartWriter, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hitcounter.exactly_once.writer.PROBE_EVERY_S", 3_600.0)
+    monkeypatch.setattr("hitcounter.exactly_once.writer.MAX_ROBOT_KEYS", 5)
+    writer, robots = start_writer(), keys.robot_keys(0, "demo", DAY)
+    writer.count_robot(writer.lanes.of("demo"), robots)
+    await until(lambda: raw.mget(robots.counted) == [b"1"] * 4, "the robot is in the store")
+
+
 # Ids
 
 

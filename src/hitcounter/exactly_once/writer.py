@@ -89,11 +89,16 @@ class Writer:
         return future
 
     def count_robot(self, lane: Lane, robots: SiteKeys) -> None:
-        """Take one hit of a robot: it leaves with the next one of somebody, or when we probe."""
+        """Take one hit of a robot: it leaves with the next one of somebody, or when we probe.
+
+        A record that is full leaves at once: else a next one of somebody would wait behind many.
+        """
         pageviews = lane.records.open.pageviews
         pageviews.add(robots, None)
         if pageviews.n_keys >= MAX_ROBOT_KEYS:
             lane.records.close_record()
+            if lane.is_answered:
+                self._make_due(lane)
 
     async def close(self, grace_s: float) -> None:
         """Bring all to the store within `grace_s` seconds, and what is left to the journal."""
