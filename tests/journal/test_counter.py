@@ -11,6 +11,7 @@ import pytest
 
 from hitcounter.config import Config
 from hitcounter.counting.counter import Counter
+from hitcounter.counting.numbers import FRESH
 from hitcounter.counting.site_watch import SiteWatch
 from hitcounter.counting.store_watch import StoreWatch
 from hitcounter.errors import CommandError, Refusal
@@ -27,6 +28,7 @@ from hitcounter.store.keys import CounterName
 from hitcounter.transfer import corrections, housekeeping
 from hitcounter.transfer.export import read_export
 from tests.journal.conftest import Errors
+from tests.journal.cutting import REPLIES, Cutter
 from tests.journal.entries import MAX_BYTES
 from tests.support.waiting import comes_true
 
@@ -74,6 +76,22 @@ async def test_a_hit_whose_page_was_one_too_many_is_answered_as_counted(
     refused = {"site": metrics.label("a")}
     collected = of_all_workers(metrics.directory, ())
     assert collected.get_sample_value("hitcounter_pages_refused_total", refused) == 1
+
+
+async def test_what_was_read_of_a_hit_before_its_answer_is_shown_once_when_the_answer_is_lost(
+    service: Counter, way: Cutter, raw: Any
+) -> None:
+    total = (await service.count(a_hit("a", "/x"))).names.shown[-1]
+    way.cut(REPLIES, 0, is_noticed=False)
+    hit = asyncio.create_task(service.count(a_hit("a", "/x")))
+    await comes_true(lambda: raw.get(total) == b"2", "the store has it")
+    site = service.sites.find_or_describe("a")
+    read = await service.read(site, Page("/x"))
+    assert (read.state, read.values[-1], read.page_total) == (FRESH, 2, 2)
+    await way.close()
+    for numbers in (await hit, await service.read(site, Page("/x"))):
+        assert (numbers.values[-1], numbers.page_total) == (2, 2)
+    assert (await hit).state == STORED
 
 
 async def test_sites_that_the_store_forgot_are_registered_again_and_read_once(

@@ -108,15 +108,17 @@ class Counter:
         values = await site.reader.read((*names.shown, site.removed_key, *stored))
         removed_ms = values[site.removed_key] or 0
         page_total = None if keys is None else _page_total(keys, values)
-        if keys is not None and page_total is not None:
-            self.last_known.remember_page(keys, page_total)
         shown = [values[key] or 0 for key in names.shown]
         page, at = question.page, question.at
         numbers = Numbers(
             site.site, names, shown, FRESH, page, page_total, at, removed_ms=removed_ms
         )
-        if site.known is before:  # else a hit has learned more meanwhile
+        # A hit may have learned more meanwhile; and what we read of hits that are not answered yet
+        # would be there twice if they went to the journal.
+        if site.known is before and not site.lane.has_sent(names):
             site.known = numbers
+            if keys is not None and page_total is not None:
+                self.last_known.remember_page(keys, page_total)
         return numbers
 
     async def _received(self, hit: Hit) -> tuple[Question, str]:

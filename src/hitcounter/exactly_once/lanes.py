@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
 from hitcounter.store import keys
+from hitcounter.store.keys import SiteKeys
 
 
 class Lane:
@@ -36,6 +37,10 @@ class Lane:
     def can_go_on(self) -> bool:
         """Return whether there is more to ask the store for at once."""
         return self._appending is None and self.records.is_pressing
+
+    def has_sent(self, site: SiteKeys) -> bool:
+        """Return whether hits of a site are on their way: the store may hold them or not."""
+        return any(site in record.pageviews.sites for record in self.records.pending)
 
     def number_next(self) -> list[Record]:
         """Number what can leave now; return the records that got a number."""
