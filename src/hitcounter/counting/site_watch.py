@@ -84,13 +84,13 @@ class SiteWatch:
             site.removed_ms = numbers.removed_ms
             self._counter.last_known.forget_pages()  # some are the site's
         elif site.watched_total - total > await self._corrected(site, total):
+            self._counter.metrics.fallen_totals.inc()  # who reads of it finds it counted
             log.error(
                 "the total of %s fell from %d to %d: was it set lower, or an old copy restored?",
                 site.site.name,
                 site.watched_total,
                 total,
             )
-            self._counter.metrics.fallen_totals.inc()
         site.watched_total, site.watched_at = total, numbers.at
 
     async def _corrected(self, site: SiteState, total: int) -> int:

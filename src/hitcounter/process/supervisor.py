@@ -63,8 +63,7 @@ async def serve(config: Config, reload: Reload) -> None:
             with suppress(asyncio.CancelledError):  # which is how it is told to stop
                 await serving
         finally:
-            # Only the end is left, and the handlers end with the loop.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            _pass_over_signals()
 
 
 async def _serve(
@@ -103,10 +102,16 @@ def _hear_signals(serving: "asyncio.Task[None]", reload_wanted: asyncio.Event) -
             reload_wanted.set()
 
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop)
-    loop.add_signal_handler(signal.SIGINT, stop)
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    for number, then in zip(_SIGNALS, (stop, stop, hang_up), strict=True):
+        # Not by the loop, which lets signals end the process once it is closed.
+        signal.signal(number, lambda *_, then=then: loop.call_soon_threadsafe(then))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # with one that came before
+
+
+def _pass_over_signals() -> None:
+    """Let nothing cancel an end, or cut it short."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _settings(config: Config, reload: Reload) -> Config:
@@ -200,8 +205,7 @@ async def _supervise(
     try:
         await asyncio.gather(*decisive)
     finally:
-        for number in _SIGNALS:  # nothing cancels an end
-            asyncio.get_running_loop().add_signal_handler(number, lambda: None)
+        _pass_over_signals()
         for task in (*decisive, announced):
             task.cancel()
         # From here on nobody is started.
