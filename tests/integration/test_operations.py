@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import time
@@ -117,7 +118,9 @@ async def are_said(service: RunningService, status: int, word: str) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_worker_that_hangs_is_named_until_it_goes_on(start_service: StartService) -> None:
+async def test_a_worker_that_hangs_is_named_until_it_goes_on(
+    start_service: StartService, tmp_path: Path
+) -> None:
     service = start_service(workers=2, operations_port=0)
 
     async def named() -> set[str]:
@@ -134,8 +137,11 @@ async def test_a_worker_that_hangs_is_named_until_it_goes_on(start_service: Star
     hanging = service.worker_pids()[:1]
     signal_all(hanging, signal.SIGSTOP)
     await eventually(is_named, "the worker is named")
-    found = run_command("check", data_dir=str(service.data_dir))
-    assert re.search("^warning: worker [0-3] has", found.stdout, re.MULTILINE)
+    left = tmp_path / "left"  # as by a service that was killed
+    shutil.copytree(service.data_dir, left, ignore=shutil.ignore_patterns("store*"))
+    for data_dir, is_served in ((service.data_dir, True), (left, False)):
+        said = run_command("check", data_dir=str(data_dir)).stdout
+        assert bool(re.search("^warning: worker [0-3] has", said, re.MULTILINE)) is is_served
     signal_all(hanging, signal.SIGCONT)
     await eventually(is_well, "it goes on")
 

@@ -100,12 +100,14 @@ def _check_running(data_dir: Path) -> None:
     """Say what the service here has met, such as an unnamed proxy, and which workers hang."""
     from hitcounter.operations.collector import of_all_workers
     from hitcounter.operations.readiness import hanging
+    from hitcounter.store.data_dir_lock import is_owned
 
     for directory in data_dir.glob("metrics-*"):
         for name, meaning in _MET_BY_SERVICE.items():
             if n := of_all_workers(directory, ()).get_sample_value(name):
                 print(f"warning: {n:.0f} {meaning}")
-        for line in hanging(directory):
+        # The workers of a service that was killed left theirs, and do nothing for good.
+        for line in hanging(directory) if is_owned(data_dir) else ():
             print(f"warning: {line}")
 
 

@@ -108,7 +108,7 @@ class RecordLog:
 
     @property
     def is_pressing(self) -> bool:
-        """Return whether the store has something to do for somebody who waits, or before a next."""
+        """Return whether the store is to be asked at once; what nobody waits for has time."""
         return not self.has_caught_up or bool(self._closed or self.open.waiters)
 
     @property

@@ -43,6 +43,18 @@ async def lock(data_dir: Path) -> int:
     return lock_fd
 
 
+def is_owned(data_dir: Path) -> bool:
+    """Return whether a service runs on a data directory."""
+    try:
+        with (data_dir / "lock").open("rb") as lock_file:
+            fcntl.flock(lock_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def note_address(data_dir: Path, address: str) -> None:
     """Write where the owner of a data directory serves into its lock, behind the process."""
     with (data_dir / "lock").open("a", encoding="utf-8") as lock_file:

@@ -143,8 +143,8 @@ def page_keys(lane: int, site: str, path: str, limit: int) -> PageKeys:
 
 def page_keys_of(key: str, limit: int) -> PageKeys:
     """Name the same counters by the key of a page."""
-    prefix, lane, _, site, _ = key.split(":", 4)
-    return PageKeys(key, f"{prefix}:{lane}:pages:{site}", limit)
+    _, lane, _, site, _ = key.split(":", 4)
+    return PageKeys(key, pages_key(int(lane.strip("{}")), site), limit)
 
 
 @lru_cache(maxsize=2048)  # one string for all pages of a site

@@ -15,7 +15,7 @@ from hitcounter.block import LANGUAGES, LINE_KEYS, Wording, line_texts, number_t
 from hitcounter.counting.numbers import Numbers, flood
 from hitcounter.errors import STATUSES, MethodNotAllowed, Refusal, Unavailable
 from hitcounter.hit import LIMITED
-from hitcounter.outcomes import COUNTED
+from hitcounter.outcomes import COUNTED, STORED
 from hitcounter.site import Site
 
 # Sites embed us from anywhere, and nothing here depends on who asks: no credentials, no reflection.
@@ -90,9 +90,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Response(msgspec.Struct, gc=False):
-    """An answer: the begin of its head, as a text, and its body, if it may have one.
+    """An answer: the first lines of its head, and its body, if it may have one.
 
-    Of every hit, this begin is the same, and laid out once.
+    These lines are the same for every hit, and laid out once.
     """
 
     head: bytes
@@ -140,8 +140,8 @@ def numbers_answer(numbers: Numbers, wording: Wording) -> Response:
     site, age_s = numbers.site, numbers.age_s
     lang = wording.lang or site.lang
     today, yesterday, month, year, total = values = numbers.values
-    # Those of a hit that counts are new; those of others are often what was answered before.
-    widget = _widget if numbers.state == COUNTED else _kept_widget
+    # A hit that is acknowledged changes them; others are often answered what was answered before.
+    widget = _widget if numbers.state in (COUNTED, STORED) else _kept_widget
     answer = Answer(
         site.name,
         site.timezone.key,
