@@ -95,6 +95,11 @@ class Limits:
         """Return whether an address may ask for more, and take one of that."""
         return self._take_one(FLOOD, self._row_of(client))
 
+    def refuses(self, client: Client) -> bool:
+        """Return whether an address may ask for no more, and take nothing."""
+        at = self._row_of(client) + FLOOD.column
+        return self._full_at_s[at] - self._clock() > FLOOD.ahead_s
+
     def take_hit(self, site: str, client: Client, agent: str) -> bool:
         """Return whether a hit may count, and take one of what its visitor and address have."""
         address = self._row_of_text(site) ^ self._row_of(client)

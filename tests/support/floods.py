@@ -7,8 +7,8 @@ from pathlib import Path
 from hitcounter.limits import FLOOD, KEY_BYTES, N_COLUMNS, N_ROWS
 
 
-def flood_from_everywhere(supervisor: int) -> None:
-    """Write into the memory of the limits that every address has sent a flood."""
+def flood_from_everywhere(supervisor: int, for_s: float = 3600) -> None:
+    """Write into the memory of the limits that every address has sent a flood, for so long."""
     (memory,) = (
         file
         for file in Path(f"/proc/{supervisor}/fd").iterdir()
@@ -17,5 +17,5 @@ def flood_from_everywhere(supervisor: int) -> None:
     with memory.open("r+b") as numbers:
         numbers.seek(KEY_BYTES)
         row = array("d", [0.0] * N_COLUMNS)
-        row[FLOOD.column] = time.monotonic() + 3600
+        row[FLOOD.column] = time.monotonic() + for_s
         (row * N_ROWS).tofile(numbers)

@@ -36,9 +36,12 @@ class Answer:
 class Connection:
     """One connection to a service."""
 
-    def __init__(self, port: int, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """Connect."""
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
+    def __init__(
+        self, port: int, timeout_s: float = ANSWER_TIMEOUT_S, source: str | None = None
+    ) -> None:
+        """Connect, from one of this host's addresses."""
+        address = source and (source, 0)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout_s, address)
         self._incoming = self.socket.makefile("rb")
 
     def __enter__(self) -> Self:

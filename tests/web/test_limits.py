@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import RunningService, StartService
 from tests.support.floods import flood_from_everywhere
 from tests.support.stores import store_of
-from tests.support.wire import OWN, Answer, Connection, ask
+from tests.support.wire import OWN, Answer, Connection, ask, request
 
 pytestmark = pytest.mark.xdist_group("limits")
 
@@ -100,6 +100,46 @@ def test_all_hits_of_a_flood_in_a_packet_are_refused_also_before_a_body(
         connection.send(whole * FLOOD + unfinished)
         answers = [connection.receive("POST") for _ in range(FLOOD + 1)]
     assert {answer and answer.status for answer in answers} == {429}
+
+
+def test_a_flood_that_repeats_itself_is_over_when_it_is(start_service: StartService) -> None:
+    """Its packets are known again, on any connection, and count once they may."""
+    service = start_service(limits="on", operations_port=0)
+    first, other = (request("POST", "/v1/sites/flood/hits", body) for body in (b"", b"{}"))
+    flood_from_everywhere(service.process.pid)
+    with Connection(service.port) as connection:
+        for _ in range(3):
+            packets = first, other, first + other, first[:9], first[9:]
+            assert statuses(connection, *packets) == [429] * 5
+    flood_from_everywhere(service.process.pid, for_s=0)
+    with Connection(service.port) as connection:
+        assert statuses(connection, first, other, first) == [200] * 3
+    flood_from_everywhere(service.process.pid)
+    with Connection(service.port) as connection:
+        assert statuses(connection, other, other) == [429] * 2
+    assert counts(service, "flood")["total"] == 3
+    assert flood_hits(service) == 17
+
+
+def test_who_sends_what_a_flood_sends_is_not_taken_for_it(start_service: StartService) -> None:
+    service = start_service(limits="on")
+    packet = request("POST", "/v1/sites/flood/hits", b"{}")
+    with Connection(service.port) as flooding, Connection(service.port, source="127.0.0.2") as calm:
+        while statuses(flooding, packet) == [200]:
+            pass
+        assert 429 in statuses(flooding, *[packet] * 20)
+        assert statuses(calm, packet) == [200]
+
+
+def statuses(connection: Connection, *packets: bytes) -> list[int]:
+    """Send packets, one after the other; give the status of each answer."""
+    found: list[int] = []
+    for packet in packets:
+        connection.send(packet)
+        for _ in range(packet.count(b"\r\n\r\n")):
+            answer = connection.receive("POST")
+            found += [answer.status] if answer else []
+    return found
 
 
 def flood_hits(service: RunningService) -> float:

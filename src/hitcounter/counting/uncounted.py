@@ -41,6 +41,10 @@ class Rules:
             return True
         return self._limits.take_request(client)
 
+    def refuses(self, client: Client) -> bool:
+        """Return whether an address still asks for more than it can mean; take nothing."""
+        return self._limits is not None and self._limits.refuses(client)
+
     def reason(self, hit: Hit, site: SiteState) -> str:
         """Return why a hit of a site does not count; nothing where it does."""
         if hit.client.is_unnamed_proxy:

@@ -19,6 +19,7 @@ from aiohttp.web_server import Server
 
 from hitcounter.errors import Refusal
 from hitcounter.web.heads import Waiting
+from hitcounter.web.repeats import Repeat, Repeats
 from hitcounter.web.request import Request
 from hitcounter.web.responses import Response, refusal_answer
 from hitcounter.web.sending import Sending
@@ -27,8 +28,8 @@ from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 log = logging.getLogger(__name__)
 
 Handle = Callable[[Request], Awaitable[Response]]
-# Answers what needs no more than a look at a head.
-AtOnce = Callable[[Request], bytes | None]
+# Tells how to answer what needs no more than a look at a head.
+AtOnce = Callable[[Request], Repeat | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Terms:
     at_once: AtOnce = lambda _request: None
     refusal_answer: Callable[[Refusal], Response] = refusal_answer
     waiting: Waiting = field(default_factory=Waiting)
+    repeats: Repeats = field(default_factory=Repeats)
 
 
 class Answering(Sending):
@@ -57,7 +59,7 @@ class Answering(Sending):
         """End the connection when the client takes longer over a head, or over reading."""
         super().__init__(server, keepalive_timeout=KEEPALIVE_S, **options)
         self._terms = terms
-        self._is_at_start = False  # of a request; the first one begins with the connection
+        self._is_at_start = False  # of a request; the first begins with the connection
         self.line: OrderedDict[Any, None] | None = None  # in which it waits for its client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -125,16 +127,30 @@ class Answering(Sending):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _has_answered(self, request: Request) -> bool:
+    @property
+    def _is_free(self) -> bool:
+        """Return whether all that came before is answered, and was read by the client."""
+        return self._waiter is not None and not self._waiter.done() and not self._paused
+
+    def _has_answered(self, request: Request, packet: bytes) -> bool:
         """Answer a request that is here as a whole at once, if it may be and none waits."""
-        if self._waiter is None or self._waiter.done() or self._paused:
-            return False
-        answer = self._terms.at_once(request)
-        if answer is None:
+        repeat = self._terms.at_once(request) if self._is_free else None
+        if repeat is None or not self._has_sent(repeat()):
             return False
         assert self._parser is not None
         self._parser.message_consumed()
+        self._terms.repeats.keep(self.peer, packet, repeat)
+        return True
+
+    def _has_repeated(self, packet: bytes) -> bool:
+        """Answer a packet as it was answered before, if it may be and none waits."""
+        return self._is_free and self._has_sent(self._terms.repeats.answer(self.peer, packet))
+
+    def _has_sent(self, answer: bytes | None) -> bool:
+        if answer is None:
+            return False
         self.send_soon(answer)
+        self._is_at_start = True
         self._await_next()
         return True
 

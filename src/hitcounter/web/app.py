@@ -1,9 +1,13 @@
 """The application: who answers a request; and every refusal, also of broken ones, in one form."""
 
+from functools import partial
+
+from hitcounter.client_address import Client
 from hitcounter.counting.counter import Counter
 from hitcounter.errors import MethodNotAllowed, Refusal
 from hitcounter.web import hit_request, proxies
 from hitcounter.web.hit_request import Target
+from hitcounter.web.repeats import Repeat
 from hitcounter.web.request import Request
 from hitcounter.web.responses import Response, flood_answer, preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
@@ -44,8 +48,8 @@ class App:
             response.is_last = True
         return response
 
-    def at_once(self, request: Request) -> bytes | None:
-        """Return the answer to a hit of a flood, of which nothing else is read.
+    def at_once(self, request: Request) -> Repeat | None:
+        """Return how to answer a hit of a flood, of which nothing else is read.
 
         Of one that is none, the `client` is noted. Where this looks at nothing, as where the
         connection ends, `handle` refuses floods.
@@ -58,6 +62,12 @@ class App:
         client = proxies.client(request, self._counter.clients)
         if self._counter.rules.admits(client):
             request.client = client
+            return None
+        return partial(self._flood_answer, client, route, target)
+
+    def _flood_answer(self, client: Client, route: Route, target: Target) -> bytes | None:
+        """Answer a hit of a flood; None where it is over, or the connection has to end."""
+        if self.is_draining or not self._counter.rules.refuses(client):
             return None
         self._note(route, target, "flood")
         return flood_answer(int(self._counter.clock()))

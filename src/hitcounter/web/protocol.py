@@ -75,7 +75,8 @@ class Connection(Answering):
             return
         is_behind = self._held or self._last or self._unread or self._messages
         if not is_behind and is_whole(data):  # as most requests come
-            self._parse_head(data)
+            if not self._has_repeated(data):
+                self._parse_head(data)
             return
         if self._terms.waiting.is_too_much(self._n_counted + len(data)):
             self._is_deaf = True
@@ -159,7 +160,7 @@ class Connection(Answering):
         request = Request.of(message, body, self)
         if body.is_eof():
             # One at a time: of many in a packet, others have their turn in between.
-            if not self._unread and self._has_answered(request):
+            if not self._unread and self._has_answered(request, head):
                 return
         else:
             self._last, self._is_at_start = request, False
