@@ -61,7 +61,8 @@ def main() -> None:
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (DIST / "SHA256SUMS").write_text("".join(sums))
     print(*(file.relative_to(ROOT) for file in sorted(DIST.iterdir())), sep="\n")
-    print(f"next: git tag -a v{__version__} -F dist/NOTES.md, and give these files away with it")
+    tag = f"git tag -a v{__version__} --cleanup=verbatim -F dist/NOTES.md"  # it has lines with #
+    print(f"next: {tag}, and give these files away with it")
 
 
 if __name__ == "__main__":

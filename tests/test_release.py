@@ -28,7 +28,7 @@ def tree(tmp_path: Path) -> Path:
 
 def release(tree: Path, heading: str) -> "subprocess.CompletedProcess[str]":
     """Commit a changelog, and try to release that."""
-    text = f"# Changelog\n\n{heading}\n\n- All is new.\n\n## 0.1.0 – 2026-11-23\n"
+    text = f"# Changelog\n\n{heading}\n\n### Added\n\n- All is new.\n\n## 0.1.0 – 2026-11-23\n"
     (tree / "CHANGELOG.md").write_text(text, "utf-8")
     subprocess.run(["git", "add", "-A"], cwd=tree, check=True)
     commit = ["git", *WHO, "commit", "-q", "--allow-empty", "-m", "a change"]
@@ -72,7 +72,7 @@ def test_a_release_is_the_same_bytes_each_time_and_never_of_what_is_not_committe
         f"hitcounter-{__version__}.tar.gz",
         "requirements.txt",
     ]
-    assert (tree / "dist/NOTES.md").read_text() == "- All is new.\n"
+    assert (tree / "dist/NOTES.md").read_text() == "### Added\n\n- All is new.\n"
     subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=tree / "dist", check=True)
     assert again(tree).returncode == 0
     assert (tree / "dist/SHA256SUMS").read_text() == sums
@@ -80,5 +80,8 @@ def test_a_release_is_the_same_bytes_each_time_and_never_of_what_is_not_committe
     (tree / "README.md").write_text("changed")
     assert again(tree).stderr == "not committed:\nM README.md\n"
     subprocess.run(["git", "checkout", "-q", "README.md"], cwd=tree, check=True)
-    subprocess.run(["git", *WHO, "tag", "-am", "", f"v{__version__}"], cwd=tree, check=True)
+    tag = done.stdout.partition("next: git ")[2].partition(",")[0].split()
+    subprocess.run(["git", *WHO, *tag], cwd=tree, check=True)
+    tagged = ["git", "tag", "--list", "--format=%(contents)", f"v{__version__}"]
+    assert "### Added\n" in subprocess.run(tagged, cwd=tree, capture_output=True, text=True).stdout
     assert "tagged already" in again(tree).stderr
