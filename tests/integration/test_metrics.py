@@ -136,6 +136,9 @@ async def test_the_store_the_journal_and_the_workers_are_measured_whether_or_not
     assert await metric(service, "hitcounter_store_memory_limit_bytes") == 100 << 20
     assert 0 < await metric(service, "hitcounter_store_memory_bytes") < 100 << 20
     assert await metric(service, "hitcounter_store_promise_wanted") == 2
+    await count(service)
+    took_ms = 1000 * await metric(service, "hitcounter_commit_duration_seconds_sum")
+    assert abs(took_ms - round(took_ms)) > 1e-6  # measured by a clock of more than milliseconds
     await becomes(service, "hitcounter_journal_limit_bytes", 2 << 20)
     for number in (signal.SIGKILL, signal.SIGHUP):
         beat_at, pids = await heartbeat(service), service.worker_pids()
