@@ -428,9 +428,9 @@ def test_an_older_version_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (sealed([HEAD, GOOD, GOOD | {"page": 5}]).encode(), NO_COUNTER),
+        (sealed([HEAD, GOOD, GOOD | {"page": 5}]).encode(), f"{{file}}: {NO_COUNTER}"),
         (sealed([HEAD, GOOD]).encode()[:-1] + b"\xff", "{file} is not UTF-8 text"),
-        (sealed([HEAD, GOOD]).encode()[:60], "line 2 is not JSON"),
+        (sealed([HEAD, GOOD]).encode()[:60], "{file}: line 2 is not JSON"),
     ],
 )
 def test_nothing_of_a_file_with_a_fault_is_written(

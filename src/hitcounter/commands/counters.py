@@ -147,7 +147,10 @@ async def import_counters(settings: Config, args: argparse.Namespace) -> None:
         raise CommandError(f"cannot read {name}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise CommandError(f"{name} is not UTF-8 text") from None
-    sites = export.read_export(text)
+    try:
+        sites = export.read_export(text)
+    except CommandError as error:
+        raise CommandError(f"{name}: {error}") from None
     async with opening.opened_or_made(settings, args) as store:
         n_changed = await export.import_counts(store, settings, sites, _progress)
     print(f"{len(sites)} sites read, {n_changed} numbers raised")
