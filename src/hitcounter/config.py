@@ -228,7 +228,9 @@ def _site(config: Config, name: str, table: Any) -> Site:
         raise ConfigError(f'{where}: declare the site as [sites."{name}"]')
     unknown = sorted(set(table) - _SITE_SETTINGS.keys())
     if unknown:
-        raise ConfigError(f"{where}: unknown setting {unknown[0]!r}")
+        is_name = isinstance(table[unknown[0]], dict)
+        advice = ': dots in a name need quotes, like [sites."www.example.vn"]' if is_name else ""
+        raise ConfigError(f"{where}: unknown setting {unknown[0]!r}{advice}")
     said = {key: _SITE_SETTINGS[key](f"{where}.{key}", value) for key, value in table.items()}
     return dataclasses.replace(config.site(spelled), **said)
 

@@ -362,7 +362,7 @@ def test_a_site_that_is_not_declared_has_the_settings_of_the_service() -> None:
         ("[sites.Demo]", "sites.'Demo': a site name is"),
         ("[sites.'a b']", "sites.'a b': a site name is"),
         ("[sites.'']", "sites.'': a site name is"),
-        ("[sites.www.example]", "sites.'www': unknown setting 'example'"),
+        ("[sites.www.example]", "sites.'www': unknown setting 'example': dots in a name"),
         ("[sites.demo]\nport = 1", "sites.'demo': unknown setting 'port'"),
         ("[sites.demo]\ntimezone = 'Hanoi'", "sites.'demo'.timezone: 'Hanoi'"),
         ("[sites.demo]\nlang = 'fr'", "sites.'demo'.lang: 'fr'"),
