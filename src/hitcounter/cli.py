@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, doc: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=doc, description=doc, parents=[settings])
+        sub = commands.add_parser(
+            name, help=doc, description=doc, parents=[settings], allow_abbrev=False
+        )
         sub.set_defaults(command=command)
         return sub
 

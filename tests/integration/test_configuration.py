@@ -164,9 +164,10 @@ def test_every_command_refuses_a_wrong_setting(command: list[str]) -> None:
     assert "lang: 'fr'" in refusal(*command, "--lang", "fr", code=2)
 
 
-def test_an_unknown_flag_is_one_line_on_standard_error() -> None:
-    line = refusal("serve", "--prot", "80", code=2)
-    assert line == "hitcounter: unrecognized arguments: --prot 80\n"
+@pytest.mark.parametrize("flag", ["--prot", "--worker"])  # the latter is no short --workers
+def test_an_unknown_flag_is_one_line_on_standard_error(flag: str) -> None:
+    line = refusal("serve", flag, "80", code=2)
+    assert line == f"hitcounter: unrecognized arguments: {flag} 80\n"
 
 
 def test_help_names_every_setting_and_command() -> None:
