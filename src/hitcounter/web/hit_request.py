@@ -66,7 +66,8 @@ async def hit_body(request: Request, timeout_s: float) -> HitBody:
         return _NOTHING
     headers = request.headers
     if not _is_json(headers.get(hdrs.CONTENT_TYPE, "")) or hdrs.CONTENT_ENCODING in headers:
-        raise Refusal("bad_content_type", "the body is plain JSON, or nothing")
+        right = "Content-Type application/json or text/plain, and no Content-Encoding"
+        raise Refusal("bad_content_type", f"a body is JSON: {right}")
     try:
         return _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
