@@ -120,7 +120,7 @@ async def _check_live(settings: Config) -> None:
 
     address = urlsplit(noted_address(settings.data_dir))
     if not address.hostname:
-        raise CommandError(f"no service serves from {settings.data_dir}")
+        raise CommandError(f"no service serves from {settings.data_dir.absolute()}")
     try:
         async with asyncio.timeout(LIVE_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address.hostname, address.port)

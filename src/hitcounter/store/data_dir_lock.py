@@ -33,7 +33,7 @@ async def lock(data_dir: Path) -> int:
     except TimeoutError:
         owner = os.pread(lock_fd, 32, 0).decode(errors="replace").partition("\n")[0]
         os.close(lock_fd)
-        raise InUseError(f"data_dir: {data_dir} is in use by process {owner}") from None
+        raise InUseError(f"data_dir: {data_dir.absolute()} is in use by process {owner}") from None
     try:
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
@@ -71,7 +71,7 @@ def noted_address(data_dir: Path) -> str:
 
 
 def _unwritable(data_dir: Path, error: OSError) -> StartError:
-    return StartError(f"data_dir: cannot write to {data_dir}: {error.strerror}")
+    return StartError(f"data_dir: cannot write to {data_dir.absolute()}: {error.strerror}")
 
 
 def _locks(lock_fd: int) -> bool:

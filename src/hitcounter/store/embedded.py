@@ -181,7 +181,7 @@ async def borrowed(data_dir: Path, configured: str) -> AsyncIterator[str]:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             is_running = await _answer(socket_path(data_dir)) != b""
     except TimeoutError:
-        raise StartError(f"the store in {data_dir} runs, and does not answer") from None
+        raise StartError(f"the store in {data_dir.absolute()} runs, and does not answer") from None
     if is_running:
         yield url(data_dir)
         return
