@@ -516,7 +516,7 @@ def aside_in(path: Path, errors: Errors) -> str:
         assert asyncio.run(journals.orphans()) == []
     (line,) = errors()
     (name,) = names(path.parent)
-    assert name.endswith(".aside")
+    assert name == f"{path.name}.aside"
     assert str(path.parent / name) in line
     assert (path.parent / name).read_bytes() == held
     errors.caplog.clear()

@@ -184,7 +184,7 @@ def _adopted(path: Path) -> Journal | None:
 def _is_replayed(path: Path, connection: sqlite3.Connection) -> bool:
     """Return whether a file that we have locked is to be replayed; clear another away."""
     if journal_file.lacks_log(path, connection):
-        aside = path.rename(path.with_suffix(ASIDE_SUFFIX))
+        aside = path.rename(journal_file.beside(path, ASIDE_SUFFIX))
         log.error(
             "the write-ahead log of %s is missing: set aside as %s, its hits are not counted; bring"
             " the log beside it, and rename it back",
