@@ -39,7 +39,7 @@ LADDER = """
     web: badge scripts protocol
     web: answering
     web: hit_request proxies
-    web: responses repeats request timeouts
+    web: responses request timeouts
     web: sending heads
     counting: store_watch
     counting: site_watch

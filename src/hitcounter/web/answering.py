@@ -19,7 +19,6 @@ from aiohttp.web_server import Server
 
 from hitcounter.errors import Refusal
 from hitcounter.web.heads import Waiting
-from hitcounter.web.repeats import Repeat, Repeats
 from hitcounter.web.request import Request
 from hitcounter.web.responses import Response, refusal_answer
 from hitcounter.web.sending import Sending
@@ -27,7 +26,11 @@ from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 
 log = logging.getLogger(__name__)
 
+MAX_REPEATS = 1024  # 4 MB: a packet that is one request, as a whole, is short
+
 Handle = Callable[[Request], Awaitable[Response]]
+# Returns what to send; None once another look at the request is due.
+Repeat = Callable[[], bytes | None]
 # Tells how to answer what needs no more than a look at a head.
 AtOnce = Callable[[Request], Repeat | None]
 
@@ -36,7 +39,8 @@ AtOnce = Callable[[Request], Repeat | None]
 class Terms:
     """What holds for all connections of a server: how long a client may take, and what they share.
 
-    What `at_once` answers, no handler ever sees; `refusal_answer` answers what none can.
+    What `at_once` answers, no handler ever sees; `repeats` tells how to answer it without a parse
+    when it comes again, by its address and bytes. `refusal_answer` answers what none can.
     """
 
     head_timeout_s: float
@@ -44,7 +48,7 @@ class Terms:
     at_once: AtOnce = lambda _request: None
     refusal_answer: Callable[[Refusal], Response] = refusal_answer
     waiting: Waiting = field(default_factory=Waiting)
-    repeats: Repeats = field(default_factory=Repeats)
+    repeats: dict[tuple[str, bytes], Repeat] = field(default_factory=dict)
 
 
 class Answering(Sending):
@@ -139,12 +143,16 @@ class Answering(Sending):
             return False
         assert self._parser is not None
         self._parser.message_consumed()
-        self._terms.repeats.keep(self.peer, packet, repeat)
+        repeats = self._terms.repeats
+        if len(repeats) >= MAX_REPEATS:
+            repeats.clear()  # the newest are worth most, and to find the oldest takes longer
+        repeats[self.peer, packet] = repeat
         return True
 
     def _has_repeated(self, packet: bytes) -> bool:
         """Answer a packet as it was answered before, if it may be and none waits."""
-        return self._is_free and self._has_sent(self._terms.repeats.answer(self.peer, packet))
+        repeat = self._terms.repeats.get((self.peer, packet)) if self._is_free else None
+        return repeat is not None and self._has_sent(repeat())
 
     def _has_sent(self, answer: bytes | None) -> bool:
         if answer is None:

@@ -6,8 +6,8 @@ from hitcounter.client_address import Client
 from hitcounter.counting.counter import Counter
 from hitcounter.errors import MethodNotAllowed, Refusal
 from hitcounter.web import hit_request, proxies
+from hitcounter.web.answering import Repeat
 from hitcounter.web.hit_request import Target
-from hitcounter.web.repeats import Repeat
 from hitcounter.web.request import Request
 from hitcounter.web.responses import Response, flood_answer, preflight_answer, refusal_answer
 from hitcounter.web.routes import Route, Router, Routes
@@ -54,7 +54,7 @@ class App:
         Of one that is none, the `client` is noted. Where this looks at nothing, as where the
         connection ends, `handle` refuses floods.
         """
-        if self.is_draining or request.is_last:
+        if request.is_last:
             return None
         route, target = self._router.find(request.raw_path)
         if route is None or request.method != route.method or not route.is_counting(target):
