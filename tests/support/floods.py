@@ -12,7 +12,7 @@ def flood_from_everywhere(supervisor: int, for_s: float = 3600) -> None:
     (memory,) = (
         file
         for file in Path(f"/proc/{supervisor}/fd").iterdir()
-        if "memfd:hitcounter" in str(file.readlink())
+        if "memfd:hitcounter" in str(file.resolve())  # of which any may close meanwhile
     )
     with memory.open("r+b") as numbers:
         numbers.seek(KEY_BYTES)

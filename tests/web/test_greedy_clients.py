@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from hitcounter.process.serving import SPARE_FILES
-from hitcounter.web.heads import MAX_WAITING_BYTES
+from hitcounter.web.answering import MAX_REPEATS
+from hitcounter.web.heads import LONG_HEAD_BYTES, MAX_WAITING_BYTES
 from hitcounter.web.routes import Router
 from hitcounter.web.timeouts import KEEPALIVE_S
 from tests import conftest
 from tests.conftest import RunningService, StartService
+from tests.support.floods import flood_from_everywhere
 from tests.support.stores import frozen_store
 from tests.support.wire import OWN, Connection, ask, exchange, request
 
@@ -255,6 +257,24 @@ def test_long_targets_are_not_remembered() -> None:
     n_remembered = router._remembered.cache_info().currsize
     assert router.find(f"/v1/sites/demo/counts?path=/{'a' * 7000}")[0] is not None
     assert router._remembered.cache_info().currsize == n_remembered
+
+
+@pytest.mark.slow
+def test_a_flood_of_requests_that_differ_is_not_remembered_for_ever(
+    start_service: StartService,
+) -> None:
+    service = start_service(limits="on")
+    (worker,) = service.worker_pids()
+    flood_from_everywhere(service.process.pid)
+    before = memory_kb(worker)
+    hits = f"/v1/sites/demo/hits?{'a' * (LONG_HEAD_BYTES - 200)}"
+    with Connection(service.port) as client:
+        for n in range(8 * MAX_REPEATS):
+            client.send(request("POST", f"{hits}{n}"))
+            answer = client.receive()
+            assert answer is not None
+            assert answer.status == 429
+    assert memory_kb(worker) < before + (16 << 10)
 
 
 def test_idle_clients_that_sent_long_heads_share_a_bound(start_service: StartService) -> None:

@@ -2,13 +2,14 @@
 
 import json
 import re
+import signal
 from typing import Any
 
 import pytest
 
 from tests.conftest import RunningService, StartService
 from tests.support.floods import flood_from_everywhere
-from tests.support.stores import store_of
+from tests.support.stores import frozen_store, store_of
 from tests.support.wire import OWN, Answer, Connection, ask, request
 
 pytestmark = pytest.mark.xdist_group("limits")
@@ -129,6 +130,44 @@ def test_who_sends_what_a_flood_sends_is_not_taken_for_it(start_service: StartSe
             pass
         assert 429 in statuses(flooding, *[packet] * 20)
         assert statuses(calm, packet) == [200]
+
+
+@pytest.mark.slow
+def test_a_flood_that_repeats_itself_keeps_its_turn_its_deadlines_and_its_end(
+    start_service: StartService,
+) -> None:
+    service = start_service(limits="on", head_timeout_s=0.5, operations_port=0)
+    packet = request("POST", "/v1/sites/flood/hits", b"{}")
+    flood_from_everywhere(service.process.pid)
+    with Connection(service.port) as connection:
+        assert statuses(connection, packet, packet) == [429] * 2  # the second is remembered
+    with Connection(service.port) as connection:
+        with frozen_store(service):
+            for raw in (request("GET", "/v1/sites/flood/counts"), packet):
+                connection.send(raw)
+                assert ask(service.port, "GET", "/healthz").status == 200  # so that it is read
+        answers = [connection.receive() for _ in range(2)]
+        assert [answer and answer.status for answer in answers] == [200, 429]
+    with Connection(service.port) as idle:
+        assert statuses(idle, packet) == [429]
+        with Connection(service.port) as silent:
+            assert silent.receive() is None  # when idle would end too, if it had no longer
+        assert statuses(idle, packet) == [429]
+        idle.send(packet[:9])
+        assert idle.receive() is None
+    n_refused = 5
+    with Connection(service.port) as connection:
+        service.process.send_signal(signal.SIGHUP)
+        ending = ""
+        while ending != "close":
+            connection.send(packet)
+            answer = connection.receive()
+            assert answer is not None
+            assert answer.status == 429
+            ending = answer.headers["connection"]
+            n_refused += 1
+        assert connection.receive() is None
+    assert flood_hits(service) == n_refused
 
 
 def statuses(connection: Connection, *packets: bytes) -> list[int]:
