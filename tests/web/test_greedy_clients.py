@@ -200,8 +200,9 @@ def test_who_has_asked_since_has_not_waited_longest(start_service: StartService)
     service = start_service(max_connections=2)
     with ExitStack() as stack:
         asks, idle = (stack.enter_context(Connection(service.port)) for _ in range(2))
-        asks.send(request("GET", "/healthz"))
-        assert asks.receive()
+        for connection in (idle, asks):
+            connection.send(request("GET", "/healthz"))
+            assert connection.receive()
         newcomer = stack.enter_context(Connection(service.port))
         assert idle.receive() is None
         for connection in (asks, newcomer):

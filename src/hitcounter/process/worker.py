@@ -68,7 +68,7 @@ async def serve(job: Job) -> None:
 
     writer.flushing.add_done_callback(shutdown.task_ended)
     adoption = Adoption(store.connect, journals, metrics, window_s)
-    tasks = watch.run(), adoption.run(), _beat(metrics)
+    tasks = watch.run(), adoption.run(), _beat(metrics, terms)
     background = [asyncio.create_task(task) for task in tasks]
     for task in background:
         task.add_done_callback(shutdown.task_ended)
@@ -91,10 +91,11 @@ def _listen(acceptor: Acceptor, config: Config) -> None:
         raise StartError(f"cannot listen on {where}: {error.strerror}; {HINT}") from None
 
 
-async def _beat(metrics: Metrics) -> None:
+async def _beat(metrics: Metrics, terms: Terms) -> None:
     """Show that the loop goes round, whatever the store and the disk do."""
     while True:
         metrics.beat()
+        terms.repeats.clear()  # nobody's request is kept for longer
         await asyncio.sleep(BEAT_EVERY_S)
 
 

@@ -26,7 +26,7 @@ from hitcounter.web.timeouts import KEEPALIVE_S, LINGERING_S
 
 log = logging.getLogger(__name__)
 
-MAX_REPEATS = 1024  # 4 MB: a packet that is one request, as a whole, is short
+MAX_REPEATS = 1024  # in a second; 4 MB: a packet that is one request, as a whole, is short
 
 Handle = Callable[[Request], Awaitable[Response]]
 # Returns what to send; None once another look at the request is due.
