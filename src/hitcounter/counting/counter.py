@@ -95,7 +95,8 @@ class Counter:
                 pass
             else:
                 return FRESH, [_page_total(page, values) for page in pages]
-        remembered = [self.last_known.page_total(page) for page in pages]
+        sent = site.lane.sent()
+        remembered = [self.last_known.page_total(page, sent) for page in pages]
         if all(total is None for total in remembered):
             raise away()
         return STALE, remembered
@@ -211,7 +212,9 @@ class Counter:
         known = question.site.known_on(question.names)
         if known is None:
             raise away()
-        stale = self.last_known.numbers(known, question, STALE)
+        # A read may have shown what was sent already: nobody's numbers fall as the store goes.
+        sent = question.site.lane.sent()
+        stale = self.last_known.numbers(known, question, STALE, sent)
         return replace(stale, age_s=max(0, int(question.at - known.at)))
 
     async def _answer_duplicate(self, question: Question) -> Numbers:

@@ -7,6 +7,7 @@ from hitcounter.counting.sites import Question
 from hitcounter.store.keys import PageKeys
 
 MAX_KNOWN_PAGES = 8_192
+NOTHING: Mapping[str, int] = {}
 
 
 class LastKnown:
@@ -27,15 +28,21 @@ class LastKnown:
         """Forget all pages, some of which are gone; they come back with their next hits."""
         self._page_totals.clear()
 
-    def page_total(self, page: PageKeys) -> int | None:
-        """Return the total of a page; None where it is not known."""
+    def page_total(self, page: PageKeys, sent: Mapping[str, int] = NOTHING) -> int | None:
+        """Return the total of a page, with what was `sent`; None where it is not known."""
         total = self._page_totals.get(page.key)
-        return None if total is None else total + self._waiting.get(page.key, 0)
+        return None if total is None else total + self._on_top(page.key, sent)
 
-    def numbers(self, known: Numbers, question: Question, state: str) -> Numbers:
-        """Return what is known of a site, and what waits, as of the day of a question."""
+    def numbers(
+        self, known: Numbers, question: Question, state: str, sent: Mapping[str, int] = NOTHING
+    ) -> Numbers:
+        """Return what is known of a site, what waits and was `sent`, as of a question's day."""
         values = known.values
-        if known.names is not question.names or self._waiting:
-            values = [n + self._waiting.get(key, 0) for key, n in known.on(question.names).items()]
-        total = None if question.keys is None else self.page_total(question.keys)
+        if known.names is not question.names or self._waiting or sent:
+            on_day = known.on(question.names)
+            values = [n + self._on_top(key, sent) for key, n in on_day.items()]
+        total = None if question.keys is None else self.page_total(question.keys, sent)
         return Numbers(known.site, question.names, values, state, question.page, total, known.at)
+
+    def _on_top(self, key: str, sent: Mapping[str, int]) -> int:
+        return self._waiting.get(key, 0) + sent.get(key, 0)

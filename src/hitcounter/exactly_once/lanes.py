@@ -11,6 +11,7 @@ on its way or the store does not answer, so whoever reads the journal makes the 
 a chunk has carried is never refused as not counted.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from hitcounter.exactly_once.records import Chunk, Entry, Record, RecordLog
@@ -41,6 +42,14 @@ class Lane:
     def has_sent(self, site: SiteKeys) -> bool:
         """Return whether hits of a site are on their way: the store may hold them or not."""
         return any(site in record.pageviews.sites for record in self.records.pending)
+
+    def sent(self) -> dict[str, int]:
+        """Return, by counter, what is on its way, and neither answered nor in the journal."""
+        gains: Counter[str] = Counter()
+        for record in self.records.pending:
+            if record.waiters:
+                gains.update(record.pageviews.by_key())
+        return gains
 
     def number_next(self) -> list[Record]:
         """Number what can leave now; return the records that got a number."""
