@@ -95,7 +95,7 @@ class Counter:
                 pass
             else:
                 return FRESH, [_page_total(page, values) for page in pages]
-        sent = site.lane.sent()
+        sent = site.lane.sent(site.keys_at(self.clock()))
         remembered = [self.last_known.page_total(page, sent) for page in pages]
         if all(total is None for total in remembered):
             raise away()
@@ -213,7 +213,7 @@ class Counter:
         if known is None:
             raise away()
         # A read may have shown what was sent already: nobody's numbers fall as the store goes.
-        sent = question.site.lane.sent()
+        sent = question.site.lane.sent(question.names)
         stale = self.last_known.numbers(known, question, STALE, sent)
         return replace(stale, age_s=max(0, int(question.at - known.at)))
 

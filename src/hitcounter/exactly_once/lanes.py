@@ -43,12 +43,15 @@ class Lane:
         """Return whether hits of a site are on their way: the store may hold them or not."""
         return any(site in record.pageviews.sites for record in self.records.pending)
 
-    def sent(self) -> dict[str, int]:
-        """Return, by counter, what is on its way, and neither answered nor in the journal."""
+    def sent(self, site: SiteKeys) -> dict[str, int]:
+        """Return, by counter, what is on its way for a site, not answered and in no journal."""
         gains: Counter[str] = Counter()
+        its_pages = keys.pages_key(self.number, site.site)
         for record in self.records.pending:
-            if record.waiters:
-                gains.update(record.pageviews.by_key())
+            added = record.pageviews
+            if record.waiters and site in added.sites:
+                gains.update(dict.fromkeys(site.counted, added.sites[site]))
+                gains.update({p.key: n for p, n in added.pages.items() if p.count_key == its_pages})
         return gains
 
     def number_next(self) -> list[Record]:
